@@ -1,0 +1,8 @@
+"""Score database rows on a schedule with a persisted scikit-learn model.
+
+The package is used from the command line (``batch-scoring --help``); what the commands call stands in
+:mod:`batch_scoring.scoring`. Importing the package imports nothing else: settings, engines and scikit-learn
+are touched only by the code that needs them.
+"""
+
+__version__ = "0.1.0"

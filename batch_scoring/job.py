@@ -1,0 +1,292 @@
+"""Job: the validated content of ``jobs/<name>.toml``."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from batch_scoring.errors import ConfigurationError, Problem, UnknownJob
+
+Kind = Literal["binary", "multiclass", "regression"]
+UnseenCategories = Literal["score", "quarantine"]
+
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+OWN_COLUMNS = frozenset(
+    "run_id model_version score prediction source_changed_at valid_from valid_to reason_code column_name message"
+    " attempts model_name scored_at".split()
+)
+"""Columns of a predictions table, its quarantine and their views; a key column may not carry such a name."""
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_UNITS = {"s": "seconds", "second": "seconds", "m": "minutes", "min": "minutes", "minute": "minutes"} | {
+    "h": "hours",
+    "hour": "hours",
+    "d": "days",
+    "day": "days",
+    "w": "weeks",
+    "week": "weeks",
+}
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read a duration such as ``5 minutes``, ``90s`` or ``1.5 hours``. Raises ValueError where it is none."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    unit = match[2].lower() if match else ""
+    unit = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s")) or ""
+    if match is None or not unit:
+        raise ValueError('expected a duration such as "30 seconds", "5 minutes" or "2 days"')
+    duration = timedelta(**{unit: float(match[1])})
+    if duration <= timedelta(0):
+        raise ValueError("expected a duration longer than zero")
+    return duration
+
+
+class TableName(NamedTuple):
+    """A table or view, with its schema where the job names one (``schema.table``)."""
+
+    schema: str | None
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> TableName:
+        """Split ``schema.table`` at its first dot; a name without a dot has no schema."""
+        schema, dot, name = text.partition(".")
+        return cls(schema, name) if dot else cls(None, text)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+def _no_empty_part(text: str) -> str:
+    if not all(TableName.parse(text)[1:]) or text.startswith(".") or "\0" in text:
+        raise ValueError('expected "table" or "schema.table"')
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError('expected an IANA time zone such as "UTC" or "Europe/Berlin"') from None
+    return name
+
+
+def _five_fields(expression: str) -> str:
+    if len(expression.split()) != 5:
+        raise ValueError('expected the five fields of cron, such as "*/15 * * * *"')
+    return expression
+
+
+def _label(label: object) -> object:
+    return str(label) if isinstance(label, bool | int | float) else label
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Table = Annotated[str, Field(min_length=1), AfterValidator(_no_empty_part)]
+Column = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_timedelta="float")
+
+
+class Source(_Section):
+    """``[source]``: where the rows come from."""
+
+    table: Table
+    key: Annotated[list[Column], Field(min_length=1)]
+    changed_at: Column | None = None
+    where: Annotated[str, Field(min_length=1)] | None = None
+    lookback: Duration | None = None
+    sweep: Duration | None = None
+
+    @model_validator(mode="after")
+    def _keys_are_named_once_and_apart(self) -> Self:
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("key: expected each column once")
+        if taken := sorted({name.lower() for name in self.key} & OWN_COLUMNS):
+            raise ValueError(
+                f"key: {', '.join(taken)} is a column of every predictions table;"
+                " give the key another name in a view and use the view as source"
+            )
+        if (self.lookback is None) != (self.sweep is None):
+            raise ValueError("lookback and sweep: expected both or neither")
+        return self
+
+    @property
+    def table_name(self) -> TableName:
+        return TableName.parse(self.table)
+
+
+class Model(_Section):
+    """``[model]``: which model scores, and what to do with a category it never saw."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")] = "champion"
+    unseen_categories: UnseenCategories = "score"
+
+
+class Predictions(_Section):
+    """``[predictions]``: where predictions go and how they are read from the model."""
+
+    table: Table = "predictions"
+    kind: Kind = "binary"
+    positive_label: Annotated[str | None, BeforeValidator(_label)] = None
+    threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.5
+    max_quarantined: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.05
+
+    @model_validator(mode="after")
+    def _labels_fit_the_kind(self) -> Self:
+        if self.kind == "binary" and self.positive_label is None:
+            raise ValueError("positive_label: expected the label whose probability is the score (kind is binary)")
+        if self.kind != "binary":
+            for name in ("positive_label", "threshold"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name}: belongs to kind binary only, kind is {self.kind}")
+        return self
+
+    @property
+    def table_name(self) -> TableName:
+        return TableName.parse(self.table)
+
+
+class Run(_Section):
+    """``[run]``: how a run moves its rows."""
+
+    chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    stalled_after: Duration = timedelta(minutes=5)
+    bulk: Literal["auto", "portable"] = "auto"
+
+
+class Schedule(_Section):
+    """``[schedule]``: when the scheduler service starts a run."""
+
+    cron: Annotated[str, AfterValidator(_five_fields)] | None = None
+    every: Duration | None = None
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("cron and every: expected exactly one of them")
+        return self
+
+
+class Training(_Section):
+    """``[training]``: the features that ``train`` derives inside the pipeline."""
+
+    ignore: list[Column] = []
+    sums: dict[str, Annotated[list[Column], Field(min_length=2)]] = {}
+    logs: list[Column] = []
+
+
+class Job(_Section):
+    """What to score, with which model, into which table."""
+
+    name: str
+    source: Source
+    model: Model
+    predictions: Predictions
+    run: Run = Run()
+    schedule: Schedule | None = None
+    training: Training = Training()
+
+    @classmethod
+    def from_file(cls, path: Path) -> Job:
+        """Read and validate a job file.
+
+        Raises ConfigurationError with every problem of the file: its place, its key and what was expected.
+        """
+        where = str(path)
+        if not JOB_NAME.fullmatch(path.stem):
+            message = "a job's name takes letters, digits, _ and -, and starts with a letter or digit; rename the file"
+            raise ConfigurationError([Problem(where=where, key="", message=message)])
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise ConfigurationError([Problem(where=where, key="", message=f"is not valid TOML: {exc}")]) from exc
+        except OSError as exc:
+            message = f"cannot be read: {exc.strerror}"
+            raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
+        if "name" in content:
+            message = "a job is named after its file; remove this key"
+            raise ConfigurationError([Problem(where=where, key="name", message=message)])
+        try:
+            return cls.model_validate({**content, "name": path.stem})
+        except ValidationError as exc:
+            raise ConfigurationError(list(_problems(where, exc))) from exc
+
+
+def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
+    for error in exc.errors(include_url=False):
+        key = ".".join(str(part) for part in error["loc"])
+        message = {
+            "missing": "is missing",
+            "extra_forbidden": "is not a known key; remove it or mend its spelling",
+        }.get(error["type"], error["msg"].removeprefix("Value error, ").replace("Input should be", "expected"))
+        section_key, colon, rest = message.partition(": ")
+        if error["type"] == "value_error" and colon and section_key.isidentifier():
+            key, message = f"{key}.{section_key}", rest
+        if error["type"] not in ("missing", "extra_forbidden", "value_error"):
+            message += f", found {_shown(error['input'])}"
+        yield Problem(where=where, key=key, message=message)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def job_names(jobs_dir: Path) -> list[str]:
+    """Names of the job files in a folder, sorted; empty where there is no folder."""
+    return sorted(path.stem for path in jobs_dir.glob("*.toml"))
+
+
+def load_job(jobs_dir: Path, name: str) -> Job:
+    """Read one job by name. Raises UnknownJob, or ConfigurationError."""
+    path = jobs_dir / f"{name}.toml"
+    if not JOB_NAME.fullmatch(name) or not path.is_file():
+        known = ", ".join(job_names(jobs_dir)) or "none"
+        raise UnknownJob(
+            f"there is no job {name!r} in {jobs_dir}/ (jobs there: {known});"
+            f" name one of them, write {jobs_dir}/<name>.toml, or set BATCH_SCORING_JOBS_DIR"
+        )
+    return Job.from_file(path)
+
+
+def load_jobs(jobs_dir: Path) -> list[Job]:
+    """Read every job of a folder. Raises ConfigurationError with the problems of all files together."""
+    jobs: list[Job] = []
+    problems: list[Problem] = []
+    for name in job_names(jobs_dir):
+        try:
+            jobs.append(Job.from_file(jobs_dir / f"{name}.toml"))
+        except ConfigurationError as exc:
+            problems.extend(exc.problems)
+    claimed: dict[str, str] = {}
+    for job in jobs:
+        other = claimed.setdefault(job.predictions.table, job.name)
+        if other != job.name:
+            message = f"{job.predictions.table} is the predictions table of job {other} too; give each job its own"
+            problems.append(Problem(where=str(jobs_dir / f"{job.name}.toml"), key="predictions.table", message=message))
+    if problems:
+        raise ConfigurationError(problems)
+    return jobs

@@ -1,0 +1,60 @@
+"""Moving many rows: one contract, a portable way and PostgreSQL's COPY.
+
+A column travels as an Arrow array (COPY) or as a list of the driver's own values (portable). Which of them is the
+business of the way that read it; what it read is written back the same way, so keys are never parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import sqlalchemy as sa
+
+from batch_scoring.store.database import Database
+
+Values: TypeAlias = Sequence[Any]
+"""A column of n values: a ``pyarrow.Array`` or a list."""
+
+Scalar: TypeAlias = Any
+"""One value that stands in every row."""
+
+
+class Bulk(Protocol):
+    """How many rows move between the database and memory."""
+
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+        """Run a query and return its columns; ``families`` says what each of them holds."""
+
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Mapping[str, Values],
+        constants: Mapping[str, Scalar],
+    ) -> int:
+        """Insert rows given by column; returns how many the database wrote."""
+
+    def close_current(
+        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
+    ) -> int:
+        """End the life of the current rows of these keys; returns how many were ended."""
+
+
+def bulk_for(database: Database, preference: str = "auto") -> Bulk:
+    """The fastest way this database knows, or the portable one where the job asks for it."""
+    if preference == "auto" and database.url.drivername == "postgresql+psycopg2":
+        from batch_scoring.store.bulk.postgresql import CopyBulk
+
+        return CopyBulk()
+    from batch_scoring.store.bulk.portable import PortableBulk
+
+    return PortableBulk()
+
+
+def take(values: Values, positions: Iterable[int]) -> Values:
+    """The values at these positions, in the form the column has."""
+    if isinstance(values, list):
+        return [values[position] for position in positions]
+    taken: Values = values.take(list(positions))  # type: ignore[attr-defined]  # a pyarrow.Array
+    return taken

@@ -1,0 +1,75 @@
+"""Rows through the driver's own SELECT and executemany: every database that SQLAlchemy speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.store.bulk import Scalar, Values
+from batch_scoring.store.database import FOREVER
+
+
+class PortableBulk:
+    """The driver's values as they are, in lists."""
+
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+        """Run a query and return its columns, each a list of n values."""
+        try:
+            rows = connection.execute(query).all()
+        except sa.exc.OperationalError as exc:
+            if not _is_undecodable_text(exc):
+                raise
+            rows = _fetch_undecodable(connection, query)
+        if not rows:
+            return [[] for _ in families]
+        return [list(column) for column in zip(*rows, strict=True)]
+
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        columns: Mapping[str, Values],
+        constants: Mapping[str, Scalar],
+    ) -> int:
+        """Insert with executemany."""
+        names = list(columns)
+        statement = sa.insert(table).values(
+            {name: sa.bindparam(f"v{i}", type_=table.c[name].type) for i, name in enumerate(names)}
+            | {name: sa.literal(value, table.c[name].type) for name, value in constants.items()}
+        )
+        labels = [f"v{i}" for i in range(len(names))]
+        rows = [dict(zip(labels, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
+        return result.rowcount
+
+    def close_current(
+        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
+    ) -> int:
+        """Close one key after the other, each by the primary key."""
+        names = list(keys)
+        statement = (
+            sa.update(table)
+            .where(*(table.c[name] == sa.bindparam(f"k{i}", type_=table.c[name].type) for i, name in enumerate(names)))
+            .where(table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type))
+            .values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
+        )
+        labels = [f"k{i}" for i in range(len(names))]
+        rows = [dict(zip(labels, row, strict=True)) for row in zip(*keys.values(), strict=True)]
+        return connection.execute(statement, rows).rowcount
+
+
+def _is_undecodable_text(exc: sa.exc.OperationalError) -> bool:
+    return "Could not decode to UTF-8" in str(exc.orig)
+
+
+def _fetch_undecodable(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[Any]:
+    """Read again with bytes that are no UTF-8 kept as lone surrogates, so that one such text costs one row."""
+    driver: Any = connection.connection.driver_connection
+    decode = driver.text_factory
+    driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    try:
+        return connection.execute(query).all()
+    finally:
+        driver.text_factory = decode

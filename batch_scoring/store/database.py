@@ -1,0 +1,351 @@
+"""The engine, how each dialect is spoken to, and the one place where a driver's errors get our names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from batch_scoring import errors
+from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
+
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+"""``valid_to`` of a current row."""
+
+
+class UtcTimestamp(sa.types.TypeDecorator[datetime]):
+    """An aware datetime in UTC: TIMESTAMP WITH TIME ZONE where there is one, else UTC by agreement."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class database_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - named like SQLAlchemy's functions
+    """The database's clock at this instant, in UTC and with the precision its timestamps are stored in."""
+
+    type = UtcTimestamp()
+    inherit_cache = True
+
+
+@compiles(database_now)
+def _now_default(element: Any, compiler: Any, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(database_now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(database_now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    percent = "%%" if compiler.preparer._double_percents else "%"  # noqa: SLF001 - strftime's own percent signs
+    return f"strftime('{percent}Y-{percent}m-{percent}d {percent}H:{percent}M:{percent}f000', 'now')"
+
+
+@compiles(database_now, "mysql", "mariadb")
+def _now_mysql(element: Any, compiler: Any, **kw: Any) -> str:
+    return "UTC_TIMESTAMP(6)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """How long a session may wait before the database itself ends it."""
+
+    connect: timedelta = timedelta(seconds=10)
+    lock: timedelta = timedelta(seconds=15)
+    statement: timedelta = timedelta(minutes=15)
+    idle_in_transaction: timedelta = timedelta(minutes=1)
+
+    def within(self, stalled_after: timedelta) -> Timeouts:
+        """Time-outs for a run that may be taken over after ``stalled_after``: no lock of its outlives that."""
+        return Timeouts(
+            connect=self.connect,
+            lock=self.lock,
+            statement=self.statement,
+            idle_in_transaction=min(self.idle_in_transaction, stalled_after),
+        )
+
+
+class Database:
+    """One database: short reading and writing transactions, whose errors are ours.
+
+    An engine is made at first use and connects only when a transaction begins.
+    """
+
+    def __init__(self, url: str, *, label: str = "batch-scoring", timeouts: Timeouts | None = None) -> None:
+        self._url = url
+        self.label = label
+        self.timeouts = timeouts or Timeouts()
+
+    @cached_property
+    def url(self) -> sa.URL:
+        try:
+            url = sa.make_url(self._url)
+        except ArgumentError as exc:
+            message = "expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db"
+            raise ConfigurationError(
+                [Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]
+            ) from exc
+        if url.drivername in ("postgres", "postgresql"):
+            return url.set(drivername="postgresql+psycopg2")
+        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+            message = "an SQLite database in memory is gone with the process; name a file: sqlite:///file.db"
+            raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)])
+        return url
+
+    @property
+    def dialect(self) -> str:
+        """The database's kind: ``sqlite``, ``postgresql`` or another name SQLAlchemy gives it."""
+        return self.url.get_backend_name()
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown: without the password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @cached_property
+    def sqlite_file(self) -> Path | None:
+        return Path(self.url.database or "") if self.dialect == "sqlite" else None
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        arguments: dict[str, Any] = {}
+        if self.dialect == "sqlite":
+            arguments["timeout"] = self.timeouts.lock.total_seconds()
+        elif self.url.drivername == "postgresql+psycopg2":
+            arguments["connect_timeout"] = max(1, int(self.timeouts.connect.total_seconds()))
+        try:
+            engine = sa.create_engine(
+                self.url, connect_args=arguments, hide_parameters=True, pool_pre_ping=self.dialect != "sqlite"
+            )
+        except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as exc:
+            message = f"no driver for {self.url.drivername} is installed; install it or use another URL"
+            raise ConfigurationError(
+                [Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]
+            ) from exc
+        if self.dialect == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        elif self.dialect == "postgresql":
+            event.listen(engine, "begin", self._begin_postgresql)
+        return engine
+
+    def _begin_postgresql(self, connection: sa.Connection) -> None:
+        limits = {
+            "lock_timeout": self.timeouts.lock,
+            "statement_timeout": self.timeouts.statement,
+            "idle_in_transaction_session_timeout": self.timeouts.idle_in_transaction,
+        }
+        settings = [f"SET LOCAL {name} = {max(1, int(limit / timedelta(milliseconds=1)))}" for name, limit in limits.items()]
+        settings.append("SET LOCAL TimeZone = 'UTC'")
+        settings.append("SET LOCAL DateStyle = 'ISO'")
+        settings.append(f"SET LOCAL application_name = '{self.label}'")
+        if not connection.get_execution_options().get("writes"):
+            settings.insert(0, "SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql("; ".join(settings))
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A short transaction that only reads. Errors come out as DatabaseFault."""
+        with self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, create: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that commits at the end of the block and rolls back on any error.
+
+        On SQLite it takes the write lock at once. ``create`` lets a missing SQLite file come into being.
+        """
+        with self._transaction(writes=True, create=create) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool, create: bool = False) -> Iterator[sa.Connection]:
+        file = self.sqlite_file
+        if file is not None and not create and not file.exists():
+            raise errors.DatabaseUnreachable(
+                f"there is no database file {file}; make it with `batch-scoring db upgrade`"
+                " or set BATCH_SCORING_DATABASE_URL"
+            )
+        with self.faults():
+            connection = self.engine.connect()
+        try:
+            with self.faults(), connection.execution_options(writes=writes).begin():
+                yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn what the driver raises inside the block into a DatabaseFault."""
+        try:
+            yield
+        except DBAPIError as exc:
+            raise self._fault(exc.orig, lost=exc.connection_invalidated) from exc
+        except SQLAlchemyError as exc:
+            raise DatabaseFault(f"the database layer refused a statement ({type(exc).__name__})") from exc
+        except Exception as exc:
+            if not _is_driver_error(exc):
+                raise
+            raise self._fault(exc, lost=False) from exc
+
+    def _fault(self, exc: BaseException | None, *, lost: bool) -> DatabaseFault:
+        if self.dialect == "sqlite":
+            return _sqlite_fault(exc, self.sqlite_file)
+        if self.dialect == "postgresql":
+            return _postgresql_fault(exc, self.shown, lost=lost)
+        return (errors.ConnectionLost if lost else DatabaseFault)(
+            f"the database at {self.shown} failed ({type(exc).__name__})"
+        )
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+
+def now(connection: sa.Connection) -> datetime:
+    """The database's clock, UTC."""
+    return connection.execute(sa.select(database_now())).scalar_one()
+
+
+# --- SQLite ------------------------------------------------------------------------------------------------
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
+    dbapi_connection.isolation_level = None  # we begin transactions ourselves, see _begin_sqlite
+    cursor = dbapi_connection.cursor()
+    try:
+        if cursor.execute("PRAGMA query_only").fetchone() and not _is_wal(cursor):
+            cursor.execute("PRAGMA journal_mode = WAL")
+    except Exception as exc:  # a file that can only be read keeps the journal mode it has
+        if not _is_driver_error(exc):
+            raise
+    finally:
+        cursor.close()
+
+
+def _is_wal(cursor: Any) -> bool:
+    mode: str = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode == "wal"
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _sqlite_fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
+    name: str = getattr(exc, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return errors.PassingFault(f"{file} is locked by another process; try again when that has finished")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return errors.DatabaseUnreachable(f"{file} cannot be opened; check that its folder exists and may be written")
+    if name.startswith("SQLITE_READONLY"):
+        return errors.DatabaseReadOnly(f"{file} can only be read; check the permissions of the file and its folder")
+    if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _no_space(file)):
+        return errors.DatabaseFull(f"there is no space left for {file}; free some, then run again")
+    if name.startswith("SQLITE_CONSTRAINT"):
+        return errors.ConstraintViolated(f"a constraint refused the write: {exc}")
+    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return DatabaseFault(f"{file} is not an SQLite database or is damaged; restore it or name another file")
+    return DatabaseFault(f"{file}: {exc}" if name else f"{file}: the statement failed ({type(exc).__name__})")
+
+
+def _no_space(file: Path | None) -> bool:
+    import os
+
+    if file is None:
+        return False
+    try:
+        status = os.statvfs(file.parent)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < 1 << 20
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------------------
+
+_PASSING = {
+    "40001": "a serialization failure",
+    "40P01": "a deadlock",
+    "55P03": "a lock that was not released in time",
+    "57014": "a statement over its time limit",
+    "53300": "too many connections",
+    "57P03": "a server that is starting or stopping",
+}
+_LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
+_READ_ONLY = {"25006"}
+_DENIED = {"42501", "28000", "28P01", "3D000"}
+_FULL = {"53100", "53200"}
+
+
+def _postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> DatabaseFault:
+    state: str | None = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
+    diagnostics = getattr(exc, "diag", None)
+    primary = (getattr(diagnostics, "message_primary", None) or "").strip()
+    if state is None and not lost:
+        return _connection_fault(str(exc), shown)
+    if lost or state is None or state in _LOST or state.startswith("08"):
+        return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
+    if state in _PASSING:
+        return errors.PassingFault(f"PostgreSQL reported {_PASSING[state]} ({state})")
+    if state in _READ_ONLY:
+        return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
+    if state in _DENIED:
+        return errors.AccessDenied(f"{primary}; ask for the privilege or use another user ({state})")
+    if state in _FULL:
+        return errors.DatabaseFull(f"the server has no space left ({state}); free some, then run again")
+    if state.startswith("23"):
+        constraint = getattr(diagnostics, "constraint_name", None) or getattr(diagnostics, "column_name", None)
+        return errors.ConstraintViolated(f"constraint {constraint} refused the write ({state})")
+    if state.startswith("22"):
+        return DatabaseFault(f"PostgreSQL refused a value ({state}); a column's type does not hold it")
+    return DatabaseFault(f"PostgreSQL: {primary} ({state})")
+
+
+_NO_ENTRY = re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|not permitted")
+_SERVER_GONE = re.compile(r"closed the connection unexpectedly|connection already closed|SSL connection has been closed")
+
+
+def _connection_fault(text: str, shown: str) -> DatabaseFault:
+    reason = text.strip().splitlines()[0].partition("FATAL:")[2].strip() if text.strip() else ""
+    if _SERVER_GONE.search(text):
+        return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
+    if _NO_ENTRY.search(text):
+        return errors.AccessDenied(
+            f"{shown} did not let us in: {reason or 'access denied'}; check user, password and database"
+        )
+    return errors.DatabaseUnreachable(
+        f"no connection to {shown}{': ' + reason if reason else ''}; check the address and that the server is up"
+    )
+
+
+def _is_driver_error(exc: BaseException) -> bool:
+    """Whether the exception is a DB-API ``Error`` of any driver (PEP 249), raised past SQLAlchemy."""
+    return any(cls.__name__ == "Error" and cls.__module__ in _DRIVER_MODULES for cls in type(exc).__mro__)
+
+
+_DRIVER_MODULES: frozenset[Literal["sqlite3", "psycopg2", "psycopg"]] = frozenset({"sqlite3", "psycopg2", "psycopg"})

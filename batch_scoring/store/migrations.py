@@ -1,0 +1,249 @@
+"""Bringing a database to this version's schema: Alembic for the fixed tables, the layout for each job's own."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable, SetColumnComment, SetTableComment
+
+from batch_scoring.errors import ConfigurationError, ConstraintViolated, Problem, SchemaOutOfDate, SourceFault
+from batch_scoring.job import Job
+from batch_scoring.resources import resource
+from batch_scoring.store.database import Database, database_now
+from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, scoring_jobs
+from batch_scoring.store.source import Source
+from batch_scoring.store.views import current_sql, run_history_sql
+
+_UPGRADE_LOCK = 7_164_224_001
+"""Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upgrade:
+    """What an upgrade did."""
+
+    revision_before: str | None
+    revision: str
+    created: tuple[str, ...]
+    """Predictions tables that were made."""
+    waiting: tuple[Problem, ...]
+    """Jobs whose tables could not be made yet, and why."""
+
+
+def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
+    """Apply migrations, make each job's tables and renew the views, all in one transaction.
+
+    Doing it again changes nothing, and two at once take turns. A job whose source does not exist yet is named in
+    ``waiting``; its tables are made by the next upgrade or by its first run.
+    """
+    from alembic import command
+
+    created: list[str] = []
+    waiting: list[Problem] = []
+    with database.write(create=True) as connection, database.faults():
+        _lock(connection)
+        before = _revision(connection)
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        for statement in run_history_sql(connection.dialect):
+            connection.exec_driver_sql(_escaped(connection, statement))
+        for job in jobs:
+            try:
+                layout = Source.inspect(database, connection, job).layout(job)
+            except SourceFault as exc:
+                waiting.append(Problem(where=f"job {job.name}", key="", message=str(exc)))
+                continue
+            if _create(connection, job, layout):
+                created.append(job.predictions.table)
+            for statement in current_sql(connection.dialect, layout):
+                connection.exec_driver_sql(_escaped(connection, statement))
+    return Upgrade(
+        revision_before=before, revision=SCHEMA_REVISION, created=tuple(created), waiting=tuple(waiting)
+    )
+
+
+def check_revision(connection: sa.Connection) -> None:
+    """Raise SchemaOutOfDate where the database's schema is not the one this package works with."""
+    found = _revision(connection)
+    if found != SCHEMA_REVISION:
+        state = "has no batch_scoring schema" if found is None else f"has schema revision {found}"
+        raise SchemaOutOfDate(
+            f"the database {state}, this version works with {SCHEMA_REVISION};"
+            " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)"
+        )
+
+
+def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
+    """Make the job's tables where they are missing; returns whether it did.
+
+    Raises ConfigurationError where they exist and were made for another key or kind.
+    """
+    with database.read() as connection:
+        if _registered(connection, job) is not None:
+            _check_layout(connection, job, layout)
+            return False
+    with database.write() as connection, database.faults():
+        _lock(connection)
+        created = _create(connection, job, layout)
+        if created:
+            for statement in current_sql(connection.dialect, layout):
+                connection.exec_driver_sql(_escaped(connection, statement))
+    return created
+
+
+def schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayout]]) -> str:
+    """Every statement of ``upgrade`` for one dialect, to be read and applied by hand."""
+    from alembic import command
+
+    dialect = sa.create_engine(_OFFLINE[dialect_name]).dialect
+    buffer = io.StringIO()
+    config = _alembic_config(buffer)
+    config.attributes["dialect"] = dialect_name
+    with _quiet():
+        command.upgrade(config, "head", sql=True)
+    parts = [buffer.getvalue().strip()]
+    parts += [f"{statement};" for statement in run_history_sql(dialect)]
+    for job, layout in layouts:
+        parts.append(f"-- job {job.name}")
+        parts += [f"{statement};" for statement in _table_sql(dialect, layout)]
+        parts += [f"{statement};" for statement in current_sql(dialect, layout)]
+        row = _job_row(job, layout)
+        key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
+        insert = sa.insert(scoring_jobs).values(
+            {**row, "key_columns": key_columns, "created_at": database_now()}
+        )
+        parts.append(f"{insert.compile(dialect=dialect, compile_kwargs={'literal_binds': True})};")
+    return "\n\n".join(parts) + "\n"
+
+
+_OFFLINE = {"postgresql": "postgresql+psycopg2://", "sqlite": "sqlite://"}
+DIALECTS = tuple(_OFFLINE)
+
+
+def layout_for(dialect_name: str, source: Source, job: Job, connection: sa.Connection) -> PredictionsLayout:
+    """The job's layout for a dialect, with the source's types said in that dialect's words."""
+    layout = source.layout(job)
+    if connection.dialect.name == dialect_name:
+        return layout
+    dialect = sa.create_engine(_OFFLINE[dialect_name]).dialect
+    reflected = {
+        column["name"]: column["type"]
+        for column in sa.inspect(connection).get_columns(source.table.name, schema=source.table.schema)
+    }
+
+    def said(name: str) -> str:
+        declared = reflected[name]
+        if isinstance(declared, sa.types.NullType):
+            return "TEXT"
+        return declared.as_generic(allow_nulltype=True).compile(dialect=dialect)
+
+    return PredictionsLayout(
+        table=layout.table,
+        kind=layout.kind,
+        key=tuple((name, said(name)) for name in layout.key_names),
+        changed_at_type=said(source.changed_at) if source.changed_at else layout.changed_at_type,
+    )
+
+
+def _table_sql(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[str]:
+    for table in (layout.predictions_table(), layout.quarantine_table()):
+        yield str(CreateTable(table).compile(dialect=dialect)).strip()
+        if dialect.supports_comments and not dialect.inline_comments:
+            yield str(SetTableComment(table).compile(dialect=dialect))
+            for column in table.columns:
+                yield str(SetColumnComment(column).compile(dialect=dialect))
+
+
+def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    if _registered(connection, job) is not None:
+        _check_layout(connection, job, layout)
+        return False
+    for table in (layout.predictions_table(), layout.quarantine_table()):
+        if sa.inspect(connection).has_table(table.name, schema=table.schema):
+            message = (
+                f"{table.fullname} exists already and was not made for job {job.name};"
+                " name another table in [predictions] table"
+            )
+            raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+    for statement in _table_sql(connection.dialect, layout):
+        connection.exec_driver_sql(_escaped(connection, statement))
+    try:
+        row = {**_job_row(job, layout), "created_at": database_now()}
+        connection.execute(sa.insert(scoring_jobs).values(row))
+    except sa.exc.IntegrityError as exc:
+        raise ConstraintViolated(f"{job.predictions.table} is the predictions table of another job") from exc
+    return True
+
+
+def _job_row(job: Job, layout: PredictionsLayout) -> dict[str, Any]:
+    return {
+        "job": job.name,
+        "predictions_table": str(layout.table),
+        "kind": layout.kind,
+        "key_columns": [{"name": name, "type": ddl} for name, ddl in layout.key],
+        "changed_at_type": layout.changed_at_type,
+    }
+
+
+def _registered(connection: sa.Connection, job: Job) -> sa.Row[Any] | None:
+    query = sa.select(scoring_jobs).where(
+        scoring_jobs.c.job == job.name, scoring_jobs.c.predictions_table == job.predictions.table
+    )
+    return connection.execute(query).one_or_none()
+
+
+def _check_layout(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> None:
+    known = _registered(connection, job)
+    assert known is not None
+    wanted = _job_row(job, layout)
+    differing = [name for name in ("kind", "key_columns", "changed_at_type") if getattr(known, name) != wanted[name]]
+    if differing:
+        said = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
+        message = f"{layout.table} was made for something else ({said}); name another table, its history stays"
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _lock(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+
+
+def _alembic_config(buffer: io.StringIO | None = None) -> Any:
+    from alembic.config import Config
+
+    config = Config(stdout=io.StringIO(), output_buffer=buffer)
+    config.set_main_option("script_location", str(resource("sql") / "migrations").replace("%", "%%"))
+    return config
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import logging
+
+    logger = logging.getLogger("alembic")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _escaped(connection: sa.Connection, statement: str) -> str:
+    """Driver SQL for a statement that has no parameters."""
+    return statement.replace("%", "%%") if connection.dialect.paramstyle in ("format", "pyformat") else statement
+
+

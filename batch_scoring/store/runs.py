@@ -1,0 +1,348 @@
+"""Runs: open, heartbeat, fence, take over, close, list."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from batch_scoring import __version__
+from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, Fenced, PassingFault
+from batch_scoring.store.database import Database, database_now, now
+from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.schema import scoring_runs
+
+Trigger = Literal["cli", "schedule", "rescore"]
+
+
+class Status(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One row of ``scoring_runs``. Times are UTC, by the database's clock."""
+
+    run_id: int
+    job: str
+    trigger: str
+    status: Status
+    scheduled_for: datetime | None
+    started_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None
+    model_name: str | None
+    model_version: int | None
+    artifact_sha256: str | None
+    due_count: int
+    scored_count: int
+    superseded_count: int
+    quarantined_count: int
+    unseen_category_count: int
+    chunk_count: int
+    error_type: str | None
+    error_message: str | None
+    host: str
+    process_id: int
+    package_version: str
+    environment: dict[str, Any]
+    job_config: dict[str, Any]
+    requested_by: str
+    reason: str | None
+
+    @property
+    def read_count(self) -> int:
+        """Rows read and settled: scored or quarantined."""
+        return self.scored_count + self.quarantined_count
+
+    @property
+    def seconds(self) -> float | None:
+        """From start to end, None while running."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkCounts:
+    """What one chunk adds to its run's counters."""
+
+    scored: int
+    superseded: int
+    quarantined: int
+    unseen_category: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Takeover:
+    """A stalled run that was marked abandoned."""
+
+    run_id: int
+    host: str
+    process_id: int
+    heartbeat_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedRun:
+    """A run that owns its job, and the stalled run it took the job over from, if it did."""
+
+    run_id: int
+    takeover: Takeover | None
+
+
+def login() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def open_run(
+    database: Database,
+    *,
+    job: str,
+    job_config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    stalled_after: timedelta,
+    trigger: Trigger = "cli",
+    scheduled_for: datetime | None = None,
+    requested_by: str | None = None,
+    reason: str | None = None,
+) -> OpenedRun:
+    """Begin a run: the unique constraint on the running job decides who owns it.
+
+    A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where a
+    live run owns the job, a skipped run is recorded and AnotherRunActive raised.
+    """
+    values = {
+        "job": job,
+        "job_config": dict(job_config),
+        "environment": dict(environment),
+        "trigger": trigger,
+        "scheduled_for": scheduled_for,
+        "requested_by": requested_by or login(),
+        "reason": reason,
+        "host": socket.gethostname(),
+        "process_id": os.getpid(),
+        "package_version": __version__,
+        "started_at": database_now(),
+        "heartbeat_at": database_now(),
+    }
+    takeover = _take_over(database, job, stalled_after)
+    try:
+        with database.write() as connection:
+            run_id = _insert(connection, {**values, "status": Status.RUNNING})
+    except ConstraintViolated:
+        holder = running(database, job)
+        message = f"job {job} is being run by another process; nothing done"
+        if holder is not None:
+            message = (
+                f"job {job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"
+                f" last heartbeat {holder.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC); nothing done"
+            )
+        with database.write() as connection:
+            skipped = {**values, "status": Status.SKIPPED, "finished_at": database_now(), "scheduled_for": None}
+            _insert(connection, {**skipped, "error_type": AnotherRunActive.__name__, "error_message": message})
+        raise AnotherRunActive(message) from None
+    return OpenedRun(run_id=run_id, takeover=takeover)
+
+
+def _insert(connection: sa.Connection, values: Mapping[str, Any]) -> int:
+    result = connection.execute(sa.insert(scoring_runs).values(values))
+    assert result.inserted_primary_key is not None
+    run_id: int = result.inserted_primary_key[0]
+    return run_id
+
+
+def _take_over(database: Database, job: str, stalled_after: timedelta) -> Takeover | None:
+    with database.read() as connection:
+        stalled = _stalled(connection, job, stalled_after)
+    if stalled is None:
+        return None
+    try:
+        return _abandon(database, stalled, stalled_after)
+    except PassingFault:  # its frozen session still holds the row: end that session, then ask again
+        _end_sessions(database, stalled.run_id)
+        return _abandon(database, stalled, stalled_after)
+
+
+def _stalled(connection: sa.Connection, job: str, stalled_after: timedelta) -> Takeover | None:
+    columns = [scoring_runs.c[field.name] for field in fields(Takeover)]
+    row = connection.execute(
+        sa.select(*columns).where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.status == Status.RUNNING,
+            scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
+        )
+    ).one_or_none()
+    return None if row is None else Takeover(**row._asdict())
+
+
+def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) -> Takeover | None:
+    message = (
+        f"no heartbeat since {stalled.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC, longer than the {stalled_after} allowed;"
+        " its finished chunks stay, the rest is due"
+    )
+    with database.write() as connection:
+        result = connection.execute(
+            sa.update(scoring_runs)
+            .where(
+                scoring_runs.c.run_id == stalled.run_id,
+                scoring_runs.c.status == Status.RUNNING,
+                scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
+            )
+            .values(
+                status=Status.ABANDONED, finished_at=database_now(), error_type="Abandoned", error_message=message
+            )
+        )
+    return stalled if result.rowcount else None
+
+
+def session_label(run_id: int) -> str:
+    """The application name a run's sessions carry, so that a frozen one can be found."""
+    return f"batch-scoring run {run_id}"
+
+
+def _end_sessions(database: Database, run_id: int) -> None:
+    if database.dialect != "postgresql":
+        return
+    with database.write() as connection:
+        connection.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
+            {"label": session_label(run_id)},
+        )
+
+
+def heartbeat(database: Database, run_id: int) -> None:
+    """Show that the run is alive. Raises Fenced where it no longer owns its job."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"heartbeat_at": database_now()})
+
+
+def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> datetime:
+    """Inside a chunk's transaction: check that the run owns its job, count the chunk, and lock the run's row.
+
+    Returns the database's time, read after the lock was won. Raises Fenced; the transaction must then not commit.
+    """
+    columns = scoring_runs.c
+    _update_running(
+        connection,
+        run_id,
+        {
+            "heartbeat_at": database_now(),
+            "scored_count": columns.scored_count + counts.scored,
+            "superseded_count": columns.superseded_count + counts.superseded,
+            "quarantined_count": columns.quarantined_count + counts.quarantined,
+            "unseen_category_count": columns.unseen_category_count + counts.unseen_category,
+            "chunk_count": columns.chunk_count + 1,
+        },
+    )
+    return now(connection)
+
+
+def record_plan(database: Database, run_id: int, due_count: int) -> None:
+    """Write down how many rows were due when the run began."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"due_count": due_count, "heartbeat_at": database_now()})
+
+
+def record_model(database: Database, run_id: int, model: ModelVersion) -> None:
+    """Write down which model version the run uses."""
+    with database.write() as connection:
+        values = {
+            "model_name": model.name,
+            "model_version": model.version,
+            "artifact_sha256": model.artifact_sha256,
+            "heartbeat_at": database_now(),
+        }
+        _update_running(connection, run_id, values)
+
+
+def record_environment(database: Database, run_id: int, environment: Mapping[str, Any]) -> None:
+    """Write down the versions of the libraries that score, and what was overridden."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"environment": dict(environment), "heartbeat_at": database_now()})
+
+
+def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
+    """End a run as succeeded, or as failed with its error. Raises Fenced where it no longer owned its job."""
+    with database.write() as connection:
+        values: dict[str, Any] = {"status": Status.SUCCEEDED, "finished_at": database_now()}
+        if error is not None:
+            values |= {
+                "status": Status.FAILED,
+                "error_type": type(error).__name__,
+                "error_message": str(error)[:4000],
+            }
+        _update_running(connection, run_id, values)
+
+
+def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> None:
+    result = connection.execute(
+        sa.update(scoring_runs)
+        .where(scoring_runs.c.run_id == run_id, scoring_runs.c.status == Status.RUNNING)
+        .values(values)
+    )
+    if result.rowcount != 1:
+        raise Fenced(
+            f"run {run_id} was fenced: it stalled and another run took its job over, so it wrote nothing more;"
+            " what it had committed stays, the rest is scored by the other run"
+        )
+
+
+_COLUMNS = [scoring_runs.c[field.name] for field in fields(Run)]
+
+
+def get_run(database: Database, run_id: int) -> Run | None:
+    """One run by its number."""
+    with database.read() as connection:
+        row = connection.execute(sa.select(*_COLUMNS).where(scoring_runs.c.run_id == run_id)).one_or_none()
+    return None if row is None else _run(row)
+
+
+def list_runs(database: Database, *, job: str | None = None, limit: int = 20) -> Sequence[Run]:
+    """The latest runs, newest first."""
+    query = sa.select(*_COLUMNS).order_by(scoring_runs.c.run_id.desc()).limit(limit)
+    if job is not None:
+        query = query.where(scoring_runs.c.job == job)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def running(database: Database, job: str) -> Run | None:
+    """The run that owns the job now."""
+    query = sa.select(*_COLUMNS).where(scoring_runs.c.running_job == job)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def last_success(database: Database, job: str) -> Run | None:
+    """The latest run of the job that succeeded."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(scoring_runs.c.job == job, scoring_runs.c.status == Status.SUCCEEDED)
+        .order_by(scoring_runs.c.run_id.desc())
+        .limit(1)
+    )
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    values = row._asdict()
+    return Run(**{**values, "status": Status(values["status"])})

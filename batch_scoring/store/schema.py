@@ -1,0 +1,227 @@
+"""Every table, once. Migrations must equal what stands here; a test compares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from batch_scoring.job import Kind, TableName
+from batch_scoring.store.database import UtcTimestamp
+
+SCHEMA_REVISION = "0001"
+"""The newest migration under ``sql/migrations``; a test holds both together."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+_identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _count(name: str, comment: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
+
+
+scoring_runs = sa.Table(
+    "scoring_runs",
+    metadata,
+    sa.Column("run_id", _identity, primary_key=True, autoincrement=True, comment="Number of the run"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
+    sa.Column("trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"),
+    sa.Column(
+        "status",
+        sa.String(16),
+        nullable=False,
+        comment="running, succeeded, failed, abandoned (its process died) or skipped (another run was active)",
+    ),
+    sa.Column("scheduled_for", UtcTimestamp, comment="The slot of the schedule this run fills, UTC"),
+    sa.Column("started_at", UtcTimestamp, nullable=False, comment="When the run began, by the database's clock"),
+    sa.Column("heartbeat_at", UtcTimestamp, nullable=False, comment="When the run last showed that it is alive"),
+    sa.Column("finished_at", UtcTimestamp, comment="When the run ended; NULL while it is running"),
+    sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
+    sa.Column("model_version", sa.Integer, comment="The version that scored"),
+    sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
+    _count("due_count", "Rows that were due when the run began"),
+    _count("scored_count", "Predictions written"),
+    _count("superseded_count", "Predictions closed because a newer one took their place"),
+    _count("quarantined_count", "Rows set aside because they could not be scored"),
+    _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+    _count("chunk_count", "Chunks committed"),
+    sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
+    sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+    sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
+    sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
+    sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
+    sa.Column("environment", _json, nullable=False, comment="Versions of Python and libraries, and overrides"),
+    sa.Column("job_config", _json, nullable=False, comment="The job as it was declared at the time"),
+    sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
+    sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
+    sa.Column(
+        "running_job",
+        sa.String(63),
+        sa.Computed("CASE WHEN status = 'running' THEN job END", persisted=True),
+        comment="The job while the run is running, else NULL: unique, so that a job has one running run",
+    ),
+    sa.UniqueConstraint("running_job"),
+    sa.UniqueConstraint("job", "scheduled_for"),
+    sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore')", name="trigger"),
+    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
+    sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    comment="One row is one attempt at a job",
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False, comment="Its versions count from 1"),
+    sa.Column("artifact_uri", sa.Text, nullable=False, comment="The model file, relative to the artifacts folder"),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, comment="SHA-256 of the model file"),
+    sa.Column("manifest", _json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was registered"),
+    sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
+    comment="One row is one registered model file",
+)
+
+model_aliases = sa.Table(
+    "model_aliases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("alias", sa.String(63), primary_key=True, comment="champion, challenger or another name"),
+    sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at"),
+    sa.Column("changed_at", UtcTimestamp, nullable=False, comment="When it was last moved"),
+    sa.Column("changed_by", sa.String(255), nullable=False, comment="The login that moved it"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row is a name that points at a version of a model",
+)
+
+scoring_jobs = sa.Table(
+    "scoring_jobs",
+    metadata,
+    sa.Column("job", sa.String(63), primary_key=True, comment="Name of the job"),
+    sa.Column("predictions_table", sa.String(255), nullable=False, comment="Its predictions table"),
+    sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
+    sa.Column("key_columns", _json, nullable=False, comment="Key columns in order, each with its type"),
+    sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were made"),
+    sa.UniqueConstraint("predictions_table"),
+    comment="One row is a job this database has seen, with the tables made for it",
+)
+
+
+class RawType(sa.types.UserDefinedType[Any]):
+    """A column type by its exact DDL, whose values pass as the driver gives them and takes them."""
+
+    cache_ok = True
+
+    def __init__(self, ddl: str) -> None:
+        self.ddl = ddl
+
+    def get_col_spec(self, **_kw: Any) -> str:
+        return self.ddl
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionsLayout:
+    """What shapes a job's predictions table and its quarantine."""
+
+    table: TableName
+    kind: Kind
+    key: tuple[tuple[str, str], ...]
+    """Key columns in order: name and the type's DDL as the source has it."""
+    changed_at_type: str
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.key)
+
+    @property
+    def quarantine(self) -> TableName:
+        return self.table._replace(name=f"{self.table.name}_quarantine")
+
+    @property
+    def current(self) -> TableName:
+        """The view of current predictions."""
+        return self.table._replace(name=f"{self.table.name}_current")
+
+    def predictions_table(self) -> sa.Table:
+        """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
+        label = "expected NULL for a regression" if self.kind == "regression" else "the label that was decided"
+        score_is_sound = "abs(score) <= 1.7976931348623157e308 AND prediction IS NULL"
+        if self.kind != "regression":
+            score_is_sound = "score >= 0 AND score <= 1 AND prediction IS NOT NULL"
+        return self._table(
+            self.table,
+            [
+                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+                sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that scored"),
+                sa.Column("score", sa.Double, nullable=False, comment=SCORE_COMMENTS[self.kind]),
+                sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
+            ],
+            [sa.CheckConstraint(score_is_sound, name="score")],
+            "One row is one prediction; the current one of a key has valid_to 9999-12-31",
+        )
+
+    def quarantine_table(self) -> sa.Table:
+        """The rows set aside; the same key and life as a prediction."""
+        return self._table(
+            self.quarantine,
+            [
+                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that set the row aside"),
+                sa.Column("reason_code", sa.String(32), nullable=False, comment="Why it could not be scored"),
+                sa.Column("column_name", sa.Text, comment="The column at fault, where there is one"),
+                sa.Column("message", sa.Text, nullable=False, comment="The reason in words; never applicant data"),
+                sa.Column("attempts", sa.Integer, nullable=False, comment="Times in a row the key failed"),
+            ],
+            [],
+            "One row is a source row set aside; an open entry has valid_to 9999-12-31",
+        )
+
+    def _table(
+        self, name: TableName, columns: list[sa.Column[Any]], constraints: list[sa.Constraint], comment: str
+    ) -> sa.Table:
+        keys = [
+            sa.Column(column, RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row")
+            for column, ddl in self.key
+        ]
+        changed_at: sa.Column[Any] = sa.Column(
+            "source_changed_at", RawType(self.changed_at_type), comment="Version of the source row that was read"
+        )
+        life: list[sa.Column[Any]] = [
+            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Holds from this moment, UTC"),
+            sa.Column(
+                "valid_to",
+                UtcTimestamp,
+                primary_key=True,
+                comment="Holds until this moment, exclusive, UTC; 9999-12-31 while current",
+            ),
+        ]
+        return sa.Table(
+            name.name,
+            sa.MetaData(naming_convention=metadata.naming_convention),
+            *keys,
+            *columns,
+            changed_at,
+            *life,
+            *constraints,
+            sa.CheckConstraint("valid_from < valid_to", name="life"),
+            schema=name.schema,
+            comment=comment,
+        )
+
+
+SCORE_COMMENTS: dict[Kind, str] = {
+    "binary": "Probability of the positive label, 0 to 1",
+    "multiclass": "Probability of the predicted label, 0 to 1",
+    "regression": "The predicted value",
+}

@@ -1,0 +1,363 @@
+"""What is due: the source joined with its outcomes, cut into chunks, and read.
+
+No watermark is kept. A source row is due when neither a current prediction nor an open quarantine entry stands
+for its present version, and that is asked of the database each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchTableError
+
+from batch_scoring.errors import SourceFault
+from batch_scoring.job import Job, TableName
+from batch_scoring.store.bulk import Bulk, Values
+from batch_scoring.store.database import FOREVER, Database
+from batch_scoring.store.schema import PredictionsLayout
+
+_RAW = sa.types.NullType()
+
+Key = tuple[Any, ...]
+"""One key: its columns' values in order, as the driver gives them."""
+
+
+class Family(StrEnum):
+    """What a column of the source holds, as far as it matters for a model."""
+
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    """The database itself does not say, as for the columns of an SQLite view."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceColumn:
+    """A column of the source as the database declares it."""
+
+    name: str
+    ddl: str
+    family: Family
+    nullable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRange:
+    """A chunk: the due rows with ``after < key <= upto``; ``None`` leaves that side open."""
+
+    after: Key | None = None
+    upto: Key | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will do: how many rows were due, and in which chunks they are read."""
+
+    due_count: int
+    chunks: tuple[KeyRange, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRows:
+    """The due rows of a chunk as they were read: n rows in columns of length n."""
+
+    keys: tuple[Values, ...]
+    changed_at: Values | None
+    features: dict[str, Values]
+    current_since: Sequence[datetime | None]
+    """``valid_from`` of the current prediction of the key, None where there is none."""
+    quarantined_since: Sequence[datetime | None]
+    """``valid_from`` of the open quarantine entry of the key, None where there is none."""
+    attempts: Sequence[int | None]
+
+    def __len__(self) -> int:
+        return len(self.keys[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The table or view a job reads, as the database declares it."""
+
+    table: TableName
+    key: tuple[str, ...]
+    changed_at: str | None
+    where: str | None
+    columns: dict[str, SourceColumn]
+    key_is_enforced: bool
+    """The database itself keeps the key unique and free of NULL."""
+
+    @classmethod
+    def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
+        """Look the source up. Raises SourceFault naming the table, or every column, that is missing."""
+        table = job.source.table_name
+        inspector = sa.inspect(connection)
+        with database.faults():
+            try:
+                reflected = inspector.get_columns(table.name, schema=table.schema)
+            except NoSuchTableError:
+                raise SourceFault(
+                    f"job {job.name}: there is no table or view {table} in {database.shown};"
+                    " mend [source] table, or load it with `batch-scoring load`"
+                ) from None
+            unique = _unique_column_sets(inspector, table)
+        columns = {column["name"]: _column(column, connection.dialect) for column in reflected}
+        wanted = [*job.source.key, *([job.source.changed_at] if job.source.changed_at else [])]
+        if missing := [name for name in wanted if name not in columns]:
+            raise SourceFault(
+                f"job {job.name}: {table} has no column {_listed(missing)} (it has {_listed(columns)});"
+                " mend [source] key and changed_at"
+            )
+        key = tuple(job.source.key)
+        return cls(
+            table=table,
+            key=key,
+            changed_at=job.source.changed_at,
+            where=job.source.where,
+            columns=columns,
+            key_is_enforced=set(key) in unique and not any(columns[name].nullable for name in key),
+        )
+
+    def layout(self, job: Job) -> PredictionsLayout:
+        """The shape of the job's predictions table, typed after this source."""
+        for name in self.key:
+            if self.columns[name].family is Family.NUMBER and self.columns[name].ddl.upper() in _INEXACT:
+                raise SourceFault(
+                    f"job {job.name}: key column {name} is of the inexact type {self.columns[name].ddl};"
+                    " use an exact key, or a view that casts it"
+                )
+        changed_at = self.columns[self.changed_at].ddl if self.changed_at else "TIMESTAMP"
+        return PredictionsLayout(
+            table=job.predictions.table_name,
+            kind=job.predictions.kind,
+            key=tuple((name, self.columns[name].ddl) for name in self.key),
+            changed_at_type=changed_at,
+        )
+
+    def check_key(self, connection: sa.Connection) -> None:
+        """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""
+        if self.key_is_enforced:
+            return
+        rows = self._rows([])
+        keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        if any(self.columns[name].nullable for name in self.key):
+            has_null = sa.or_(*(key.is_(None) for key in keys))
+            nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
+            if nulls:
+                raise SourceFault(
+                    f"the key of {self.table} ({_listed(self.key)}) is NULL in {nulls} rows;"
+                    " fill it, or leave those rows out with [source] where"
+                )
+        twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
+        groups, extra = _duplicates(connection, twice)
+        if groups:
+            raise SourceFault(
+                f"the key of {self.table} ({_listed(self.key)}) is not unique: {groups} keys stand in {extra} rows;"
+                " name every column that makes a row unique in [source] key, or remove the duplicates"
+            )
+
+    def plan(self, connection: sa.Connection, layout: PredictionsLayout, chunk_rows: int) -> Plan:
+        """Count what is due and cut it into chunks of ``chunk_rows`` rows, in key order."""
+        due = self._due(connection.dialect, layout, KeyRange(), features=[])
+        keys = [due.selected_columns[f"k{i}"] for i in range(len(self.key))]
+        ranked = due.with_only_columns(
+            *keys,
+            sa.func.row_number().over(order_by=keys).label("position"),
+            sa.func.lead(1).over(order_by=keys).is_(None).label("is_last"),
+        ).subquery("ranked")
+        ends = connection.execute(
+            sa.select(ranked)
+            .where(sa.or_(ranked.c.position % chunk_rows == 0, ranked.c.is_last))
+            .order_by(ranked.c.position)
+        ).all()
+        chunks: list[KeyRange] = []
+        after: Key | None = None
+        for end in ends:
+            upto = tuple(end[: len(self.key)])
+            chunks.append(KeyRange(after=after, upto=upto))
+            after = upto
+        return Plan(due_count=ends[-1].position if ends else 0, chunks=tuple(chunks))
+
+    def read(
+        self,
+        connection: sa.Connection,
+        bulk: Bulk,
+        layout: PredictionsLayout,
+        chunk: KeyRange,
+        features: Sequence[str],
+        limit: int,
+    ) -> SourceRows:
+        """Read the due rows of a chunk, at most ``limit`` of them; only those that are due at this moment."""
+        due = self._due(connection.dialect, layout, chunk, features).limit(limit)
+        families = [
+            *(Family.OTHER for _ in self.key),
+            *([Family.OTHER] if self.changed_at else []),
+            *(self.columns[name].family for name in features),
+            Family.TIMESTAMP,
+            Family.TIMESTAMP,
+            Family.INTEGER,
+        ]
+        columns = bulk.fetch(connection, due, [family.value for family in families])
+        width = len(self.key)
+        rest = columns[width:]
+        changed_at = rest.pop(0) if self.changed_at else None
+        return SourceRows(
+            keys=tuple(columns[:width]),
+            changed_at=changed_at,
+            features=dict(zip(features, rest[: len(features)], strict=True)),
+            current_since=_moments(rest[-3]),
+            quarantined_since=_moments(rest[-2]),
+            attempts=_plain(rest[-1]),
+        )
+
+    def count_due(self, connection: sa.Connection, layout: PredictionsLayout) -> int:
+        """How many rows are due now."""
+        due = self._due(connection.dialect, layout, KeyRange(), features=[])
+        return connection.execute(sa.select(sa.func.count()).select_from(due.subquery())).scalar_one()
+
+    def _rows(self, features: Iterable[str]) -> sa.Subquery:
+        """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
+        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
+        table = sa.table(self.table.name, *(sa.column(name, _RAW) for name in names), schema=self.table.schema)
+        query = sa.select(*table.c)
+        if self.where:
+            query = query.where(sa.literal_column(f"({self.where})"))
+        return query.subquery("source")
+
+    def _key_of(self, rows: sa.FromClause, name: str, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        column: sa.ColumnElement[Any] = rows.c[name]
+        if dialect.name == "sqlite" and self.columns[name].family is Family.TEXT:
+            return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
+        return column
+
+    def _due(
+        self, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange, features: Sequence[str]
+    ) -> sa.Select[Any]:
+        rows = self._rows(features)
+        predictions = _raw_keys(layout.predictions_table(), layout).alias("current_prediction")
+        quarantine = _raw_keys(layout.quarantine_table(), layout).alias("open_entry")
+        keys = [self._key_of(rows, name, dialect) for name in self.key]
+        changed_at = rows.c[self.changed_at] if self.changed_at else None
+
+        def joined(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
+            own = [outcome.c[name] for name in layout.key_names]
+            same = [key == other for key, other in zip(keys, own, strict=True)]
+            return sa.and_(*same, outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type), *_within(own, chunk))
+
+        def absent(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
+            missing = outcome.c.run_id.is_(None)
+            if changed_at is None:
+                return missing
+            return sa.or_(missing, outcome.c.source_changed_at.is_distinct_from(changed_at))
+
+        return (
+            sa.select(
+                *(key.label(f"k{i}") for i, key in enumerate(keys)),
+                *([changed_at.label("changed")] if changed_at is not None else []),
+                *(rows.c[name].label(f"f{i}") for i, name in enumerate(features)),
+                predictions.c.valid_from.label("current_since"),
+                quarantine.c.valid_from.label("quarantined_since"),
+                quarantine.c.attempts.label("attempts"),
+            )
+            .select_from(
+                rows.outerjoin(predictions, joined(predictions)).outerjoin(quarantine, joined(quarantine))
+            )
+            .where(*_within(keys, chunk), absent(predictions), absent(quarantine))
+        )
+
+
+def _plain(values: Values) -> list[Any]:
+    if isinstance(values, list):
+        return values
+    if values.null_count == len(values):  # type: ignore[attr-defined]  # a pyarrow.Array
+        return [None] * len(values)
+    return values.to_pylist()  # type: ignore[attr-defined,no-any-return]
+
+
+def _moments(values: Values) -> list[datetime | None]:
+    moments = _plain(values)
+    parsed = {text: datetime.fromisoformat(text) for text in set(moments) if isinstance(text, str)}
+    return [parsed.get(moment, moment) for moment in moments] if parsed else moments
+
+
+def _raw_keys(table: sa.Table, layout: PredictionsLayout) -> sa.Table:
+    for name in (*layout.key_names, "source_changed_at"):
+        table.c[name].type = _RAW
+    return table
+
+
+def _within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
+    bounds: list[sa.ColumnElement[bool]] = []
+    if chunk.after is not None:
+        bounds.append(_row(keys) > _row([sa.literal(value, _RAW) for value in chunk.after]))
+    if chunk.upto is not None:
+        bounds.append(_row(keys) <= _row([sa.literal(value, _RAW) for value in chunk.upto]))
+    return bounds
+
+
+def _row(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+    return values[0] if len(values) == 1 else sa.tuple_(*values)
+
+
+def _duplicates(connection: sa.Connection, twice: sa.Select[tuple[int]]) -> tuple[int, int]:
+    groups = twice.subquery()
+    found = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
+    return found[0], int(found[1] or 0)
+
+
+def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[str]]:
+    try:
+        primary = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+        unique = [c["column_names"] for c in inspector.get_unique_constraints(table.name, schema=table.schema)]
+        indexes = inspector.get_indexes(table.name, schema=table.schema)
+    except NoSuchTableError:  # a view
+        return []
+    whole = [
+        index["column_names"]
+        for index in indexes
+        if index["unique"] and not any("where" in option for option in index.get("dialect_options", {}))
+    ]
+    return [set(names) for names in [primary, *unique, *whole] if names and None not in names]  # type: ignore[arg-type]  # None marks an expression
+
+
+_INEXACT = {"REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION"}
+
+_FAMILIES: tuple[tuple[type[sa.types.TypeEngine[Any]], Family], ...] = (
+    (sa.Boolean, Family.BOOLEAN),
+    (sa.Integer, Family.INTEGER),
+    (sa.Numeric, Family.NUMBER),
+    (sa.Float, Family.NUMBER),
+    (sa.DateTime, Family.TIMESTAMP),
+    (sa.Date, Family.DATE),
+    (sa.Uuid, Family.TEXT),
+    (sa.Enum, Family.TEXT),
+    (sa.String, Family.TEXT),
+)
+
+
+def _column(reflected: Any, dialect: sa.Dialect) -> SourceColumn:
+    declared: sa.types.TypeEngine[Any] = reflected["type"]
+    if isinstance(declared, sa.types.NullType):
+        return SourceColumn(name=reflected["name"], ddl="BLOB", family=Family.UNKNOWN, nullable=reflected["nullable"])
+    underlying = getattr(declared, "data_type", declared)  # a PostgreSQL domain is of its base type's family
+    family = next((family for cls, family in _FAMILIES if isinstance(underlying, cls)), Family.OTHER)
+    return SourceColumn(
+        name=reflected["name"],
+        ddl=declared.compile(dialect=dialect),
+        family=family,
+        nullable=reflected["nullable"],
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+

@@ -1,0 +1,20 @@
+"""Alembic's entry: it migrates on the connection that ``batch-scoring db upgrade`` holds, or prints SQL."""
+
+from alembic import context
+
+from batch_scoring.store.schema import metadata
+
+connection = context.config.attributes.get("connection")
+
+if connection is None:
+    context.configure(
+        dialect_name=context.config.attributes["dialect"],
+        target_metadata=metadata,
+        literal_binds=True,
+        output_buffer=context.config.output_buffer,
+    )
+else:
+    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+
+with context.begin_transaction():
+    context.run_migrations()

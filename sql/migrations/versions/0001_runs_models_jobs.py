@@ -1,0 +1,119 @@
+"""Runs, model versions, aliases and jobs.
+
+A migration is history: it is never edited once released, so it spells its tables out instead of importing them.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0001"
+down_revision = None
+
+utc = sa.DateTime(timezone=True)
+json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def count(name: str, comment: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "scoring_runs",
+        sa.Column("run_id", identity, primary_key=True, autoincrement=True, comment="Number of the run"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
+        sa.Column(
+            "trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"
+        ),
+        sa.Column(
+            "status",
+            sa.String(16),
+            nullable=False,
+            comment="running, succeeded, failed, abandoned (its process died) or skipped (another run was active)",
+        ),
+        sa.Column("scheduled_for", utc, comment="The slot of the schedule this run fills, UTC"),
+        sa.Column("started_at", utc, nullable=False, comment="When the run began, by the database's clock"),
+        sa.Column("heartbeat_at", utc, nullable=False, comment="When the run last showed that it is alive"),
+        sa.Column("finished_at", utc, comment="When the run ended; NULL while it is running"),
+        sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
+        sa.Column("model_version", sa.Integer, comment="The version that scored"),
+        sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
+        count("due_count", "Rows that were due when the run began"),
+        count("scored_count", "Predictions written"),
+        count("superseded_count", "Predictions closed because a newer one took their place"),
+        count("quarantined_count", "Rows set aside because they could not be scored"),
+        count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+        count("chunk_count", "Chunks committed"),
+        sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
+        sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+        sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
+        sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
+        sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
+        sa.Column("environment", json, nullable=False, comment="Versions of Python and libraries, and overrides"),
+        sa.Column("job_config", json, nullable=False, comment="The job as it was declared at the time"),
+        sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
+        sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
+        sa.Column(
+            "running_job",
+            sa.String(63),
+            sa.Computed("CASE WHEN status = 'running' THEN job END", persisted=True),
+            comment="The job while the run is running, else NULL: unique, so that a job has one running run",
+        ),
+        sa.PrimaryKeyConstraint("run_id", name="pk_scoring_runs"),
+        sa.UniqueConstraint("running_job", name="uq_scoring_runs_running_job"),
+        sa.UniqueConstraint("job", "scheduled_for", name="uq_scoring_runs_job_scheduled_for"),
+        sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore')", name=op.f("ck_scoring_runs_trigger")),
+        sa.CheckConstraint(
+            "status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')",
+            name=op.f("ck_scoring_runs_status"),
+        ),
+        sa.CheckConstraint(
+            "(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")
+        ),
+        comment="One row is one attempt at a job",
+    )
+    op.create_table(
+        "model_versions",
+        sa.Column("name", sa.String(100), comment="Name of the model"),
+        sa.Column("version", sa.Integer, autoincrement=False, comment="Its versions count from 1"),
+        sa.Column(
+            "artifact_uri", sa.Text, nullable=False, comment="The model file, relative to the artifacts folder"
+        ),
+        sa.Column("artifact_sha256", sa.String(64), nullable=False, comment="SHA-256 of the model file"),
+        sa.Column(
+            "manifest", json, nullable=False, comment="Signature, metrics, golden rows, library versions"
+        ),
+        sa.Column("created_at", utc, nullable=False, comment="When it was registered"),
+        sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
+        sa.PrimaryKeyConstraint("name", "version", name="pk_model_versions"),
+        comment="One row is one registered model file",
+    )
+    op.create_table(
+        "model_aliases",
+        sa.Column("name", sa.String(100), comment="Name of the model"),
+        sa.Column("alias", sa.String(63), comment="champion, challenger or another name"),
+        sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at"),
+        sa.Column("changed_at", utc, nullable=False, comment="When it was last moved"),
+        sa.Column("changed_by", sa.String(255), nullable=False, comment="The login that moved it"),
+        sa.PrimaryKeyConstraint("name", "alias", name="pk_model_aliases"),
+        sa.ForeignKeyConstraint(
+            ["name", "version"],
+            ["model_versions.name", "model_versions.version"],
+            name="fk_model_aliases_name_version",
+        ),
+        comment="One row is a name that points at a version of a model",
+    )
+    op.create_table(
+        "scoring_jobs",
+        sa.Column("job", sa.String(63), comment="Name of the job"),
+        sa.Column("predictions_table", sa.String(255), nullable=False, comment="Its predictions table"),
+        sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
+        sa.Column("key_columns", json, nullable=False, comment="Key columns in order, each with its type"),
+        sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
+        sa.Column("created_at", utc, nullable=False, comment="When its tables were made"),
+        sa.PrimaryKeyConstraint("job", name="pk_scoring_jobs"),
+        sa.UniqueConstraint("predictions_table", name="uq_scoring_jobs_predictions_table"),
+        comment="One row is a job this database has seen, with the tables made for it",
+    )

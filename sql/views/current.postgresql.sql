@@ -1,0 +1,23 @@
+CREATE OR REPLACE VIEW ${current} AS
+SELECT
+  ${keys},
+  p.score,
+  p.prediction,
+  r.model_name,
+  p.model_version,
+  p.run_id,
+  p.valid_from AS scored_at,
+  p.source_changed_at
+FROM ${predictions} AS p
+JOIN scoring_runs AS r ON r.run_id = p.run_id
+WHERE p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00';
+
+COMMENT ON VIEW ${current} IS 'One row per key: the prediction that holds now';
+${key_comments}
+COMMENT ON COLUMN ${current}.score IS '${score_comment}';
+COMMENT ON COLUMN ${current}.prediction IS 'The label that was decided; NULL for a regression';
+COMMENT ON COLUMN ${current}.model_name IS 'The model that scored';
+COMMENT ON COLUMN ${current}.model_version IS 'The version that scored';
+COMMENT ON COLUMN ${current}.run_id IS 'The run that wrote it, see run_history';
+COMMENT ON COLUMN ${current}.scored_at IS 'When it was written, UTC';
+COMMENT ON COLUMN ${current}.source_changed_at IS 'Version of the source row that was read';

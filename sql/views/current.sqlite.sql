@@ -1,0 +1,16 @@
+DROP VIEW IF EXISTS ${current};
+
+-- One row per key: the prediction that holds now. Times are UTC.
+CREATE VIEW ${current} AS
+SELECT
+  ${keys},
+  p.score,
+  p.prediction,
+  r.model_name,
+  p.model_version,
+  p.run_id,
+  p.valid_from AS scored_at,
+  p.source_changed_at
+FROM ${predictions} AS p
+JOIN scoring_runs AS r ON r.run_id = p.run_id
+WHERE p.valid_to = '9999-12-31 00:00:00.000000';

@@ -1,0 +1,57 @@
+CREATE OR REPLACE VIEW run_history AS
+SELECT
+  run_id,
+  job,
+  "trigger",
+  status,
+  scheduled_for,
+  started_at,
+  finished_at,
+  round(extract(epoch FROM coalesce(finished_at, heartbeat_at) - started_at)::numeric, 3) AS seconds,
+  due_count,
+  scored_count,
+  superseded_count,
+  quarantined_count,
+  unseen_category_count,
+  chunk_count,
+  round(
+    (scored_count + quarantined_count)
+    / nullif(extract(epoch FROM coalesce(finished_at, heartbeat_at) - started_at), 0)::numeric,
+    1
+  ) AS rows_per_second,
+  model_name,
+  model_version,
+  artifact_sha256,
+  requested_by,
+  reason,
+  error_type,
+  error_message,
+  host,
+  package_version
+FROM scoring_runs;
+
+COMMENT ON VIEW run_history IS 'One row is one run, with how long it took and how fast it was';
+COMMENT ON COLUMN run_history.run_id IS 'Number of the run';
+COMMENT ON COLUMN run_history.job IS 'The job that was run';
+COMMENT ON COLUMN run_history."trigger" IS 'What started the run: cli, schedule or rescore';
+COMMENT ON COLUMN run_history.status IS 'running, succeeded, failed, abandoned or skipped';
+COMMENT ON COLUMN run_history.scheduled_for IS 'The slot of the schedule this run fills, UTC';
+COMMENT ON COLUMN run_history.started_at IS 'When the run began, UTC';
+COMMENT ON COLUMN run_history.finished_at IS 'When the run ended, UTC; NULL while it is running';
+COMMENT ON COLUMN run_history.seconds IS 'From start to end, or to the last heartbeat of a run that is running';
+COMMENT ON COLUMN run_history.due_count IS 'Rows that were due when the run began';
+COMMENT ON COLUMN run_history.scored_count IS 'Predictions written';
+COMMENT ON COLUMN run_history.superseded_count IS 'Predictions closed because a newer one took their place';
+COMMENT ON COLUMN run_history.quarantined_count IS 'Rows set aside because they could not be scored';
+COMMENT ON COLUMN run_history.unseen_category_count IS 'Scored rows with a category the model was not trained on';
+COMMENT ON COLUMN run_history.chunk_count IS 'Chunks committed';
+COMMENT ON COLUMN run_history.rows_per_second IS 'Rows scored or quarantined per second of the run';
+COMMENT ON COLUMN run_history.model_name IS 'The model that scored';
+COMMENT ON COLUMN run_history.model_version IS 'The version that scored';
+COMMENT ON COLUMN run_history.artifact_sha256 IS 'SHA-256 of the model file that scored';
+COMMENT ON COLUMN run_history.requested_by IS 'The login that started the run';
+COMMENT ON COLUMN run_history.reason IS 'Why somebody asked for the run';
+COMMENT ON COLUMN run_history.error_type IS 'What kind of fault ended the run';
+COMMENT ON COLUMN run_history.error_message IS 'What was wrong and what to do';
+COMMENT ON COLUMN run_history.host IS 'The machine the run was on';
+COMMENT ON COLUMN run_history.package_version IS 'Version of batch_scoring';

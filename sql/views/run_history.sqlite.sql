@@ -1,0 +1,34 @@
+DROP VIEW IF EXISTS run_history;
+
+-- One row is one run, with how long it took and how fast it was. Times are UTC.
+CREATE VIEW run_history AS
+SELECT
+  run_id,
+  job,
+  "trigger",
+  status,
+  scheduled_for,
+  started_at,
+  finished_at,
+  round((julianday(coalesce(finished_at, heartbeat_at)) - julianday(started_at)) * 86400.0, 3) AS seconds,
+  due_count,
+  scored_count,
+  superseded_count,
+  quarantined_count,
+  unseen_category_count,
+  chunk_count,
+  round(
+    (scored_count + quarantined_count)
+    / nullif((julianday(coalesce(finished_at, heartbeat_at)) - julianday(started_at)) * 86400.0, 0),
+    1
+  ) AS rows_per_second,
+  model_name,
+  model_version,
+  artifact_sha256,
+  requested_by,
+  reason,
+  error_type,
+  error_message,
+  host,
+  package_version
+FROM scoring_runs;
