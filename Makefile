@@ -1,0 +1,64 @@
+# Everything a person needs: `make demo`, `make test`; the rest is for those who work on the code.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+# bytecode is written at installation, so that every start afterwards is a fast one
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start clean
+
+help:
+	@echo "make demo      install and run the main job on an embedded database"
+	@echo "make test      install what the tests need and run all of them"
+	@echo "make quick     the tests without the slow fault sweeps"
+	@echo "make check     lint, types, tests, wheel: what CI runs"
+	@echo "make benchmark-start   time --help and a run with nothing due"
+	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m compileall -q batch_scoring
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: install
+	$(BIN)/batch-scoring demo
+
+test: dev
+	$(BIN)/python -m pytest
+
+quick: dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+typecheck: dev
+	$(BIN)/mypy
+
+wheel: dev
+	$(BIN)/python -m benchmarks.wheel_check
+
+check: lint typecheck test wheel
+
+benchmark-start: dev
+	$(BIN)/python -m benchmarks.start
+
+requirements: dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  pyproject.toml --upgrade -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  pyproject.toml --all-extras --group dev --constraint requirements.txt --upgrade -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

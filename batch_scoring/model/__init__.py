@@ -1,0 +1,4 @@
+"""The model: artifact, manifest, signature, scoring and training.
+
+Knows scikit-learn and pandas; knows nothing of SQL.
+"""

@@ -1,0 +1,117 @@
+"""The model file: saved under its own hash, and loaded only if its bytes are the registered ones."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch_scoring.errors import ArtifactChanged, ArtifactMissing, UnusableModel
+from batch_scoring.model.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArtifactReference:
+    """Where a registered artifact is and what its bytes must hash to."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path.with_suffix(".manifest.json")
+
+
+def dump(model: Any) -> bytes:
+    """A fitted model as joblib writes it."""
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer, compress=("zlib", 3))
+    return buffer.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def artifact_uri(name: str, manifest: Manifest) -> str:
+    """Where an artifact is kept, relative to the artifacts folder: under its model's name and its own hash."""
+    return f"{name}/{manifest.artifact_sha256[:16]}.{manifest.format}"
+
+
+def save(artifacts_dir: Path, name: str, content: bytes, manifest: Manifest) -> ArtifactReference:
+    """Write artifact and manifest so that neither is ever there in part."""
+    reference = ArtifactReference(path=artifacts_dir / artifact_uri(name, manifest), sha256=manifest.artifact_sha256)
+    reference.path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(reference.path, content)
+    _write_whole(reference.manifest_path, (manifest.model_dump_json(indent=2) + "\n").encode())
+    return reference
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_verified(reference: ArtifactReference) -> bytes:
+    """The artifact's bytes, if they are the registered ones.
+
+    Raises ArtifactMissing or ArtifactChanged. The bytes returned are the bytes that were hashed.
+    """
+    try:
+        content = reference.path.read_bytes()
+    except OSError as exc:
+        raise ArtifactMissing(
+            f"the artifact {reference.path} cannot be read ({exc.strerror}); restore it from a backup,"
+            " set BATCH_SCORING_ARTIFACTS_DIR to where it is, or promote another version"
+        ) from exc
+    found = sha256(content)
+    if found != reference.sha256:
+        raise ArtifactChanged(
+            f"the artifact {reference.path} is not the registered one (SHA-256 {found[:12]}…, registered"
+            f" {reference.sha256[:12]}…) and was not loaded; restore it from a backup or register it as a new version"
+        )
+    return content
+
+
+def unpickle(content: bytes, artifact_format: str) -> Any:
+    """The model in verified bytes. Raises UnusableModel where they hold none."""
+    try:
+        if artifact_format == "skops":
+            return _load_skops(content)
+        import joblib
+
+        return joblib.load(io.BytesIO(content))
+    except UnusableModel:
+        raise
+    except Exception as exc:
+        raise UnusableModel(
+            f"the artifact does not unpickle ({type(exc).__name__}: {exc});"
+            " install what it was fitted with, or train it again"
+        ) from exc
+
+
+def _load_skops(content: bytes) -> Any:
+    try:
+        import skops.io as sio
+    except ModuleNotFoundError as exc:
+        raise UnusableModel("a .skops artifact needs the extra: pip install 'batch-scoring[skops]'") from exc
+    unknown = [name for name in sio.get_untrusted_types(data=content) if not name.startswith("batch_scoring.")]
+    if unknown:
+        raise UnusableModel(f"the skops file holds types that are not trusted: {', '.join(unknown)}; use joblib")
+    return sio.loads(content, trusted=sio.get_untrusted_types(data=content))

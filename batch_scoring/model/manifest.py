@@ -1,0 +1,129 @@
+"""The record that travels with an artifact: what it takes, what it gives, how good it was, how to prove it.
+
+Nothing here imports scikit-learn or pandas, so that a run with nothing due stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from batch_scoring.job import Kind
+
+Label = bool | int | float | str
+
+
+class ColumnType(StrEnum):
+    """What the model takes in a column."""
+
+    INTEGER = "integer"
+    """int64, or float64 where the column is nullable."""
+    NUMBER = "number"
+    """float64."""
+    BOOLEAN = "boolean"
+    """bool, or object with NaN where the column is nullable."""
+    TEXT = "text"
+    """A pandas categorical or object column of str, see Signature.text_as."""
+    TIMESTAMP = "timestamp"
+    """datetime64[us], UTC without a zone."""
+
+
+_TAKES: dict[ColumnType, frozenset[str]] = {
+    ColumnType.INTEGER: frozenset({"integer", "boolean", "number", "unknown"}),
+    ColumnType.NUMBER: frozenset({"integer", "number", "boolean", "unknown"}),
+    ColumnType.BOOLEAN: frozenset({"boolean", "integer", "unknown"}),
+    ColumnType.TEXT: frozenset({"text", "integer", "date", "unknown"}),
+    ColumnType.TIMESTAMP: frozenset({"date", "timestamp", "unknown"}),
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SignatureColumn(_Record):
+    """One column the model takes."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    categories: tuple[str, ...] | None = None
+    """Texts seen in training, sorted; None where there were too many to be categories."""
+
+
+class Signature(_Record):
+    """What the model takes: its columns in the order it was fitted on."""
+
+    columns: tuple[SignatureColumn, ...]
+    text_as: Literal["category", "object"] = "category"
+    """How text reaches the model; categoricals are faster, some pipelines take objects only."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def mismatches(self, families: Mapping[str, str]) -> list[str]:
+        """Every column the source lacks or holds in a form the model cannot take, each in words.
+
+        ``families`` maps the source's column names to integer, number, boolean, text, date, timestamp, other or
+        unknown.
+        """
+        found = []
+        for column in self.columns:
+            family = families.get(column.name)
+            if family is None:
+                near = [name for name in families if name.lower() == column.name.lower()]
+                found.append(f"{column.name} is missing" + (f" (there is {near[0]})" if near else ""))
+            elif family not in _TAKES[column.type]:
+                found.append(f"{column.name} is {family}, the model takes {column.type}")
+        return found
+
+
+class GoldenRows(_Record):
+    """Rows of the training data with what the model gave for them when it was registered."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    """Shape (n, columns of the signature); None for a missing value."""
+    outputs: tuple[tuple[float, ...], ...]
+    """Shape (n, labels) of ``predict_proba``, or (n, 1) of ``predict`` for a regression."""
+
+
+class TrainingData(_Record):
+    """Which data the model was fitted on, as far as it is known."""
+
+    file: str
+    sha256: str
+    rows: int
+    label_column: str | None = None
+    label_counts: dict[str, int] | None = None
+
+
+class Manifest(_Record):
+    """Everything about an artifact but its bytes."""
+
+    kind: Kind
+    algorithm: str
+    format: Literal["joblib", "skops"] = "joblib"
+    artifact_sha256: str
+    labels: tuple[Label, ...] = ()
+    """Labels in the order of ``classes_``; empty for a regression."""
+    signature: Signature
+    scikit_learn_version: str
+    libraries: dict[str, str]
+    golden: GoldenRows
+    training_data: TrainingData | None = None
+    metrics: dict[str, Any] = {}
+    created_at: str
+
+    def label_index(self, label: str) -> int | None:
+        """Where a label written as text stands among the labels, None where it does not."""
+        texts = [str(known) for known in self.labels]
+        return texts.index(label) if label in texts else None
+
+
+def listed(labels: Iterable[object]) -> str:
+    """Labels or names as a message shows them."""
+    return ", ".join(str(label) for label in labels)

@@ -1,0 +1,252 @@
+"""From checked rows to scores: label and score from one call, and the poison row found by bisection."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, ModelRefused, UnusableModel, VersionMismatch
+from batch_scoring.job import Job, Kind
+from batch_scoring.model.manifest import Manifest, listed
+from batch_scoring.model.signature import ReasonCode, RowFault, check_rows
+
+GOLDEN_TOLERANCE = 1e-9
+"""How far a golden row's output may be off: room for another processor, none for another model."""
+
+_PROBES = 32
+"""Rows tried one by one, evenly spread, before a failing chunk is bisected."""
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredRows:
+    """What came of the n rows of a chunk: m were scored, the others have a fault."""
+
+    positions: Sequence[int]
+    """m positions among the n rows."""
+    scores: Floats
+    """Shape (m,)."""
+    labels: Sequence[str] | None
+    """m labels, None for a regression."""
+    faults: Mapping[int, RowFault]
+    unseen_category_count: int
+
+
+class Scorer:
+    """A loaded model with what its job reads from it."""
+
+    def __init__(self, model: Any, manifest: Manifest, job: Job) -> None:
+        self.model = model
+        self.manifest = manifest
+        self.job = job
+        self._labels = np.array([str(label) for label in manifest.labels], dtype=object)
+        self._positive = positive_index(manifest, job)
+
+    def score(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
+        """Score a chunk given by column (Arrow arrays or lists of n values).
+
+        Raises EveryRowFailed where each of two or more rows has the same fault.
+        """
+        checked = check_rows(
+            self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories
+        )
+        faults = dict(checked.faults)
+        outputs, broken = _outputs_by_bisection(self.model, self.manifest.kind, checked.frame)
+        faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
+        good = np.array([row not in broken for row in range(len(checked.positions))], dtype=bool)
+        scores, labels = self._read(outputs)
+        total = len(checked.positions) + len(checked.faults)
+        _blame_no_row_for_a_common_fault(faults, total)
+        return ScoredRows(
+            positions=checked.positions[good].tolist(),
+            scores=scores,
+            labels=labels,
+            faults=faults,
+            unseen_category_count=int(checked.unseen_category[good].sum()),
+        )
+
+    def _read(self, outputs: Floats) -> tuple[Floats, list[str] | None]:
+        """Scores and labels, both from the same outputs of shape (m, labels)."""
+        if self.manifest.kind == "regression":
+            return outputs[:, 0], None
+        if self.manifest.kind == "binary":
+            assert self._positive is not None
+            scores = outputs[:, self._positive]
+            chosen = np.where(scores >= self.job.predictions.threshold, self._positive, 1 - self._positive)
+        else:
+            chosen = outputs.argmax(axis=1)
+            scores = outputs[np.arange(len(outputs)), chosen]
+        return scores, self._labels[chosen].tolist()
+
+
+def positive_index(manifest: Manifest, job: Job) -> int | None:
+    """Which column of ``predict_proba`` is the score of a binary job.
+
+    Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
+    """
+    if manifest.kind != job.predictions.kind:
+        raise ModelRefused(
+            f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {manifest.kind};"
+            " mend [predictions] kind or name another model"
+        )
+    if job.predictions.positive_label is None:
+        return None
+    index = manifest.label_index(job.predictions.positive_label)
+    if index is None:
+        raise ModelRefused(
+            f"job {job.name}: positive_label {job.predictions.positive_label!r} is none of the model's labels"
+            f" ({listed(manifest.labels)}); mend [predictions] positive_label"
+        )
+    return index
+
+
+def _blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
+    if total < 2 or len(faults) < total:
+        return
+    kinds = {(fault.code, fault.column, fault.message) for fault in faults.values()}
+    if len(kinds) == 1:
+        code, column, message = kinds.pop()
+        raise EveryRowFailed(
+            f"all {total} rows of a chunk failed alike ({code}{f', column {column}' if column else ''}: {message}),"
+            " so the fault is not the rows': nothing was quarantined. Look at the source or at the model, then run again"
+        )
+
+
+def _outputs_by_bisection(model: Any, kind: Kind, frame: pd.DataFrame) -> tuple[Floats, dict[int, RowFault]]:
+    """The model's outputs for the rows it takes, in order, and the faults of those it does not."""
+    try:
+        return _without_unsound(model_outputs(model, kind, frame), offset=0)
+    except Exception as exc:
+        if len(frame) == 1:
+            return np.empty((0, 1)), {0: _model_error(exc)}
+    if len(frame) > 2 * _PROBES:
+        _raise_if_every_probe_fails(model, kind, frame)
+    found: list[Floats] = []
+    faults: dict[int, RowFault] = {}
+    pending = [(0, len(frame) // 2), (len(frame) // 2, len(frame))]
+    while pending:
+        start, stop = pending.pop(0)
+        try:
+            outputs, unsound = _without_unsound(model_outputs(model, kind, frame.iloc[start:stop]), offset=start)
+        except Exception as exc:
+            if stop - start == 1:
+                faults[start] = _model_error(exc)
+            else:
+                middle = (start + stop) // 2
+                pending[:0] = [(start, middle), (middle, stop)]
+            continue
+        found.append(outputs)
+        faults.update(unsound)
+    return (np.concatenate(found) if found else np.empty((0, 1))), faults
+
+
+def _raise_if_every_probe_fails(model: Any, kind: Kind, frame: pd.DataFrame) -> None:
+    """Spare a chunk on which the model fails everywhere two calls a row."""
+    errors = set()
+    for row in np.linspace(0, len(frame) - 1, _PROBES, dtype=int):
+        try:
+            model_outputs(model, kind, frame.iloc[row : row + 1])
+        except Exception as exc:
+            errors.add(type(exc).__name__)
+        else:
+            return
+    raise EveryRowFailed(
+        f"the model failed with {listed(sorted(errors))} on each of {_PROBES} rows spread over a chunk of {len(frame)},"
+        " so the fault is not the rows': nothing was quarantined. Look at the source or at the model, then run again"
+    )
+
+
+def _without_unsound(outputs: Floats, *, offset: int) -> tuple[Floats, dict[int, RowFault]]:
+    sound = np.isfinite(outputs).all(axis=1)
+    if sound.all():
+        return outputs, {}
+    fault = RowFault(
+        code=ReasonCode.NON_FINITE_SCORE, column=None, message="the model gave no finite score for the row"
+    )
+    return outputs[sound], {offset + int(row): fault for row in np.flatnonzero(~sound)}
+
+
+def _model_error(exc: Exception) -> RowFault:
+    # the text of the exception may quote the row, so only its type is kept
+    message = f"the model raised {type(exc).__name__} on the row"
+    return RowFault(code=ReasonCode.MODEL_ERROR, column=None, message=message)
+
+
+def model_outputs(model: Any, kind: Kind, frame: pd.DataFrame) -> Floats:
+    """What the model gives for a frame of n rows: shape (n, labels), or (n, 1) for a regression."""
+    if not len(frame):
+        return np.empty((0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning may quote the row
+        outputs = model.predict(frame) if kind == "regression" else model.predict_proba(frame)
+    outputs = np.asarray(outputs, dtype=np.float64)
+    if kind == "regression" and outputs.ndim == 1:
+        outputs = outputs[:, np.newaxis]
+    if outputs.ndim != 2 or len(outputs) != len(frame):
+        raise UnusableModel(f"the model gave an array of shape {outputs.shape} for {len(frame)} rows")
+    return outputs
+
+
+def check_golden_rows(model: Any, manifest: Manifest) -> None:
+    """Raise GoldenRowsDiffer where the model does not reproduce what it was registered with."""
+    names = manifest.signature.names
+    columns = {name: [row[i] for row in manifest.golden.rows] for i, name in enumerate(names)}
+    expected = np.array(manifest.golden.outputs, dtype=np.float64)
+    try:
+        checked = check_rows(manifest.signature, columns)
+        outputs = model_outputs(model, manifest.kind, checked.frame)
+    except Exception as exc:
+        raise GoldenRowsDiffer(
+            f"the model fails on its golden rows with {type(exc).__name__};"
+            " install the libraries its manifest names, or train it again"
+        ) from exc
+    if outputs.shape != expected.shape:
+        raise GoldenRowsDiffer(f"the model gives outputs of shape {outputs.shape}, its manifest has {expected.shape}")
+    if not len(outputs):
+        raise GoldenRowsDiffer("the manifest has no golden rows; register the model again")
+    scale = np.maximum(1.0, np.abs(expected))
+    off = float(np.max(np.abs(outputs - expected) / scale))
+    if not off <= GOLDEN_TOLERANCE:
+        raise GoldenRowsDiffer(
+            f"the model does not reproduce its golden rows (off by {off:.3g}, {GOLDEN_TOLERANCE:g} allowed);"
+            " install the libraries its manifest names, or train it again"
+        )
+
+
+def check_library_version(manifest: Manifest, *, allow_mismatch: bool) -> str | None:
+    """Compare scikit-learn with the manifest's; returns what differs where that was allowed.
+
+    Raises VersionMismatch.
+    """
+    from sklearn import __version__ as installed
+
+    if installed == manifest.scikit_learn_version:
+        return None
+    differs = f"fitted with scikit-learn {manifest.scikit_learn_version}, installed is {installed}"
+    if not allow_mismatch:
+        raise VersionMismatch(
+            f"the model was {differs}; install that version, train the model again,"
+            " or accept the difference with --allow-version-mismatch (it is recorded with the run)"
+        )
+    return differs
+
+
+def bound_parallelism(model: Any, threads: int | None = None) -> Any:
+    """Give the model one job and BLAS a bounded number of threads; returns what holds the bound.
+
+    ``threads`` defaults to the processors this process may use.
+    """
+    from threadpoolctl import threadpool_limits
+
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    single = {name: 1 for name in parameters if name == "n_jobs" or name.endswith("__n_jobs")}
+    if single:
+        model.set_params(**single)
+    return threadpool_limits(limits=threads or len(os.sched_getaffinity(0)))

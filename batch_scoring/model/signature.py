@@ -1,0 +1,351 @@
+"""Deriving a signature from a sample, and bringing the columns of a chunk to it.
+
+Columns are coerced to the signature's types and never to what a chunk happens to look like, so that a row's score
+does not depend on its neighbours. What cannot be coerced is found row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from batch_scoring.errors import UnusableModel
+from batch_scoring.job import UnseenCategories
+from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
+
+MAX_CATEGORIES = 1000
+"""More distinct texts than this are not categories, so none of them is reported as unseen."""
+
+
+class ReasonCode(StrEnum):
+    """Why a row could not be scored."""
+
+    MISSING_VALUE = "missing_value"
+    WRONG_TYPE = "wrong_type"
+    NON_FINITE_VALUE = "non_finite_value"
+    UNDECODABLE_TEXT = "undecodable_text"
+    UNSEEN_CATEGORY = "unseen_category"
+    MODEL_ERROR = "model_error"
+    NON_FINITE_SCORE = "non_finite_score"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowFault:
+    """Why one row cannot be scored: a code, the column where there is one, and words without data."""
+
+    code: ReasonCode
+    column: str | None
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedRows:
+    """The rows of a chunk, checked: n rows came in, m of them fit the signature."""
+
+    frame: pd.DataFrame
+    """The m rows that fit, typed by the signature."""
+    positions: np.ndarray[Any, np.dtype[np.intp]]
+    """Shape (m,): where the rows of ``frame`` stood among the n."""
+    faults: Mapping[int, RowFault]
+    """The other rows by position."""
+    unseen_category: np.ndarray[Any, np.dtype[np.bool_]]
+    """Shape (m,): rows with a category the model was not trained on."""
+
+
+class _Faults:
+    """Collects the first fault of each row."""
+
+    def __init__(self) -> None:
+        self.by_position: dict[int, RowFault] = {}
+
+    def add(self, positions: Any, column: SignatureColumn, code: ReasonCode) -> None:
+        message = _MESSAGES[code].format(type=column.type)
+        fault = RowFault(code=code, column=column.name, message=message)
+        for position in positions:
+            self.by_position.setdefault(int(position), fault)
+
+
+_MESSAGES = {
+    ReasonCode.MISSING_VALUE: "the model needs a value here and the column is NULL",
+    ReasonCode.WRONG_TYPE: "the value is not of the type the model takes ({type})",
+    ReasonCode.NON_FINITE_VALUE: "the value is infinite or not a number",
+    ReasonCode.UNDECODABLE_TEXT: "the text is not valid UTF-8",
+    ReasonCode.UNSEEN_CATEGORY: "the model was not trained on this category",
+}
+
+
+def derive_signature(sample: pd.DataFrame, *, text_as: str = "category") -> Signature:
+    """The signature of a model that takes this sample: types, nullability and categories as they stand in it.
+
+    Raises UnusableModel naming every column whose values are of no type a model takes.
+    """
+    columns, unknown = [], []
+    for name in sample.columns:
+        type_ = _column_type(sample[name])
+        if type_ is None or not isinstance(name, str):
+            unknown.append(str(name))
+            continue
+        categories: tuple[str, ...] | None = None
+        if type_ is ColumnType.TEXT:
+            texts = sample[name].dropna().unique()
+            categories = tuple(sorted(str(text) for text in texts)) if len(texts) <= MAX_CATEGORIES else None
+        nullable = bool(sample[name].isna().any())
+        columns.append(SignatureColumn(name=name, type=type_, nullable=nullable, categories=categories))
+    if unknown:
+        raise UnusableModel(
+            f"columns {', '.join(unknown)} hold no single type that a model takes (number, boolean, text, timestamp)"
+        )
+    return Signature(columns=tuple(columns), text_as="object" if text_as == "object" else "category")
+
+
+def _column_type(values: pd.Series[Any]) -> ColumnType | None:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return ColumnType.BOOLEAN
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return ColumnType.INTEGER
+    if pd.api.types.is_float_dtype(values.dtype):
+        return ColumnType.NUMBER
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return ColumnType.TIMESTAMP
+    found = {type(value) for value in values.dropna()}
+    for types, column_type in (
+        ({str}, ColumnType.TEXT),
+        ({bool}, ColumnType.BOOLEAN),
+        ({int, float, Decimal}, ColumnType.NUMBER),
+        ({date, datetime, pd.Timestamp}, ColumnType.TIMESTAMP),
+    ):
+        if found <= types:
+            return column_type
+    return None
+
+
+def check_rows(
+    signature: Signature, columns: Mapping[str, Sequence[Any]], *, unseen_categories: UnseenCategories = "score"
+) -> CheckedRows:
+    """Bring a chunk's columns (Arrow arrays or lists of n values) to the signature.
+
+    A row that cannot be brought there is left out of the frame and named with its first fault.
+    """
+    count = len(next(iter(columns.values()))) if columns else 0
+    faults = _Faults()
+    unseen = np.zeros(count, dtype=bool)
+    data: dict[str, Any] = {}
+    for column in signature.columns:
+        values = columns[column.name]
+        if column.type is ColumnType.TEXT:
+            data[column.name], unseen_here = _text(values, column, faults, as_object=signature.text_as == "object")
+            if unseen_here is not None:
+                unseen |= unseen_here
+                if unseen_categories == "quarantine":
+                    faults.add(np.flatnonzero(unseen_here), column, ReasonCode.UNSEEN_CATEGORY)
+        else:
+            data[column.name] = _COERCE[column.type](values, column, faults)
+    frame = pd.DataFrame(data, columns=pd.Index(signature.names), index=pd.RangeIndex(count), copy=False)
+    positions = np.arange(count)
+    if faults.by_position:
+        positions = np.delete(positions, list(faults.by_position))
+        frame = frame.iloc[positions].reset_index(drop=True)
+        unseen = unseen[positions]
+    return CheckedRows(frame=frame, positions=positions, faults=faults.by_position, unseen_category=unseen)
+
+
+# --- numbers -----------------------------------------------------------------------------------------------
+
+_EXACT_NUMBERS = {int, float, bool, type(None), Decimal}
+
+
+def _number(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
+    if isinstance(values, pa.Array):
+        if pa.types.is_string(values.type) or pa.types.is_dictionary(values.type):
+            return _number(_as_list(values), column, faults)
+        missing = values.is_null().to_numpy(zero_copy_only=False)
+        numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    else:
+        missing = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
+        numbers = _numbers_of_list(values, column, faults)
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        faults.add(np.flatnonzero(~finite & ~missing), column, ReasonCode.NON_FINITE_VALUE)
+        _require(missing, column, faults)
+    return numbers
+
+
+def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
+    if set(map(type, values)) <= _EXACT_NUMBERS:
+        try:
+            return np.array(values, dtype=np.float64)
+        except OverflowError:  # an integer too large for a float
+            pass
+    numbers = np.full(len(values), np.nan)
+    wrong = []
+    for position, value in enumerate(values):
+        if value is None:
+            continue
+        if type(value) not in _EXACT_NUMBERS:
+            wrong.append(position)
+            continue
+        try:
+            numbers[position] = float(value)
+        except OverflowError:
+            numbers[position] = math.inf
+    faults.add(wrong, column, ReasonCode.WRONG_TYPE)
+    return numbers
+
+
+def _integer(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
+    numbers = _number(values, column, faults)
+    with np.errstate(invalid="ignore"):
+        fractional = np.isfinite(numbers) & (numbers != np.trunc(numbers))
+    if fractional.any():
+        faults.add(np.flatnonzero(fractional), column, ReasonCode.WRONG_TYPE)
+    if column.nullable:
+        return numbers
+    return np.where(np.isfinite(numbers), numbers, 0).astype(np.int64)
+
+
+def _boolean(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
+    plain = _as_list(values)
+    truth = np.zeros(len(plain), dtype=object if column.nullable else bool)
+    missing = np.zeros(len(plain), dtype=bool)
+    wrong = []
+    for position, value in enumerate(plain):
+        if value is None:
+            missing[position] = True
+        elif isinstance(value, bool | int) and value in (0, 1):
+            truth[position] = bool(value)
+        else:
+            wrong.append(position)
+    faults.add(wrong, column, ReasonCode.WRONG_TYPE)
+    if missing.any():
+        _require(missing, column, faults)
+        if column.nullable:
+            truth[missing] = np.nan
+    return truth
+
+
+# --- timestamps --------------------------------------------------------------------------------------------
+
+
+def _timestamp(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
+    plain = _as_list(values)
+    moments = np.full(len(plain), np.datetime64("NaT"), dtype="datetime64[us]")
+    missing = np.zeros(len(plain), dtype=bool)
+    wrong = []
+    for position, value in enumerate(plain):
+        if value is None:
+            missing[position] = True
+            continue
+        try:
+            moments[position] = _moment(value)
+        except ValueError:
+            wrong.append(position)
+    faults.add(wrong, column, ReasonCode.WRONG_TYPE)
+    if missing.any():
+        _require(missing, column, faults)
+    return moments
+
+
+def _moment(value: Any) -> np.datetime64:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return np.datetime64(value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value, "us")
+    if isinstance(value, date):
+        return np.datetime64(value, "us")
+    raise ValueError
+
+
+# --- text --------------------------------------------------------------------------------------------------
+
+
+def _text(
+    values: Sequence[Any], column: SignatureColumn, faults: _Faults, *, as_object: bool
+) -> tuple[Any, np.ndarray[Any, np.dtype[np.bool_]] | None]:
+    """A column of text and, where some row holds a category not seen in training, which rows do."""
+    encoded = _dictionary(values, column, faults)
+    found: list[str] = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    missing = codes < 0
+    if missing.any():
+        _require(missing, column, faults)
+    known = column.categories if column.categories is not None else ()
+    new = sorted(set(found).difference(known))
+    categories = [*known, *new]
+    place = {text: code for code, text in enumerate(categories)}
+    # the last entry stands for a missing value, whose code is -1
+    translation = np.array([*(place[text] for text in found), -1], dtype=np.int64)
+    codes = translation[codes]
+    unseen = codes >= len(known) if new and column.categories is not None else None
+    if as_object:
+        return np.array([*categories, np.nan], dtype=object)[codes], unseen
+    dtype = pd.CategoricalDtype(pd.Index(categories, dtype=object))
+    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False), unseen
+
+
+def _dictionary(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> pa.DictionaryArray:
+    if isinstance(values, pa.Array):
+        if pa.types.is_dictionary(values.type):
+            return values
+        return values.cast(pa.string()).dictionary_encode()
+    if not set(map(type, values)) <= {str, type(None)}:
+        values = _texts_of_list(values, column, faults)
+    try:
+        return pa.array(values, pa.string()).dictionary_encode()
+    except UnicodeEncodeError:
+        undecodable = [i for i, text in enumerate(values) if text is not None and not _is_sound(text)]
+        faults.add(undecodable, column, ReasonCode.UNDECODABLE_TEXT)
+        bad = set(undecodable)
+        return pa.array([None if i in bad else text for i, text in enumerate(values)], pa.string()).dictionary_encode()
+
+
+def _texts_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> list[str | None]:
+    texts: list[str | None] = []
+    wrong = []
+    for position, value in enumerate(values):
+        if value is None or isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, int | UUID) and not isinstance(value, bool):
+            texts.append(str(value))
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            texts.append(value.isoformat())
+        else:
+            texts.append(None)
+            wrong.append(position)
+    faults.add(wrong, column, ReasonCode.WRONG_TYPE)
+    return texts
+
+
+def _is_sound(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_list(values: Sequence[Any]) -> list[Any]:
+    plain: list[Any] = values.to_pylist() if isinstance(values, pa.Array) else list(values)
+    return plain
+
+
+def _require(missing: Any, column: SignatureColumn, faults: _Faults) -> None:
+    if not column.nullable:
+        faults.add(np.flatnonzero(missing), column, ReasonCode.MISSING_VALUE)
+
+
+_COERCE: dict[ColumnType, Callable[[Sequence[Any], SignatureColumn, _Faults], Any]] = {
+    ColumnType.NUMBER: _number,
+    ColumnType.INTEGER: _integer,
+    ColumnType.BOOLEAN: _boolean,
+    ColumnType.TIMESTAMP: _timestamp,
+}

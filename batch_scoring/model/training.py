@@ -1,0 +1,167 @@
+"""Fit, evaluate, describe: the pipeline that ``train`` makes for a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, confusion_matrix
+from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from batch_scoring.errors import InputFault
+from batch_scoring.job import Job, Training
+from batch_scoring.model.features import DerivedFeatures
+
+SEED = 20260101
+FOLDS = 10
+HELD_OUT = 0.2
+
+
+class Algorithm(StrEnum):
+    """What ``train`` can fit."""
+
+    LOGISTIC_REGRESSION = "logistic_regression"
+    DECISION_TREE = "decision_tree"
+    RANDOM_FOREST = "random_forest"
+    HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
+
+
+_CLASSIFIERS: dict[Algorithm, Callable[[], Any]] = {
+    Algorithm.LOGISTIC_REGRESSION: lambda: LogisticRegression(max_iter=1000),
+    Algorithm.DECISION_TREE: lambda: DecisionTreeClassifier(max_depth=5, min_samples_leaf=10, random_state=SEED),
+    Algorithm.RANDOM_FOREST: lambda: RandomForestClassifier(n_estimators=100, random_state=SEED),
+    Algorithm.HIST_GRADIENT_BOOSTING: lambda: HistGradientBoostingClassifier(
+        learning_rate=0.05, max_iter=100, max_depth=3, random_state=SEED
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedModel:
+    """A pipeline fitted on all rows, with what was measured on the way."""
+
+    pipeline: Pipeline
+    features: pd.DataFrame
+    metrics: dict[str, Any]
+    label_counts: dict[str, int]
+
+
+def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> TrainedModel:
+    """Fit the job's pipeline on labelled data and measure it.
+
+    ``data`` has the label, the job's features and possibly its key and changed-at column, which are left out with
+    the columns that ``[training] ignore`` names. Accuracy, ROC AUC and log loss are means over stratified folds;
+    the confusion matrix is of a model fitted without the held-out fifth. Raises InputFault.
+    """
+    features, labels = _features_and_labels(job, data, label)
+    pipeline = build_pipeline(features, job.training, algorithm)
+    metrics = _evaluate(pipeline, features, labels)
+    pipeline.fit(features, labels)
+    counts = labels.astype(str).value_counts().sort_index()
+    return TrainedModel(
+        pipeline=pipeline,
+        features=features,
+        metrics=metrics,
+        label_counts={str(name): int(count) for name, count in counts.items()},
+    )
+
+
+def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.Series[Any]]:
+    if job.predictions.kind == "regression":
+        raise InputFault(
+            f"train fits classifiers and job {job.name} is a regression; fit one and use `batch-scoring model register`"
+        )
+    if label not in data.columns:
+        raise InputFault(f"the training data has no column {label}; it has {', '.join(map(str, data.columns))}")
+    unlabelled = int(data[label].isna().sum())
+    if unlabelled:
+        raise InputFault(f"column {label} is empty in {unlabelled} rows; leave those rows out of the training data")
+    left_out = {label, *job.source.key, job.source.changed_at, *job.training.ignore}
+    features = data[[name for name in data.columns if name not in left_out]]
+    known = {*features.columns, *job.training.sums}
+    wanted = [*(part for parts in job.training.sums.values() for part in parts), *job.training.logs]
+    if unknown := sorted({name for name in wanted if name not in known}):
+        raise InputFault(f"[training] of job {job.name} speaks of {', '.join(unknown)}, which the data does not have")
+    if features.empty:
+        raise InputFault("the training data has no rows or no feature columns")
+    labels = data[label]
+    counts = labels.value_counts()
+    if len(counts) < 2 or int(counts.min()) < 5:
+        raise InputFault(f"column {label} needs two or more labels with five or more rows each")
+    binary = job.predictions.kind == "binary"
+    if binary and len(counts) != 2:
+        raise InputFault(f"column {label} has {len(counts)} labels and job {job.name} is binary; see [predictions] kind")
+    if binary and job.predictions.positive_label not in set(labels.astype(str)):
+        raise InputFault(f"no row of column {label} is {job.predictions.positive_label!r}, the job's positive_label")
+    numbers = {name: features[name].astype(np.float64) for name in features.columns if _is_number(features[name])}
+    return features.assign(**numbers), labels
+
+
+def _is_number(values: pd.Series[Any]) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype))
+
+
+def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algorithm) -> Pipeline:
+    """The unfitted pipeline for raw features: derive, impute, encode, classify."""
+    derive = DerivedFeatures(sums=training.sums, logs=training.logs).fit(features)
+    derived = derive.transform(features.head(0))
+    numbers = [name for name in derived.columns if _is_number(derived[name])]
+    texts = [name for name in derived.columns if name not in numbers]
+    scale = [StandardScaler()] if algorithm is Algorithm.LOGISTIC_REGRESSION else []
+    prepare = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *scale), numbers),
+            (
+                "texts",
+                make_pipeline(
+                    SimpleImputer(strategy="most_frequent", keep_empty_features=True),
+                    OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+                ),
+                texts,
+            ),
+        ]
+    )
+    return Pipeline([("derive", derive), ("prepare", prepare), ("classify", _CLASSIFIERS[algorithm]())])
+
+
+def _evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any]) -> dict[str, Any]:
+    folds = min(FOLDS, int(labels.value_counts().min()))
+    auc = "roc_auc" if labels.nunique() == 2 else "roc_auc_ovr"
+    scores = cross_validate(
+        pipeline,
+        features,
+        labels,
+        cv=StratifiedKFold(folds, shuffle=True, random_state=SEED),
+        scoring={"accuracy": "accuracy", "roc_auc": auc, "log_loss": "neg_log_loss"},
+    )
+    fit_x, held_x, fit_y, held_y = train_test_split(
+        features, labels, test_size=HELD_OUT, stratify=labels, random_state=SEED
+    )
+    decided = pipeline.fit(fit_x, fit_y).predict(held_x)
+    names = sorted(labels.unique().tolist())
+    return {
+        "cross_validation": {
+            "folds": folds,
+            "accuracy": float(scores["test_accuracy"].mean()),
+            "accuracy_std": float(scores["test_accuracy"].std()),
+            "roc_auc": float(scores["test_roc_auc"].mean()),
+            "log_loss": float(-scores["test_log_loss"].mean()),
+        },
+        "held_out": {
+            "rows": len(held_y),
+            "accuracy": float(accuracy_score(held_y, decided)),
+            "labels": [str(name) for name in names],
+            "confusion_matrix": confusion_matrix(held_y, decided, labels=names).tolist(),
+        },
+    }
