@@ -28,8 +28,8 @@ UnseenCategories = Literal["score", "quarantine"]
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 OWN_COLUMNS = frozenset(
-    "run_id model_version score prediction source_changed_at valid_from valid_to reason_code column_name message"
-    " attempts model_name scored_at".split()
+    {"run_id", "model_version", "score", "prediction", "source_changed_at", "valid_from", "valid_to"}
+    | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at"}
 )
 """Columns of a predictions table, its quarantine and their views; a key column may not carry such a name."""
 

@@ -120,7 +120,7 @@ def _proven_signature(model: Any, kind: Kind, sample: pd.DataFrame) -> Signature
             raise UnusableModel(f"the sample holds rows that cannot be scored: column {fault.column}, {fault.message}")
         try:
             outputs = model_outputs(model, kind, checked.frame)
-        except Exception:
+        except Exception:  # noqa: S112 - a model may take text in one form only
             continue
         if np.allclose(outputs, expected, rtol=0, atol=1e-12, equal_nan=True):
             return signature
@@ -134,7 +134,9 @@ def _columns(sample: pd.DataFrame) -> dict[str, list[Any]]:
     plain = {}
     for name in sample.columns:
         values = sample[name].astype(object)
-        plain[str(name)] = [None if missing else _plain(v) for v, missing in zip(values, values.isna(), strict=True)]
+        plain[str(name)] = [
+            None if missing else _plain(v) for v, missing in zip(values, values.isna().tolist(), strict=True)
+        ]
     return plain
 
 
@@ -154,9 +156,9 @@ def _golden_rows(model: Any, kind: Kind, signature: Signature, sample: pd.DataFr
     sound = np.isfinite(outputs).all(axis=1)
     if not sound.any():
         raise UnusableModel("the model gives no finite score for any row of the sample")
-    rows = [row for row, keep in zip(zip(*columns.values(), strict=True), sound, strict=True) if keep]
+    rows = list(zip(*columns.values(), strict=True))
     return GoldenRows(
-        rows=tuple(tuple(_json(value) for value in row) for row in rows),
+        rows=tuple(tuple(_json(value) for value in rows[i]) for i in np.flatnonzero(sound)),
         outputs=tuple(tuple(row) for row in outputs[sound].tolist()),
     )
 

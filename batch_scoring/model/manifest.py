@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from batch_scoring.job import Kind
+from batch_scoring.errors import ModelRefused
+from batch_scoring.job import Job, Kind
 
 Label = bool | int | float | str
 
@@ -118,10 +119,25 @@ class Manifest(_Record):
     metrics: dict[str, Any] = {}
     created_at: str
 
-    def label_index(self, label: str) -> int | None:
-        """Where a label written as text stands among the labels, None where it does not."""
-        texts = [str(known) for known in self.labels]
-        return texts.index(label) if label in texts else None
+    def positive_index(self, job: Job) -> int | None:
+        """Which column of ``predict_proba`` is the score of a binary job.
+
+        Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
+        """
+        if self.kind != job.predictions.kind:
+            raise ModelRefused(
+                f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {self.kind};"
+                " mend [predictions] kind or name another model"
+            )
+        if job.predictions.positive_label is None:
+            return None
+        texts = [str(label) for label in self.labels]
+        if job.predictions.positive_label not in texts:
+            raise ModelRefused(
+                f"job {job.name}: positive_label {job.predictions.positive_label!r} is none of the model's labels"
+                f" ({listed(self.labels)}); mend [predictions] positive_label"
+            )
+        return texts.index(job.predictions.positive_label)
 
 
 def listed(labels: Iterable[object]) -> str:

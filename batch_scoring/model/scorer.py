@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, ModelRefused, UnusableModel, VersionMismatch
+from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, UnusableModel, VersionMismatch
 from batch_scoring.job import Job, Kind
 from batch_scoring.model.manifest import Manifest, listed
 from batch_scoring.model.signature import ReasonCode, RowFault, check_rows
@@ -47,16 +47,14 @@ class Scorer:
         self.manifest = manifest
         self.job = job
         self._labels = np.array([str(label) for label in manifest.labels], dtype=object)
-        self._positive = positive_index(manifest, job)
+        self._positive = manifest.positive_index(job)
 
     def score(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
         """Score a chunk given by column (Arrow arrays or lists of n values).
 
         Raises EveryRowFailed where each of two or more rows has the same fault.
         """
-        checked = check_rows(
-            self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories
-        )
+        checked = check_rows(self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories)
         faults = dict(checked.faults)
         outputs, broken = _outputs_by_bisection(self.model, self.manifest.kind, checked.frame)
         faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
@@ -86,27 +84,6 @@ class Scorer:
         return scores, self._labels[chosen].tolist()
 
 
-def positive_index(manifest: Manifest, job: Job) -> int | None:
-    """Which column of ``predict_proba`` is the score of a binary job.
-
-    Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
-    """
-    if manifest.kind != job.predictions.kind:
-        raise ModelRefused(
-            f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {manifest.kind};"
-            " mend [predictions] kind or name another model"
-        )
-    if job.predictions.positive_label is None:
-        return None
-    index = manifest.label_index(job.predictions.positive_label)
-    if index is None:
-        raise ModelRefused(
-            f"job {job.name}: positive_label {job.predictions.positive_label!r} is none of the model's labels"
-            f" ({listed(manifest.labels)}); mend [predictions] positive_label"
-        )
-    return index
-
-
 def _blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
     if total < 2 or len(faults) < total:
         return
@@ -115,7 +92,7 @@ def _blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int)
         code, column, message = kinds.pop()
         raise EveryRowFailed(
             f"all {total} rows of a chunk failed alike ({code}{f', column {column}' if column else ''}: {message}),"
-            " so the fault is not the rows': nothing was quarantined. Look at the source or at the model, then run again"
+            " so the fault is not the rows': nothing was quarantined. Look at the source or the model, then run again"
         )
 
 

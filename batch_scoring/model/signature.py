@@ -130,7 +130,10 @@ def _column_type(values: pd.Series[Any]) -> ColumnType | None:
 
 
 def check_rows(
-    signature: Signature, columns: Mapping[str, Sequence[Any]], *, unseen_categories: UnseenCategories = "score"
+    signature: Signature,
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    unseen_categories: UnseenCategories = "score",
 ) -> CheckedRows:
     """Bring a chunk's columns (Arrow arrays or lists of n values) to the signature.
 

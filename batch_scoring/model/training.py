@@ -101,7 +101,9 @@ def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.D
         raise InputFault(f"column {label} needs two or more labels with five or more rows each")
     binary = job.predictions.kind == "binary"
     if binary and len(counts) != 2:
-        raise InputFault(f"column {label} has {len(counts)} labels and job {job.name} is binary; see [predictions] kind")
+        raise InputFault(
+            f"column {label} has {len(counts)} labels and job {job.name} is binary; see [predictions] kind"
+        )
     if binary and job.predictions.positive_label not in set(labels.astype(str)):
         raise InputFault(f"no row of column {label} is {job.predictions.positive_label!r}, the job's positive_label")
     numbers = {name: features[name].astype(np.float64) for name in features.columns if _is_number(features[name])}
@@ -121,7 +123,11 @@ def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algori
     scale = [StandardScaler()] if algorithm is Algorithm.LOGISTIC_REGRESSION else []
     prepare = ColumnTransformer(
         [
-            ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *scale), numbers),
+            (
+                "numbers",
+                make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *scale),
+                numbers,
+            ),
             (
                 "texts",
                 make_pipeline(

@@ -49,23 +49,23 @@ class database_now(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - 
 
 
 @compiles(database_now)
-def _now_default(element: Any, compiler: Any, **kw: Any) -> str:
+def _now_default(_element: Any, _compiler: Any, **_kw: Any) -> str:
     return "CURRENT_TIMESTAMP"
 
 
 @compiles(database_now, "postgresql")
-def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+def _now_postgresql(_element: Any, _compiler: Any, **_kw: Any) -> str:
     return "clock_timestamp()"
 
 
 @compiles(database_now, "sqlite")
-def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+def _now_sqlite(_element: Any, compiler: Any, **_kw: Any) -> str:
     percent = "%%" if compiler.preparer._double_percents else "%"  # noqa: SLF001 - strftime's own percent signs
     return f"strftime('{percent}Y-{percent}m-{percent}d {percent}H:{percent}M:{percent}f000', 'now')"
 
 
 @compiles(database_now, "mysql", "mariadb")
-def _now_mysql(element: Any, compiler: Any, **kw: Any) -> str:
+def _now_mysql(_element: Any, _compiler: Any, **_kw: Any) -> str:
     return "UTC_TIMESTAMP(6)"
 
 
@@ -105,9 +105,7 @@ class Database:
             url = sa.make_url(self._url)
         except ArgumentError as exc:
             message = "expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db"
-            raise ConfigurationError(
-                [Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]
-            ) from exc
+            raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]) from exc
         if url.drivername in ("postgres", "postgresql"):
             return url.set(drivername="postgresql+psycopg2")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
@@ -142,9 +140,7 @@ class Database:
             )
         except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as exc:
             message = f"no driver for {self.url.drivername} is installed; install it or use another URL"
-            raise ConfigurationError(
-                [Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]
-            ) from exc
+            raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]) from exc
         if self.dialect == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
@@ -158,7 +154,9 @@ class Database:
             "statement_timeout": self.timeouts.statement,
             "idle_in_transaction_session_timeout": self.timeouts.idle_in_transaction,
         }
-        settings = [f"SET LOCAL {name} = {max(1, int(limit / timedelta(milliseconds=1)))}" for name, limit in limits.items()]
+        settings = [
+            f"SET LOCAL {name} = {max(1, int(limit / timedelta(milliseconds=1)))}" for name, limit in limits.items()
+        ]
         settings.append("SET LOCAL TimeZone = 'UTC'")
         settings.append("SET LOCAL DateStyle = 'ISO'")
         settings.append(f"SET LOCAL application_name = '{self.label}'")
@@ -327,7 +325,9 @@ def _postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> D
 
 
 _NO_ENTRY = re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|not permitted")
-_SERVER_GONE = re.compile(r"closed the connection unexpectedly|connection already closed|SSL connection has been closed")
+_SERVER_GONE = re.compile(
+    r"closed the connection unexpectedly|connection already closed|SSL connection has been closed"
+)
 
 
 def _connection_fault(text: str, shown: str) -> DatabaseFault:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable, SetColumnComment, SetTableComment
 
-from batch_scoring.errors import ConfigurationError, ConstraintViolated, Problem, SchemaOutOfDate, SourceFault
+from batch_scoring.errors import (
+    ConfigurationError,
+    ConstraintViolated,
+    DatabaseFault,
+    Problem,
+    SchemaOutOfDate,
+    SourceFault,
+)
 from batch_scoring.job import Job
 from batch_scoring.resources import resource
 from batch_scoring.store.database import Database, database_now
@@ -64,9 +70,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
                 created.append(job.predictions.table)
             for statement in current_sql(connection.dialect, layout):
                 connection.exec_driver_sql(_escaped(connection, statement))
-    return Upgrade(
-        revision_before=before, revision=SCHEMA_REVISION, created=tuple(created), waiting=tuple(waiting)
-    )
+    return Upgrade(revision_before=before, revision=SCHEMA_REVISION, created=tuple(created), waiting=tuple(waiting))
 
 
 def check_revision(connection: sa.Connection) -> None:
@@ -85,9 +89,8 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
 
     Raises ConfigurationError where they exist and were made for another key or kind.
     """
-    with database.read() as connection:
-        if _registered(connection, job) is not None:
-            _check_layout(connection, job, layout)
+    with database.read() as connection, database.faults():
+        if check_tables(connection, job, layout):
             return False
     with database.write() as connection, database.faults():
         _lock(connection)
@@ -98,16 +101,59 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
     return created
 
 
-def schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayout]]) -> str:
-    """Every statement of ``upgrade`` for one dialect, to be read and applied by hand."""
+def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    """Whether the job's tables exist. Raises ConfigurationError where they were made for another key or kind."""
+    known = _registered(connection, job)
+    if known is None:
+        return False
+    wanted = _job_row(job, layout)
+    differing = [name for name in ("kind", "key_columns", "changed_at_type") if getattr(known, name) != wanted[name]]
+    if differing:
+        said = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
+        message = f"{layout.table} was made for something else ({said}); name another table, its history stays"
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """The statements of an upgrade for one dialect."""
+
+    sql: str
+    left_out: tuple[str, ...]
+    """Why the tables of some jobs are not in it."""
+
+
+def script(database: Database, jobs: Sequence[Job], dialect_name: str) -> Script:
+    """Every statement of ``upgrade`` for a dialect, to be read and applied by hand.
+
+    The tables of a job are typed after its source, which is looked up in the database; the types are said in the
+    dialect's words where the database speaks another one.
+    """
+    layouts: list[tuple[Job, PredictionsLayout]] = []
+    left_out: list[str] = []
+    for job in jobs:
+        try:
+            with database.read() as connection, database.faults():
+                source = Source.inspect(database, connection, job)
+                layouts.append((job, _layout_in(dialect_name, source, job, connection)))
+        except (SourceFault, DatabaseFault) as exc:
+            left_out.append(f"the tables of job {job.name}, whose types come from its source: {exc}")
+    return Script(sql=_schema_sql(dialect_name, layouts), left_out=tuple(left_out))
+
+
+_OFFLINE = {"postgresql": "postgresql+psycopg2://", "sqlite": "sqlite://"}
+DIALECTS = tuple(_OFFLINE)
+
+
+def _schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayout]]) -> str:
     from alembic import command
 
     dialect = sa.create_engine(_OFFLINE[dialect_name]).dialect
     buffer = io.StringIO()
     config = _alembic_config(buffer)
     config.attributes["dialect"] = dialect_name
-    with _quiet():
-        command.upgrade(config, "head", sql=True)
+    command.upgrade(config, "head", sql=True)
     parts = [buffer.getvalue().strip()]
     parts += [f"{statement};" for statement in run_history_sql(dialect)]
     for job, layout in layouts:
@@ -116,19 +162,14 @@ def schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayout
         parts += [f"{statement};" for statement in current_sql(dialect, layout)]
         row = _job_row(job, layout)
         key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
-        insert = sa.insert(scoring_jobs).values(
-            {**row, "key_columns": key_columns, "created_at": database_now()}
-        )
-        parts.append(f"{insert.compile(dialect=dialect, compile_kwargs={'literal_binds': True})};")
+        insert = sa.insert(scoring_jobs).values({**row, "key_columns": key_columns, "created_at": database_now()})
+        compiled = str(insert.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+        parts.append(f"{compiled.replace('%%', '%')};")
     return "\n\n".join(parts) + "\n"
 
 
-_OFFLINE = {"postgresql": "postgresql+psycopg2://", "sqlite": "sqlite://"}
-DIALECTS = tuple(_OFFLINE)
-
-
-def layout_for(dialect_name: str, source: Source, job: Job, connection: sa.Connection) -> PredictionsLayout:
-    """The job's layout for a dialect, with the source's types said in that dialect's words."""
+def _layout_in(dialect_name: str, source: Source, job: Job, connection: sa.Connection) -> PredictionsLayout:
+    """The job's layout with the source's types said in a dialect's words."""
     layout = source.layout(job)
     if connection.dialect.name == dialect_name:
         return layout
@@ -162,8 +203,7 @@ def _table_sql(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[str]:
 
 
 def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
-    if _registered(connection, job) is not None:
-        _check_layout(connection, job, layout)
+    if check_tables(connection, job, layout):
         return False
     for table in (layout.predictions_table(), layout.quarantine_table()):
         if sa.inspect(connection).has_table(table.name, schema=table.schema):
@@ -199,17 +239,6 @@ def _registered(connection: sa.Connection, job: Job) -> sa.Row[Any] | None:
     return connection.execute(query).one_or_none()
 
 
-def _check_layout(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> None:
-    known = _registered(connection, job)
-    assert known is not None
-    wanted = _job_row(job, layout)
-    differing = [name for name in ("kind", "key_columns", "changed_at_type") if getattr(known, name) != wanted[name]]
-    if differing:
-        said = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
-        message = f"{layout.table} was made for something else ({said}); name another table, its history stays"
-        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
-
-
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
@@ -229,21 +258,6 @@ def _alembic_config(buffer: io.StringIO | None = None) -> Any:
     return config
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    import logging
-
-    logger = logging.getLogger("alembic")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _escaped(connection: sa.Connection, statement: str) -> str:
     """Driver SQL for a statement that has no parameters."""
     return statement.replace("%", "%%") if connection.dialect.paramstyle in ("format", "pyformat") else statement
-
-

@@ -76,7 +76,9 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
         ).one_or_none()
     if row is None:
         known = ", ".join(str(v.version) for v in list_versions(database, name)) or "none"
-        raise NoSuchModel(f"model {name} has no version {version} (registered: {known}); see `batch-scoring model list`")
+        raise NoSuchModel(
+            f"model {name} has no version {version} (registered: {known}); see `batch-scoring model list`"
+        )
     return ModelVersion(**row._asdict())
 
 
@@ -87,7 +89,8 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
         .join(
             model_aliases,
             sa.and_(
-                model_aliases.c.name == model_versions.c.name, model_aliases.c.version == model_versions.c.version
+                model_aliases.c.name == model_versions.c.name,
+                model_aliases.c.version == model_versions.c.version,
             ),
         )
         .where(model_aliases.c.name == name, model_aliases.c.alias == alias)
@@ -97,7 +100,9 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
     if row is None:
         versions = list_versions(database, name)
         if versions:
-            what_to_do = f"point it at one with `batch-scoring model promote {name} {versions[-1].version} --alias {alias}`"
+            what_to_do = (
+                f"point it at one with `batch-scoring model promote {name} {versions[-1].version} --alias {alias}`"
+            )
         else:
             what_to_do = "train one with `batch-scoring train`, or register one with `batch-scoring model register`"
         raise NoSuchModel(f"model {name} has no {alias}; {what_to_do}")

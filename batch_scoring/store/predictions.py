@@ -75,7 +75,10 @@ def commit_chunk(
                 _expect(closed, len(closing), outcome, "closed")
         constants = {"run_id": run_id, "valid_from": moment, "valid_to": FOREVER}
         if predictions.positions:
-            columns: dict[str, Values] = {**_version(layout, rows, predictions.positions), "score": predictions.scores}
+            columns: dict[str, Values] = {
+                **_version(layout, rows, predictions.positions),
+                "score": predictions.scores,
+            }
             if predictions.labels is not None:
                 columns["prediction"] = predictions.labels
             written = bulk.insert(connection, table, columns, {**constants, "model_version": predictions.model_version})

@@ -154,7 +154,12 @@ def open_run(
                 f" last heartbeat {holder.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC); nothing done"
             )
         with database.write() as connection:
-            skipped = {**values, "status": Status.SKIPPED, "finished_at": database_now(), "scheduled_for": None}
+            skipped = {
+                **values,
+                "status": Status.SKIPPED,
+                "finished_at": database_now(),
+                "scheduled_for": None,
+            }
             _insert(connection, {**skipped, "error_type": AnotherRunActive.__name__, "error_message": message})
         raise AnotherRunActive(message) from None
     return OpenedRun(run_id=run_id, takeover=takeover)
@@ -205,7 +210,10 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
                 scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
             )
             .values(
-                status=Status.ABANDONED, finished_at=database_now(), error_type="Abandoned", error_message=message
+                status=Status.ABANDONED,
+                finished_at=database_now(),
+                error_type="Abandoned",
+                error_message=message,
             )
         )
     return stalled if result.rowcount else None

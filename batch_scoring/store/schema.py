@@ -195,7 +195,9 @@ class PredictionsLayout:
             for column, ddl in self.key
         ]
         changed_at: sa.Column[Any] = sa.Column(
-            "source_changed_at", RawType(self.changed_at_type), comment="Version of the source row that was read"
+            "source_changed_at",
+            RawType(self.changed_at_type),
+            comment="Version of the source row that was read",
         )
         life: list[sa.Column[Any]] = [
             sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Holds from this moment, UTC"),

@@ -224,6 +224,10 @@ class Source:
         due = self._due(connection.dialect, layout, KeyRange(), features=[])
         return connection.execute(sa.select(sa.func.count()).select_from(due.subquery())).scalar_one()
 
+    def count(self, connection: sa.Connection) -> int:
+        """How many rows the job speaks of."""
+        return connection.execute(sa.select(sa.func.count()).select_from(self._rows([]))).scalar_one()
+
     def _rows(self, features: Iterable[str]) -> sa.Subquery:
         """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
@@ -251,7 +255,11 @@ class Source:
         def joined(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
             own = [outcome.c[name] for name in layout.key_names]
             same = [key == other for key, other in zip(keys, own, strict=True)]
-            return sa.and_(*same, outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type), *_within(own, chunk))
+            return sa.and_(
+                *same,
+                outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
+                *_within(own, chunk),
+            )
 
         def absent(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
             missing = outcome.c.run_id.is_(None)
@@ -268,9 +276,7 @@ class Source:
                 quarantine.c.valid_from.label("quarantined_since"),
                 quarantine.c.attempts.label("attempts"),
             )
-            .select_from(
-                rows.outerjoin(predictions, joined(predictions)).outerjoin(quarantine, joined(quarantine))
-            )
+            .select_from(rows.outerjoin(predictions, joined(predictions)).outerjoin(quarantine, joined(quarantine)))
             .where(*_within(keys, chunk), absent(predictions), absent(quarantine))
         )
 
@@ -308,7 +314,7 @@ def _row(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
     return values[0] if len(values) == 1 else sa.tuple_(*values)
 
 
-def _duplicates(connection: sa.Connection, twice: sa.Select[tuple[int]]) -> tuple[int, int]:
+def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, int]:
     groups = twice.subquery()
     found = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
     return found[0], int(found[1] or 0)
@@ -326,7 +332,8 @@ def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[s
         for index in indexes
         if index["unique"] and not any("where" in option for option in index.get("dialect_options", {}))
     ]
-    return [set(names) for names in [primary, *unique, *whole] if names and None not in names]  # type: ignore[arg-type]  # None marks an expression
+    columns: list[list[str | None]] = [list(names) for names in (primary, *unique, *whole)]
+    return [{name for name in names if name is not None} for names in columns if names and None not in names]
 
 
 _INEXACT = {"REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION"}
@@ -360,4 +367,3 @@ def _column(reflected: Any, dialect: sa.Dialect) -> SourceColumn:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-

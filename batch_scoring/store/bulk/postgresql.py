@@ -40,7 +40,7 @@ class CopyBulk:
             cursor.copy_expert(f"COPY ({_inlined(connection, query, cursor)}) TO STDOUT (FORMAT csv)", sink)
         types = [_TYPES[family] for family in families]
         if not sink.tell():
-            return [pa.array([], type) for type in types]
+            return [pa.array([], declared) for declared in types]
         try:
             return _parse(sink, types)
         except pa.ArrowInvalid:  # such as the date "infinity" or a year before 1
@@ -78,7 +78,7 @@ class CopyBulk:
         quote = connection.dialect.identifier_preparer.quote
         names = [quote(name) for name in keys]
         types = [table.c[name].type.compile(dialect=connection.dialect).partition(" COLLATE ")[0] for name in keys]
-        arrays = ", ".join(f"CAST(%s AS {type}[])" for type in types)
+        arrays = ", ".join(f"CAST(%s AS {ddl}[])" for ddl in types)
         labels = ", ".join(f"k{i}" for i in range(len(names)))
         same = " AND ".join(f"outcome.{name} = closing.k{i}" for i, name in enumerate(names))
         statement = (
@@ -121,11 +121,8 @@ def _parse(csv: io.BytesIO, types: Sequence[pa.DataType]) -> list[Values]:
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
         ),
-    ).combine_chunks()
-    columns: list[Values] = []
-    for column in table.columns:
-        columns.append(column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks())
-    return columns
+    )
+    return [column.unify_dictionaries().combine_chunks() for column in table.columns]
 
 
 def _text(values: Values) -> pa.Array:

@@ -24,9 +24,7 @@ def upgrade() -> None:
         "scoring_runs",
         sa.Column("run_id", identity, primary_key=True, autoincrement=True, comment="Number of the run"),
         sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
-        sa.Column(
-            "trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"
-        ),
+        sa.Column("trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"),
         sa.Column(
             "status",
             sa.String(16),
@@ -69,9 +67,7 @@ def upgrade() -> None:
             "status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')",
             name=op.f("ck_scoring_runs_status"),
         ),
-        sa.CheckConstraint(
-            "(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")
-        ),
+        sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
         comment="One row is one attempt at a job",
     )
     op.create_table(
@@ -79,12 +75,13 @@ def upgrade() -> None:
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("version", sa.Integer, autoincrement=False, comment="Its versions count from 1"),
         sa.Column(
-            "artifact_uri", sa.Text, nullable=False, comment="The model file, relative to the artifacts folder"
+            "artifact_uri",
+            sa.Text,
+            nullable=False,
+            comment="The model file, relative to the artifacts folder",
         ),
         sa.Column("artifact_sha256", sa.String(64), nullable=False, comment="SHA-256 of the model file"),
-        sa.Column(
-            "manifest", json, nullable=False, comment="Signature, metrics, golden rows, library versions"
-        ),
+        sa.Column("manifest", json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
         sa.Column("created_at", utc, nullable=False, comment="When it was registered"),
         sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
         sa.PrimaryKeyConstraint("name", "version", name="pk_model_versions"),

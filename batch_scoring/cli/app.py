@@ -1,0 +1,49 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from batch_scoring import __version__
+from batch_scoring.cli import checking, database, demo, models, running
+
+app = typer.Typer(
+    name="batch-scoring",
+    help="Score database rows with a persisted scikit-learn model: every row exactly once.",
+    epilog="Settings come from BATCH_SCORING_DATABASE_URL, BATCH_SCORING_JOBS_DIR, BATCH_SCORING_ARTIFACTS_DIR and"
+    " BATCH_SCORING_LOG_FORMAT. Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 the model was"
+    " refused, 4 too many rows quarantined, 5 unhealthy, 75 another run is active.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"batch-scoring {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(demo.demo)
+app.command()(checking.check)
+app.add_typer(database.app, name="db")
+app.command()(database.load)
+app.command()(models.train)
+app.add_typer(models.app, name="model")
+app.command()(running.run)
+app.add_typer(running.app, name="runs")
+app.command()(running.status)

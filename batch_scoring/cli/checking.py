@@ -1,0 +1,21 @@
+"""``check``."""
+
+from __future__ import annotations
+
+import typer
+
+from batch_scoring.cli.output import Json, database, settings, show_json
+
+
+def check(as_json: Json = False) -> None:
+    """Check settings, database, schema, jobs, sources and models: every problem at once. Starts nothing."""
+    from batch_scoring.scoring import checking
+
+    chosen = settings()
+    report = checking.check(database(), chosen.jobs_dir, chosen.artifacts_dir)
+    if as_json:
+        show_json(report.findings)
+    else:
+        for finding in report.findings:
+            typer.echo(f"{'error' if finding.error else 'ok':5}  {finding.subject}: {finding.message}")
+    raise typer.Exit(report.exit_code)

@@ -1,0 +1,81 @@
+"""``db upgrade``, ``db sql`` and ``load``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batch_scoring.cli.output import Json, database, notice, settings, show_json
+
+app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade(as_json: Json = False) -> None:
+    """Apply migrations, make the tables of every job, renew the views. Doing it again changes nothing."""
+    from batch_scoring.job import load_jobs
+    from batch_scoring.store import migrations
+
+    done = migrations.upgrade(database(), load_jobs(settings().jobs_dir))
+    if as_json:
+        show_json(done)
+        return
+    change = "already at" if done.revision_before == done.revision else f"{done.revision_before or 'empty'} →"
+    typer.echo(f"schema {change} revision {done.revision}")
+    for table in done.created:
+        typer.echo(f"made {table}, {table}_quarantine and the view {table}_current")
+    for problem in done.waiting:
+        notice(f"not yet: {problem.message}")
+
+
+@app.command()
+def sql(
+    dialect: Annotated[
+        str | None, typer.Option(help="postgresql or sqlite; without it, both.", show_default=False)
+    ] = None,
+) -> None:
+    """Print every statement that `db upgrade` applies, for those whose administrators apply SQL by hand.
+
+    The tables of a job are typed after its source; a job whose source is not in the database yet is left out and named.
+    """
+    from batch_scoring.errors import InputFault
+    from batch_scoring.job import load_jobs
+    from batch_scoring.store import migrations
+
+    if dialect is not None and dialect not in migrations.DIALECTS:
+        raise InputFault(f"--dialect {dialect}: expected one of {', '.join(migrations.DIALECTS)}")
+    jobs = load_jobs(settings().jobs_dir)
+    for name in [dialect] if dialect else migrations.DIALECTS:
+        script = migrations.script(database(), jobs, name)
+        typer.echo(f"-- {name}\n")
+        typer.echo(script.sql)
+        for reason in script.left_out:
+            notice(f"left out: {reason}")
+
+
+def load(
+    table: Annotated[str, typer.Argument(help="The table, made if it is absent.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header, in UTF-8.", exists=True, dir_okay=False)],
+    key: Annotated[list[str], typer.Option("--key", help="A key column; repeat it for a composite key.")],
+    changed_at: Annotated[
+        str, typer.Option("--changed-at", help="Column that holds when a row last changed.")
+    ] = "updated_at",
+    as_json: Json = False,
+) -> None:
+    """Put the rows of a CSV file into a source table: all of them, or none.
+
+    New keys are inserted, rows that differ are updated, the others stay untouched.
+    """
+    from batch_scoring.store.loading import load_csv
+
+    loaded = load_csv(database(), table, file, key=key, changed_at=changed_at)
+    if as_json:
+        show_json(loaded)
+        return
+    made = "made, " if loaded.created else ""
+    typer.echo(
+        f"{loaded.table}: {made}{loaded.read} rows read, {loaded.inserted} inserted, {loaded.updated} updated,"
+        f" {loaded.unchanged} unchanged"
+    )

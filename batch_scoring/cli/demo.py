@@ -1,0 +1,29 @@
+"""``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batch_scoring.cli.output import notice, show_table
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to put the database, the job and the artifacts.")] = Path("demo"),
+) -> None:
+    """Carry out the main job on an embedded SQLite database with synthetic applicants, and show what BI would see."""
+    from batch_scoring.cli.running import show_runs
+    from batch_scoring.demo.main_job import QUERY, run_demo
+
+    result = run_demo(folder, notice)
+    typer.echo("\nThe runs:")
+    show_runs(result.runs)
+    typer.echo("Ten current predictions, as a BI person would query them:\n")
+    typer.echo(QUERY)
+    show_table(result.columns, result.top)
+    typer.echo("Go on by hand:\n")
+    typer.echo(f"  cd {result.folder}")
+    typer.echo(f"  export BATCH_SCORING_DATABASE_URL={result.database_url}")
+    typer.echo("  batch-scoring status && batch-scoring run loan_eligibility && batch-scoring model list")

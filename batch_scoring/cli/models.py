@@ -1,0 +1,240 @@
+"""``train`` and ``model …``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+
+if TYPE_CHECKING:
+    from batch_scoring.store.models import ModelVersion
+
+app = typer.Typer(help="The registry of models.", no_args_is_help=True)
+
+
+class AlgorithmChoice(StrEnum):
+    """The algorithms of ``train``; spelled out so that ``--help`` needs no scikit-learn. A test holds both alike."""
+
+    LOGISTIC_REGRESSION = "logistic_regression"
+    DECISION_TREE = "decision_tree"
+    RANDOM_FOREST = "random_forest"
+    HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
+
+
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Version = Annotated[int, typer.Argument(help="Its version.", min=1)]
+AllowMismatch = Annotated[
+    bool,
+    typer.Option(
+        "--allow-version-mismatch", help="Accept a scikit-learn other than the one the model was fitted with."
+    ),
+]
+
+
+def train(
+    job: Annotated[str, typer.Argument(help="The job the model is for.")],
+    data: Annotated[
+        Path, typer.Option(help="Labelled rows, CSV with a header or Parquet.", exists=True, dir_okay=False)
+    ],
+    label: Annotated[str, typer.Option(help="The column that holds the outcome.")],
+    algorithm: Annotated[AlgorithmChoice, typer.Option(help="What to fit.")] = AlgorithmChoice.LOGISTIC_REGRESSION,
+    as_json: Json = False,
+) -> None:
+    """Fit the job's pipeline, measure it, and register it as a new version. The first one becomes champion."""
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import registry
+
+    chosen = settings()
+    version = registry.train_and_register(
+        database(),
+        chosen.artifacts_dir,
+        load_job(chosen.jobs_dir, job),
+        data,
+        label=label,
+        algorithm=algorithm.value,
+    )
+    if as_json:
+        show_json(version)
+        return
+    typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+    _show_metrics(version.manifest["metrics"])
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    folds, held_out = metrics["cross_validation"], metrics["held_out"]
+    show_record(
+        [
+            (f"{folds['folds']}-fold accuracy", f"{folds['accuracy']:.4f} ± {folds['accuracy_std']:.4f}"),
+            ("ROC AUC", f"{folds['roc_auc']:.4f}"),
+            ("log loss", f"{folds['log_loss']:.4f}"),
+            ("held-out accuracy", f"{held_out['accuracy']:.4f} on {held_out['rows']} rows"),
+        ]
+    )
+    labels = held_out["labels"]
+    show_table(
+        ["actual", *(f"predicted {name}" for name in labels)],
+        [[name, *row] for name, row in zip(labels, held_out["confusion_matrix"], strict=True)],
+        title="confusion matrix of the held-out part",
+    )
+
+
+@app.command()
+def register(
+    file: Annotated[Path, typer.Argument(help="A fitted pipeline: joblib, or .skops.", exists=True, dir_okay=False)],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    sample: Annotated[
+        Path, typer.Option(help="Rows as the model takes them, CSV or Parquet.", exists=True, dir_okay=False)
+    ],
+    alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Register any fitted scikit-learn-style model; its signature is derived from the sample.
+
+    The file is unpickled, which runs code in it: register only files you trust. A column without a missing value in
+    the sample is required; texts that the sample does not hold count as unseen categories. Give the training data.
+    """
+    from batch_scoring.scoring import registry
+
+    version = registry.register_file(database(), settings().artifacts_dir, file, name=name, sample=sample, alias=alias)
+    if as_json:
+        show_json(version)
+        return
+    typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+
+
+@app.command(name="list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="Name of a model; without it, all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the versions of every model, with the aliases that point at them."""
+    from batch_scoring.store import models
+
+    source = database()
+    versions = models.list_versions(source, name)
+    aliases = models.list_aliases(source)
+    if as_json:
+        show_json([_brief(version, aliases.get((version.name, version.version), [])) for version in versions])
+        return
+    if not versions:
+        notice("no model is registered; train one with `batch-scoring train`")
+        return
+    rows = [_brief(version, aliases.get((version.name, version.version), [])) for version in versions]
+    columns = ["name", "version", "aliases", "kind", "algorithm", "accuracy", "created_at", "created_by"]
+    show_table(columns, [[_joined(row[column]) for column in columns] for row in rows])
+
+
+def _joined(value: Any) -> Any:
+    return ", ".join(value) or None if isinstance(value, list) else value
+
+
+def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
+    metrics = version.manifest.get("metrics") or {}
+    return {
+        "name": version.name,
+        "version": version.version,
+        "aliases": aliases,
+        "kind": version.manifest.get("kind"),
+        "algorithm": version.manifest.get("algorithm"),
+        "accuracy": metrics.get("cross_validation", {}).get("accuracy"),
+        "artifact_uri": version.artifact_uri,
+        "artifact_sha256": version.artifact_sha256,
+        "created_at": version.created_at,
+        "created_by": version.created_by,
+    }
+
+
+@app.command()
+def show(name: Name, version: Version, as_json: Json = False) -> None:
+    """Show a version: its signature, metrics, training data and libraries."""
+    from batch_scoring.store import models
+
+    source = database()
+    found = models.get_version(source, name, version)
+    if as_json:
+        show_json(found)
+        return
+    manifest = found.manifest
+    aliases = models.list_aliases(source).get((name, version), [])
+    data = manifest.get("training_data") or {}
+    show_record(
+        [
+            ("model", f"{found.name} version {found.version}"),
+            ("aliases", ", ".join(aliases) or None),
+            ("kind", manifest["kind"]),
+            ("algorithm", manifest["algorithm"]),
+            ("labels", ", ".join(map(str, manifest["labels"])) or None),
+            ("artifact", found.artifact_uri),
+            ("SHA-256", found.artifact_sha256),
+            (
+                "training data",
+                f"{data['file']}, {data['rows']} rows, label {data['label_column']}" if data else None,
+            ),
+            ("libraries", ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items())),
+            ("golden rows", len(manifest["golden"]["rows"])),
+            ("created", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC by {found.created_by}"),
+        ]
+    )
+    if manifest["metrics"]:
+        _show_metrics(manifest["metrics"])
+    show_table(
+        ["column", "type", "nullable", "categories"],
+        [
+            [c["name"], c["type"], "yes" if c["nullable"] else "no", ", ".join(c["categories"] or []) or None]
+            for c in manifest["signature"]["columns"]
+        ],
+        title="signature",
+    )
+
+
+@app.command()
+def verify(
+    name: Name,
+    version: Annotated[int | None, typer.Argument(help="Its version; without it, the champion.", min=1)] = None,
+    allow_version_mismatch: AllowMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Check an artifact as a run would: its hash, the library's version, its golden rows."""
+    from batch_scoring.scoring import registry
+
+    verified = registry.verify(
+        database(), settings().artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch
+    )
+    if as_json:
+        show_json(verified)
+        return
+    typer.echo(
+        f"{verified.version.name} version {verified.version.version} is whole:"
+        f" SHA-256 matches, {verified.golden_rows} golden rows reproduced"
+    )
+    if verified.version_difference:
+        notice(f"accepted: {verified.version_difference}")
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Version,
+    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+    allow_version_mismatch: AllowMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a version, once its artifact verifies. Runs that are under way keep theirs."""
+    from batch_scoring.scoring import registry
+
+    before = registry.promote(
+        database(),
+        settings().artifacts_dir,
+        name,
+        version,
+        alias=alias,
+        allow_version_mismatch=allow_version_mismatch,
+    )
+    if as_json:
+        show_json({"name": name, "alias": alias, "version": version, "version_before": before})
+        return
+    typer.echo(f"{alias} of {name}: version {before or 'none'} → version {version}")

@@ -1,0 +1,214 @@
+"""``run``, ``runs …`` and ``status``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+from batch_scoring.errors import ExitCode, InputFault
+
+if TYPE_CHECKING:
+    from batch_scoring.scoring.events import Observer
+    from batch_scoring.store.runs import Run
+
+app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
+
+JobName = Annotated[str, typer.Argument(help="Name of the job: its file in the jobs folder, without .toml.")]
+
+
+def run(job: JobName, allow_version_mismatch: AllowMismatch = False, as_json: Json = False) -> None:
+    """Score every row that is due, once. This is what cron calls."""
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import runner
+
+    chosen = settings()
+    declared = load_job(chosen.jobs_dir, job)
+    with _observers() as observers:
+        finished = runner.run_job(
+            declared,
+            chosen.database_url,
+            chosen.artifacts_dir,
+            options=runner.RunOptions(allow_version_mismatch=allow_version_mismatch),
+            observers=observers,
+            stop=_stop_on_signals(),
+        )
+    code = runner.exit_code(finished, declared)
+    if as_json:
+        show_json(finished)
+    else:
+        typer.echo(_summary(finished))
+    if code is ExitCode.TOO_MANY_QUARANTINED:
+        notice(
+            f"error: {finished.quarantined_count} of {finished.read_count} rows were quarantined, more than the share"
+            f" of {declared.predictions.max_quarantined:g} that job {job} allows;"
+            f" see {declared.predictions.table}_quarantine"
+        )
+    raise typer.Exit(code)
+
+
+def _summary(run: Run) -> str:
+    if not run.read_count:
+        return f"run {run.run_id} of {run.job}: nothing was due"
+    text = (
+        f"run {run.run_id} of {run.job}: {run.read_count} read, {run.scored_count} scored,"
+        f" {run.superseded_count} superseded, {run.quarantined_count} quarantined in {run.seconds:.2f} s"
+        f" by {run.model_name} version {run.model_version}"
+    )
+    if run.unseen_category_count:
+        text += f"; {run.unseen_category_count} with a category the model was not trained on"
+    return text
+
+
+def _observers() -> AbstractContextManager[list[Observer]]:
+    """A progress bar on a terminal, log events elsewhere or where a format is asked for."""
+    log_format = settings().log_format
+    if log_format is None and sys.stderr.isatty():
+        from batch_scoring.cli.progress import progress_bar
+
+        return progress_bar()
+    from batch_scoring.cli import logs
+
+    logs.configure(log_format or "json")
+    return nullcontext([logs.log_event])
+
+
+def _stop_on_signals() -> threading.Event:
+    """SIGTERM and SIGINT end the run after the chunk under way; a second one ends it at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        notice(f"{signal.Signals(number).name}: stopping after the chunk under way; once more stops at once")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop
+
+
+@app.callback()
+def runs(context: typer.Context) -> None:
+    """List the latest runs (`runs list`), or show one (`runs show`)."""
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command(name="list")
+def list_(
+    job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the latest runs, newest first. Times are UTC."""
+    from batch_scoring.store import runs as store
+
+    found = store.list_runs(database(), job=job, limit=limit)
+    if as_json:
+        show_json(found)
+        return
+    show_runs(found)
+
+
+def show_runs(found: Sequence[Run]) -> None:
+    """The table of runs."""
+    columns = [
+        "run",
+        "job",
+        "status",
+        "started (UTC)",
+        "seconds",
+        "due",
+        "scored",
+        "superseded",
+        "quarantined",
+        "model",
+    ]
+    show_table(
+        columns,
+        [
+            [
+                run.run_id,
+                run.job,
+                run.status.value,
+                run.started_at,
+                run.seconds,
+                run.due_count,
+                run.scored_count,
+                run.superseded_count,
+                run.quarantined_count,
+                f"{run.model_name} v{run.model_version}" if run.model_name else None,
+            ]
+            for run in found
+        ],
+    )
+
+
+@app.command()
+def show(run_id: Annotated[int, typer.Argument(help="Number of the run.")], as_json: Json = False) -> None:
+    """Show everything about one run."""
+    from dataclasses import fields
+
+    from batch_scoring.store import runs as store
+
+    found = store.get_run(database(), run_id)
+    if found is None:
+        raise InputFault(f"there is no run {run_id}; see `batch-scoring runs`")
+    if as_json:
+        show_json(found)
+        return
+    show_record([(field.name, getattr(found, field.name)) for field in fields(found)])
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(help="Name of a job; without it, every job.")] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option("--max-age", help='How old the last success may be, such as "2h" or "1 day".'),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
+    from batch_scoring.job import load_job, load_jobs, parse_duration
+    from batch_scoring.scoring.status import job_status
+
+    chosen = settings()
+    jobs = [load_job(chosen.jobs_dir, job)] if job else load_jobs(chosen.jobs_dir)
+    try:
+        limit = parse_duration(max_age) if max_age else None
+    except ValueError as exc:
+        raise InputFault(f"--max-age {max_age}: {exc}") from exc
+    states = [job_status(database(), declared, max_age=limit) for declared in jobs]
+    if as_json:
+        show_json(states)
+    else:
+        columns = ["job", "health", "last success (UTC)", "age", "due", "current", "quarantined"]
+        show_table(
+            columns,
+            [
+                [
+                    state.job,
+                    "unhealthy" if state.unhealthy else "ok",
+                    state.last_success.finished_at if state.last_success else None,
+                    state.last_success_age,
+                    state.due_count,
+                    state.current_count,
+                    state.quarantined_count,
+                ]
+                for state in states
+            ],
+        )
+    unhealthy = [state for state in states if state.unhealthy]
+    for state in unhealthy:
+        notice(f"{state.job}: {state.unhealthy}")
+    if unhealthy:
+        raise typer.Exit(ExitCode.UNHEALTHY)

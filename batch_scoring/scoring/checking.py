@@ -1,0 +1,110 @@
+"""``check``: everything that would keep a run from succeeding, found at once and without starting one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, UnknownJob
+from batch_scoring.job import Job, job_names, load_jobs
+from batch_scoring.model.manifest import Manifest
+from batch_scoring.scoring.preparation import artifact_of, check_signature, manifest_of
+from batch_scoring.store import migrations, models
+from batch_scoring.store.database import Database
+from batch_scoring.store.source import Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One result of a check."""
+
+    subject: str
+    error: bool
+    message: str
+    exit_code: ExitCode = ExitCode.DONE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckReport:
+    """All findings; the exit code is that of the first error."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return next((finding.exit_code for finding in self.findings if finding.error), ExitCode.DONE)
+
+
+def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckReport:
+    """Check jobs, database, schema, sources, models and artifacts."""
+    findings: list[Finding] = []
+    jobs: list[Job] = []
+    try:
+        jobs = load_jobs(jobs_dir)
+        if not job_names(jobs_dir):
+            findings.append(
+                _problem(str(jobs_dir), UnknownJob("holds no job files; write one, or set BATCH_SCORING_JOBS_DIR"))
+            )
+    except ConfigurationError as exc:
+        findings += [_problem(_place(problem), exc, problem.message) for problem in exc.problems]
+        jobs = list(_sound_jobs(jobs_dir))
+    try:
+        with database.read() as connection, database.faults():
+            migrations.check_revision(connection)
+    except BatchScoringError as exc:
+        findings.append(_problem("database", exc))
+        return CheckReport(findings=tuple(findings))
+    findings.append(Finding(subject="database", error=False, message=f"{database.shown}, schema up to date"))
+    for job in jobs:
+        findings += _check_job(database, artifacts_dir, job)
+    return CheckReport(findings=tuple(findings))
+
+
+def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Finding]:
+    subject = f"job {job.name}"
+    source: Source | None = None
+    try:
+        with database.read() as connection, database.faults():
+            source = Source.inspect(database, connection, job)
+            source.check_key(connection)
+            migrations.check_tables(connection, job, source.layout(job))
+        yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
+        if not source.key_is_enforced:
+            yield Finding(
+                subject=subject,
+                error=False,
+                message=f"nothing in {source.table} keeps the key unique and not NULL, so every run counts;"
+                " a primary key, or a unique index with NOT NULL, makes runs faster",
+            )
+    except BatchScoringError as exc:
+        yield _problem(subject, exc)
+    try:
+        version = models.resolve_alias(database, job.model.name, job.model.alias)
+        manifest: Manifest = manifest_of(version)
+        manifest.positive_index(job)
+        if source is not None:
+            check_signature(manifest, source, version)
+        from batch_scoring.model.artifact import read_verified
+
+        read_verified(artifact_of(artifacts_dir, version))
+        message = f"{job.model.alias} is version {version.version}, its artifact is whole"
+        yield Finding(subject=f"model {version.name}", error=False, message=message)
+    except BatchScoringError as exc:
+        yield _problem(f"model {job.model.name}", exc)
+
+
+def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
+    for name in job_names(jobs_dir):
+        try:
+            yield Job.from_file(jobs_dir / f"{name}.toml")
+        except ConfigurationError:
+            continue
+
+
+def _problem(subject: str, exc: BatchScoringError, message: str | None = None) -> Finding:
+    return Finding(subject=subject, error=True, message=message or str(exc), exit_code=exc.exit_code)
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.where}: {problem.key}" if problem.key else problem.where

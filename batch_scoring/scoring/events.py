@@ -1,0 +1,68 @@
+"""The facts of a run, each emitted once. Logging, the progress bar and all else listen to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from batch_scoring.store.runs import ChunkCounts, Run, Takeover
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStarted:
+    """The run owns its job."""
+
+    run_id: int
+    job: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTookOver:
+    """A stalled run was marked abandoned to make way for this one."""
+
+    run_id: int
+    job: str
+    abandoned: Takeover
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPlanned:
+    """What is due is known."""
+
+    run_id: int
+    job: str
+    due_count: int
+    chunk_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionMismatchAccepted:
+    """The model scores under another scikit-learn than it was fitted with, because somebody allowed it."""
+
+    run_id: int
+    job: str
+    difference: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkCommitted:
+    """A chunk's outcomes stand in the database."""
+
+    run_id: int
+    job: str
+    counts: ChunkCounts
+    reasons: Mapping[str, int]
+    """Quarantined rows by reason code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFinished:
+    """The run is closed, whatever came of it."""
+
+    job: str
+    run: Run
+
+
+Event = RunStarted | RunTookOver | RunPlanned | VersionMismatchAccepted | ChunkCommitted | RunFinished
+Observer = Callable[[Event], None]
+"""Called in the run's thread; what it raises fails the run, so an observer that can fail must not raise."""

@@ -1,0 +1,81 @@
+"""What must hold before a run's first write: a model, a source that fits it, tables to write to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch_scoring.errors import SignatureMismatch, UnusableModel
+from batch_scoring.job import Job
+from batch_scoring.model.manifest import Manifest
+from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.source import Source
+
+if TYPE_CHECKING:
+    from batch_scoring.model.artifact import ArtifactReference
+    from batch_scoring.model.scorer import Scorer
+
+
+def manifest_of(version: ModelVersion) -> Manifest:
+    """The manifest as the registry has it. Raises UnusableModel where this package cannot read it."""
+    try:
+        return Manifest.model_validate(version.manifest)
+    except ValueError as exc:
+        raise UnusableModel(
+            f"the manifest of {version.name} version {version.version} cannot be read by this version of batch-scoring;"
+            " upgrade batch-scoring, or register the model again"
+        ) from exc
+
+
+def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference:
+    """Where the version's artifact is."""
+    from batch_scoring.model.artifact import ArtifactReference
+
+    return ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
+
+
+def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -> None:
+    """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
+    families = {name: column.family.value for name, column in source.columns.items()}
+    found = manifest.signature.mismatches(families)
+    if found:
+        raise SignatureMismatch(
+            f"{source.table} does not give what {version.name} version {version.version} takes: {'; '.join(found)}."
+            " Mend the source (a view may rename and cast), or promote a model trained on these columns"
+        )
+
+
+def load_scorer(
+    artifact: ArtifactReference, manifest: Manifest, job: Job, *, allow_version_mismatch: bool
+) -> tuple[Scorer, str | None]:
+    """Load the artifact and prove it: hash, library version, golden rows, in this order.
+
+    Returns the scorer and what differs in the library's version, where that was allowed. Raises ModelRefused.
+    """
+    from batch_scoring.model.scorer import Scorer
+
+    model, differs = load_model(artifact, manifest, allow_version_mismatch=allow_version_mismatch)
+    return Scorer(model, manifest, job), differs
+
+
+def load_model(
+    artifact: ArtifactReference, manifest: Manifest, *, allow_version_mismatch: bool
+) -> tuple[Any, str | None]:
+    """Load an artifact whose bytes are the registered ones and whose golden rows come out as registered."""
+    from batch_scoring.model.artifact import read_verified, unpickle
+    from batch_scoring.model.scorer import bound_parallelism, check_golden_rows, check_library_version
+
+    content = read_verified(artifact)
+    differs = check_library_version(manifest, allow_mismatch=allow_version_mismatch)
+    model = unpickle(content, manifest.format)
+    bound_parallelism(model)
+    check_golden_rows(model, manifest)
+    return model, differs
+
+
+def environment(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Versions of what scores, and what somebody chose to overlook."""
+    from batch_scoring.model.describe import library_versions
+
+    return {**library_versions(), **({"overrides": dict(overrides)} if overrides else {})}

@@ -1,0 +1,183 @@
+"""The registry's verbs: train and register, register a file, verify, promote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch_scoring.errors import InputFault, UnusableModel
+from batch_scoring.job import Job
+from batch_scoring.scoring.preparation import artifact_of, load_model, manifest_of
+from batch_scoring.store import models
+from batch_scoring.store.database import Database
+from batch_scoring.store.migrations import check_revision
+from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.runs import login
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from batch_scoring.model.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """An artifact that was found to be whole."""
+
+    version: ModelVersion
+    golden_rows: int
+    version_difference: str | None
+    """How scikit-learn differs from the manifest's, where that was allowed."""
+
+
+def train_and_register(
+    database: Database, artifacts_dir: Path, job: Job, data: Path, *, label: str, algorithm: str
+) -> ModelVersion:
+    """Fit the job's pipeline on a CSV file and register it; the first version becomes the job's alias.
+
+    Raises InputFault, UnusableModel, SchemaOutOfDate.
+    """
+    from batch_scoring.model import training
+    from batch_scoring.model.artifact import dump, sha256
+    from batch_scoring.model.describe import describe
+    from batch_scoring.model.manifest import TrainingData
+
+    _check_schema(database)
+    frame = read_table(data)
+    trained = training.train(job, frame, label, training.Algorithm(algorithm))
+    content = dump(trained.pipeline)
+    manifest = describe(
+        trained.pipeline,
+        content,
+        trained.features,
+        training_data=TrainingData(
+            file=data.name,
+            sha256=sha256(data.read_bytes()),
+            rows=len(frame),
+            label_column=label,
+            label_counts=trained.label_counts,
+        ),
+        metrics=trained.metrics,
+    )
+    return _register(database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias)
+
+
+def register_file(
+    database: Database, artifacts_dir: Path, file: Path, *, name: str, sample: Path, alias: str | None
+) -> ModelVersion:
+    """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
+
+    The file is unpickled: register only files you trust. ``alias`` is pointed at the new version; without it the
+    first version becomes champion. Raises InputFault, UnusableModel, SchemaOutOfDate.
+    """
+    from batch_scoring.model.artifact import unpickle
+    from batch_scoring.model.describe import describe
+    from batch_scoring.model.scorer import bound_parallelism
+
+    _check_schema(database)
+    artifact_format = "skops" if file.suffix == ".skops" else "joblib"
+    try:
+        content = file.read_bytes()
+    except OSError as exc:
+        raise InputFault(f"{file} cannot be read: {exc.strerror}") from exc
+    rows = read_table(sample)
+    model = unpickle(content, artifact_format)
+    bound_parallelism(model)
+    manifest = describe(model, content, rows, artifact_format=artifact_format)
+    version = _register(database, artifacts_dir, name, content, manifest, first_alias=alias or "champion")
+    if alias is not None:
+        models.point_alias(database, name=name, alias=alias, version=version.version, changed_by=login())
+    return version
+
+
+def verify(
+    database: Database,
+    artifacts_dir: Path,
+    name: str,
+    version: int | None,
+    *,
+    allow_version_mismatch: bool = False,
+) -> Verification:
+    """Check a version's artifact as a run would: hash, library version, golden rows.
+
+    Without ``version`` the champion is meant. Raises ModelRefused.
+    """
+    _check_schema(database)
+    found = (
+        models.resolve_alias(database, name, "champion")
+        if version is None
+        else models.get_version(database, name, version)
+    )
+    manifest = manifest_of(found)
+    _, differs = load_model(artifact_of(artifacts_dir, found), manifest, allow_version_mismatch=allow_version_mismatch)
+    return Verification(version=found, golden_rows=len(manifest.golden.rows), version_difference=differs)
+
+
+def promote(
+    database: Database,
+    artifacts_dir: Path,
+    name: str,
+    version: int,
+    *,
+    alias: str = "champion",
+    allow_version_mismatch: bool = False,
+) -> int | None:
+    """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
+    verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
+    return models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Rows of a CSV or Parquet file. An empty CSV field is a missing value, and nothing else is.
+
+    Raises InputFault.
+    """
+    import pandas as pd
+
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        frame = pd.read_csv(file, keep_default_na=False, na_values=[""])
+    except OSError as exc:
+        raise InputFault(f"{file} cannot be read: {exc.strerror or exc}") from exc
+    except (ValueError, pd.errors.ParserError) as exc:
+        raise InputFault(f"{file} is not a CSV file with a header ({type(exc).__name__}); see its first lines") from exc
+    if frame.empty:
+        raise InputFault(f"{file} has no rows")
+    return frame
+
+
+def _register(
+    database: Database,
+    artifacts_dir: Path,
+    name: str,
+    content: bytes,
+    manifest: Manifest,
+    *,
+    first_alias: str,
+) -> ModelVersion:
+    from batch_scoring.model.artifact import artifact_uri, save
+
+    try:
+        save(artifacts_dir, name, content, manifest)
+    except OSError as exc:
+        raise UnusableModel(
+            f"the artifact could not be written to {artifacts_dir} ({exc.strerror});"
+            " check the folder, or set BATCH_SCORING_ARTIFACTS_DIR"
+        ) from exc
+    values: dict[str, Any] = manifest.model_dump(mode="json")
+    return models.register_version(
+        database,
+        name=name,
+        artifact_uri=artifact_uri(name, manifest),
+        artifact_sha256=manifest.artifact_sha256,
+        manifest=values,
+        created_by=login(),
+        first_alias=first_alias,
+    )
+
+
+def _check_schema(database: Database) -> None:
+    with database.read() as connection, database.faults():
+        check_revision(connection)

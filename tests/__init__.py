@@ -1,0 +1,1 @@
+"""Tests mirror the package: unit, store (one suite over every database), acceptance (whole commands)."""
