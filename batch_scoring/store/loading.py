@@ -107,21 +107,23 @@ def _check_key(file: Path, rows: pa.Table, key: Sequence[str]) -> None:
 
 # --- types -------------------------------------------------------------------------------------------------
 
-_PATTERNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
-    (r"^-?(0|[1-9]\d{0,17})$", sa.BigInteger()),
-    (r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$", sa.Double()),
-    (r"^(true|false|True|False|TRUE|FALSE)$", sa.Boolean()),
-    (r"^\d{4}-\d{2}-\d{2}$", sa.Date()),
-)
+_WHOLE = r"^-?(0|[1-9]\d{0,17})$"
+_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
+_BOOLEAN = r"^(true|false|True|False|TRUE|FALSE)$"
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
 
 
-def _guess(values: pa.ChunkedArray) -> sa.types.TypeEngine[Any]:
+def _guess(values: pa.ChunkedArray, *, is_key: bool) -> sa.types.TypeEngine[Any]:
+    """The type all values have. Numbers are NUMERIC, exact and ready for decimals to come; whole keys are BIGINT."""
+    patterns: list[tuple[str, sa.types.TypeEngine[Any]]] = [
+        (_WHOLE, sa.BigInteger()) if is_key else (_NUMBER, sa.Numeric()),
+        (_BOOLEAN, sa.Boolean()),
+        (_DATE, sa.Date()),
+    ]
     present = values.drop_null()
-    if not len(present):
-        return sa.Text()
-    for pattern, type_ in _PATTERNS:
-        if pc.all(pc.match_substring_regex(present, pattern)).as_py():
-            return type_
+    for pattern, declared in patterns:
+        if len(present) and pc.all(pc.match_substring_regex(present, pattern)).as_py():
+            return declared
     return sa.Text()
 
 
@@ -138,7 +140,7 @@ def _table(
     try:
         reflected = inspector.get_columns(name.name, schema=name.schema)
     except NoSuchTableError:
-        types = {column: _guess(rows[column]) for column in rows.column_names}
+        types = {column: _guess(rows[column], is_key=column in key) for column in rows.column_names}
         columns: list[sa.Column[Any]] = [
             sa.Column(column, type_, primary_key=column in key, autoincrement=False, nullable=column not in key)
             for column, type_ in types.items()
@@ -160,22 +162,31 @@ def _table(
 
 
 def _converted(values: pa.ChunkedArray, declared: sa.types.TypeEngine[Any], column: str, file: Path) -> list[Any]:
-    """A column's values as the database takes them: whole numbers, numbers and booleans, all else as text."""
-    target: pa.DataType = pa.string()
-    if isinstance(declared, sa.Boolean):
-        target = pa.bool_()
-    elif isinstance(declared, sa.Integer):
-        target = pa.int64()
-    elif isinstance(declared, sa.Double | sa.Float):
-        target = pa.float64()
+    """A column's values as the database takes them: checked, and passed as text where that is exact."""
     try:
-        converted: list[Any] = values.cast(target).to_pylist()
+        converted = values
+        if isinstance(declared, sa.Boolean):
+            converted = values.cast(pa.bool_())
+        elif isinstance(declared, sa.Integer):
+            converted = _whole_numbers(values)
+        elif isinstance(declared, sa.Float):
+            converted = values.cast(pa.float64())
+        elif isinstance(declared, sa.Numeric):
+            values.cast(pa.float64())
     except pa.ArrowInvalid as exc:
         raise InputFault(
             f"{file}: column {column} holds values that are no {declared}, the type it has in the table;"
             " mend the file; nothing was loaded"
         ) from exc
-    return converted
+    plain: list[Any] = converted.to_pylist()
+    return plain
+
+
+def _whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowInvalid:  # such as 110.0, which spreadsheets and pandas write for 110
+        return values.cast(pa.float64()).cast(pa.int64())
 
 
 def _upsert(

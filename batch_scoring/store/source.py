@@ -321,14 +321,224 @@ def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, 
 
 
 def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[str]]:
+    primary: Sequence[str | None]
+    unique: list[Sequence[str | None]]
     try:
         primary = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
-        unique = [c["column_names"] for c in inspector.get_unique_constraints(table.name, schema=table.schema)]
+        unique = [list(c["column_names"]) for c in inspector.get_unique_constraints(table.name, schema=table.schema)]
         indexes = inspector.get_indexes(table.name, schema=table.schema)
     except NoSuchTableError:  # a view
         return []
-    whole = [
-        index["column_names"]
+    whole: list[Sequence[str | None]] = [
+        list(index["column_names"])
+        for index in indexes
+        if index["unique"] and not any("where" in option for option in index.get("dialect_options", {}))
+    ]
+    columns = [set(names) for names in (primary, *unique, *whole) if names]
+    return [{name for name in names if name} for names in columns if None not in names]
+
+
+_INEXACT:
+                raise SourceFault(
+                    f"job {job.name}: key column {name} is of the inexact type {self.columns[name].ddl};"
+                    " use an exact key, or a view that casts it"
+                )
+        changed_at = self.columns[self.changed_at].ddl if self.changed_at else "TIMESTAMP"
+        return PredictionsLayout(
+            table=job.predictions.table_name,
+            kind=job.predictions.kind,
+            key=tuple((name, self.columns[name].ddl) for name in self.key),
+            changed_at_type=changed_at,
+        )
+
+    def check_key(self, connection: sa.Connection) -> None:
+        """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""
+        if self.key_is_enforced:
+            return
+        rows = self._rows([])
+        keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        if any(self.columns[name].nullable for name in self.key):
+            has_null = sa.or_(*(key.is_(None) for key in keys))
+            nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
+            if nulls:
+                raise SourceFault(
+                    f"the key of {self.table} ({_listed(self.key)}) is NULL in {nulls} rows;"
+                    " fill it, or leave those rows out with [source] where"
+                )
+        twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
+        groups, extra = _duplicates(connection, twice)
+        if groups:
+            raise SourceFault(
+                f"the key of {self.table} ({_listed(self.key)}) is not unique: {groups} keys stand in {extra} rows;"
+                " name every column that makes a row unique in [source] key, or remove the duplicates"
+            )
+
+    def plan(self, connection: sa.Connection, layout: PredictionsLayout, chunk_rows: int) -> Plan:
+        """Count what is due and cut it into chunks of ``chunk_rows`` rows, in key order."""
+        due = self._due(connection.dialect, layout, KeyRange(), features=[])
+        keys = [due.selected_columns[f"k{i}"] for i in range(len(self.key))]
+        ranked = due.with_only_columns(
+            *keys,
+            sa.func.row_number().over(order_by=keys).label("position"),
+            sa.func.lead(1).over(order_by=keys).is_(None).label("is_last"),
+        ).subquery("ranked")
+        ends = connection.execute(
+            sa.select(ranked)
+            .where(sa.or_(ranked.c.position % chunk_rows == 0, ranked.c.is_last))
+            .order_by(ranked.c.position)
+        ).all()
+        chunks: list[KeyRange] = []
+        after: Key | None = None
+        for end in ends:
+            upto = tuple(end[: len(self.key)])
+            chunks.append(KeyRange(after=after, upto=upto))
+            after = upto
+        return Plan(due_count=ends[-1].position if ends else 0, chunks=tuple(chunks))
+
+    def read(
+        self,
+        connection: sa.Connection,
+        bulk: Bulk,
+        layout: PredictionsLayout,
+        chunk: KeyRange,
+        features: Sequence[str],
+        limit: int,
+    ) -> SourceRows:
+        """Read the due rows of a chunk, at most ``limit`` of them; only those that are due at this moment."""
+        due = self._due(connection.dialect, layout, chunk, features).limit(limit)
+        families = [
+            *(Family.OTHER for _ in self.key),
+            *([Family.OTHER] if self.changed_at else []),
+            *(self.columns[name].family for name in features),
+            Family.TIMESTAMP,
+            Family.TIMESTAMP,
+            Family.INTEGER,
+        ]
+        columns = bulk.fetch(connection, due, [family.value for family in families])
+        width = len(self.key)
+        rest = columns[width:]
+        changed_at = rest.pop(0) if self.changed_at else None
+        return SourceRows(
+            keys=tuple(columns[:width]),
+            changed_at=changed_at,
+            features=dict(zip(features, rest[: len(features)], strict=True)),
+            current_since=_moments(rest[-3]),
+            quarantined_since=_moments(rest[-2]),
+            attempts=_plain(rest[-1]),
+        )
+
+    def count_due(self, connection: sa.Connection, layout: PredictionsLayout) -> int:
+        """How many rows are due now."""
+        due = self._due(connection.dialect, layout, KeyRange(), features=[])
+        return connection.execute(sa.select(sa.func.count()).select_from(due.subquery())).scalar_one()
+
+    def count(self, connection: sa.Connection) -> int:
+        """How many rows the job speaks of."""
+        return connection.execute(sa.select(sa.func.count()).select_from(self._rows([]))).scalar_one()
+
+    def _rows(self, features: Iterable[str]) -> sa.Subquery:
+        """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
+        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
+        table = sa.table(self.table.name, *(sa.column(name, _RAW) for name in names), schema=self.table.schema)
+        query = sa.select(*table.c)
+        if self.where:
+            query = query.where(sa.literal_column(f"({self.where})"))
+        return query.subquery("source")
+
+    def _key_of(self, rows: sa.FromClause, name: str, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        column: sa.ColumnElement[Any] = rows.c[name]
+        if dialect.name == "sqlite" and self.columns[name].family is Family.TEXT:
+            return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
+        return column
+
+    def _due(
+        self, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange, features: Sequence[str]
+    ) -> sa.Select[Any]:
+        rows = self._rows(features)
+        predictions = _raw_keys(layout.predictions_table(), layout).alias("current_prediction")
+        quarantine = _raw_keys(layout.quarantine_table(), layout).alias("open_entry")
+        keys = [self._key_of(rows, name, dialect) for name in self.key]
+        changed_at = rows.c[self.changed_at] if self.changed_at else None
+
+        def joined(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
+            own = [outcome.c[name] for name in layout.key_names]
+            same = [key == other for key, other in zip(keys, own, strict=True)]
+            return sa.and_(
+                *same,
+                outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
+                *_within(own, chunk),
+            )
+
+        def absent(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
+            missing = outcome.c.run_id.is_(None)
+            if changed_at is None:
+                return missing
+            return sa.or_(missing, outcome.c.source_changed_at.is_distinct_from(changed_at))
+
+        return (
+            sa.select(
+                *(key.label(f"k{i}") for i, key in enumerate(keys)),
+                *([changed_at.label("changed")] if changed_at is not None else []),
+                *(rows.c[name].label(f"f{i}") for i, name in enumerate(features)),
+                predictions.c.valid_from.label("current_since"),
+                quarantine.c.valid_from.label("quarantined_since"),
+                quarantine.c.attempts.label("attempts"),
+            )
+            .select_from(rows.outerjoin(predictions, joined(predictions)).outerjoin(quarantine, joined(quarantine)))
+            .where(*_within(keys, chunk), absent(predictions), absent(quarantine))
+        )
+
+
+def _plain(values: Values) -> list[Any]:
+    if isinstance(values, list):
+        return values
+    if values.null_count == len(values):  # type: ignore[attr-defined]  # a pyarrow.Array
+        return [None] * len(values)
+    return values.to_pylist()  # type: ignore[attr-defined,no-any-return]
+
+
+def _moments(values: Values) -> list[datetime | None]:
+    moments = _plain(values)
+    parsed = {text: datetime.fromisoformat(text) for text in set(moments) if isinstance(text, str)}
+    return [parsed.get(moment, moment) for moment in moments] if parsed else moments
+
+
+def _raw_keys(table: sa.Table, layout: PredictionsLayout) -> sa.Table:
+    for name in (*layout.key_names, "source_changed_at"):
+        table.c[name].type = _RAW
+    return table
+
+
+def _within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
+    bounds: list[sa.ColumnElement[bool]] = []
+    if chunk.after is not None:
+        bounds.append(_row(keys) > _row([sa.literal(value, _RAW) for value in chunk.after]))
+    if chunk.upto is not None:
+        bounds.append(_row(keys) <= _row([sa.literal(value, _RAW) for value in chunk.upto]))
+    return bounds
+
+
+def _row(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+    return values[0] if len(values) == 1 else sa.tuple_(*values)
+
+
+def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, int]:
+    groups = twice.subquery()
+    found = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
+    return found[0], int(found[1] or 0)
+
+
+def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[str]]:
+    primary: Sequence[str | None]
+    unique: list[Sequence[str | None]]
+    try:
+        primary = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
+        unique = [list(c["column_names"]) for c in inspector.get_unique_constraints(table.name, schema=table.schema)]
+        indexes = inspector.get_indexes(table.name, schema=table.schema)
+    except NoSuchTableError:  # a view
+        return []
+    whole: list[Sequence[str | None]] = [
+        list(index["column_names"])
         for index in indexes
         if index["unique"] and not any("where" in option for option in index.get("dialect_options", {}))
     ]

@@ -1,1 +1,0 @@
-"""Tests mirror the package: unit, store (one suite over every database), acceptance (whole commands)."""

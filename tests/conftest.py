@@ -1,0 +1,106 @@
+"""Fixtures: each database is real, and each test has one of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support import DATA, LOAN_JOB, PostgresServer, Workspace
+
+from batch_scoring.job import Job
+from batch_scoring.model.training import Algorithm, TrainedModel, train
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    # a socket's path is limited to about 100 characters, pytest's own folders are longer
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    server = PostgresServer(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: the test runs once on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.create_database()
+
+
+@pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> str:
+    return postgres.create_database()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, database_url: str) -> Workspace:
+    """An empty workspace on each kind of database."""
+    return Workspace(tmp_path, database_url)
+
+
+@pytest.fixture
+def sqlite_workspace(tmp_path: Path, sqlite_url: str) -> Workspace:
+    return Workspace(tmp_path, sqlite_url)
+
+
+@pytest.fixture
+def postgresql_workspace(tmp_path: Path, postgresql_url: str) -> Workspace:
+    return Workspace(tmp_path, postgresql_url)
+
+
+@pytest.fixture(scope="session")
+def loan_train() -> pd.DataFrame:
+    """The 614 labelled applications."""
+    return pd.read_csv(DATA / "loan_train.csv")
+
+
+@pytest.fixture(scope="session")
+def loan_test() -> pd.DataFrame:
+    """The 367 applications without an outcome."""
+    return pd.read_csv(DATA / "loan_test.csv")
+
+
+@pytest.fixture(scope="session")
+def loan_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The shipped job."""
+    file = tmp_path_factory.mktemp("jobs") / "loan_eligibility.toml"
+    file.write_text(LOAN_JOB, encoding="utf-8")
+    return Job.from_file(file)
+
+
+@pytest.fixture(scope="session")
+def loan_model(loan_job: Job, loan_train: pd.DataFrame) -> TrainedModel:
+    """Logistic regression fitted on the real history."""
+    return train(loan_job, loan_train, "Loan_Status", Algorithm.LOGISTIC_REGRESSION)
+
+
+@pytest.fixture
+def loan_workspace(workspace: Workspace, loan_model: TrainedModel) -> Workspace:
+    """The shipped job, the 367 applicants and a champion: ready to run."""
+    return prepare_loans(workspace, loan_model)
+
+
+def prepare_loans(workspace: Workspace, model: TrainedModel, *, job: str = LOAN_JOB) -> Workspace:
+    """Make a workspace ready to run the loan job."""
+    from batch_scoring.store.loading import load_csv
+
+    workspace.write_job("loan_eligibility", job)
+    with workspace.database() as database:
+        load_csv(database, "applicants", DATA / "loan_test.csv", key=["Loan_ID"])
+    workspace.upgrade()
+    workspace.register(model.pipeline, model.features)
+    return workspace

