@@ -8,23 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 
-import stamina
-
-from batch_scoring.errors import PassingFault
 from batch_scoring.job import Job
 from batch_scoring.model.scorer import ScoredRows, Scorer
+from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.database import Database
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import KeyRange, Source
-
-RETRY_ATTEMPTS = 8
-RETRY_LIMIT = timedelta(minutes=2)
-"""A chunk is tried again after a passing fault until either is reached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,17 +55,7 @@ def process_chunk(
     itself: rows it wrote are due no more. Raises DatabaseFault, Fenced, EveryRowFailed.
     """
     while True:
-        committed: CommittedChunk | None = None
-        read = 0
-        for attempt in stamina.retry_context(
-            on=PassingFault,
-            attempts=RETRY_ATTEMPTS,
-            timeout=RETRY_LIMIT,
-            wait_initial=0.2,
-            wait_max=15.0,
-        ):
-            with attempt:
-                committed, read = _attempt(work, chunk, database, bulk, scorer)
+        committed, read = persistently(partial(_attempt, work, chunk, database, bulk, scorer))
         if committed is not None:
             yield committed
         if read < work.limit:

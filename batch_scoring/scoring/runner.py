@@ -30,6 +30,7 @@ from batch_scoring.scoring.events import (
     VersionMismatchAccepted,
 )
 from batch_scoring.scoring.heartbeat import Heartbeat
+from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database, Timeouts
@@ -89,7 +90,7 @@ def run_job(
     attempt = _Attempt(job, database, artifacts_dir, opened.run_id, options, emit, stop or threading.Event())
     try:
         attempt.carry_out()
-        runs.close_run(database, opened.run_id)
+        persistently(lambda: runs.close_run(database, opened.run_id))
     except Fenced:
         raise
     except BatchScoringError as exc:
@@ -122,7 +123,7 @@ def exit_code(run: Run, job: Job) -> ExitCode:
 
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
     try:
-        runs.close_run(database, run_id, error=error)
+        persistently(lambda: runs.close_run(database, run_id, error=error))
     except (DatabaseFault, Fenced):
         return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
 
@@ -157,15 +158,22 @@ class _Attempt:
 
     def carry_out(self) -> None:
         with Heartbeat(self.database, self.run_id, self.job.run.stalled_after) as heartbeat:
-            version = models.resolve_alias(self.database, self.job.model.name, self.job.model.alias)
-            runs.record_model(self.database, self.run_id, version)
+            version = persistently(
+                lambda: models.resolve_alias(self.database, self.job.model.name, self.job.model.alias)
+            )
+            persistently(lambda: runs.record_model(self.database, self.run_id, version))
             manifest = preparation.manifest_of(version)
             manifest.positive_index(self.job)  # refuses a model of another kind or without the label
-            source = self._source()
+            source = persistently(self._source)
             preparation.check_signature(manifest, source, version)
             layout = source.layout(self.job)
             self._ensure_tables(layout)
-            plan = self._plan(source, layout)
+            plan = persistently(lambda: self._plan(source, layout))
+            self.emit(
+                RunPlanned(
+                    run_id=self.run_id, job=self.job.name, due_count=plan.due_count, chunk_count=len(plan.chunks)
+                )
+            )
             if plan.chunks:
                 self._score(plan, source, layout, version, manifest, heartbeat)
 
@@ -177,10 +185,8 @@ class _Attempt:
 
     def _ensure_tables(self, layout: PredictionsLayout) -> None:
         try:
-            migrations.ensure_tables(self.database, self.job, layout)
-        except ConfigurationError:
-            raise
-        except DatabaseFault as exc:
+            persistently(lambda: migrations.ensure_tables(self.database, self.job, layout))
+        except (AccessDenied, DatabaseReadOnly) as exc:
             raise type(exc)(
                 f"the tables of job {self.job.name} are missing and could not be made ({exc});"
                 " run `batch-scoring db upgrade` as a user who may create tables"
@@ -190,9 +196,6 @@ class _Attempt:
         with self.database.read() as connection, self.database.faults():
             plan = source.plan(connection, layout, self.job.run.chunk_rows)
         runs.record_plan(self.database, self.run_id, plan.due_count)
-        self.emit(
-            RunPlanned(run_id=self.run_id, job=self.job.name, due_count=plan.due_count, chunk_count=len(plan.chunks))
-        )
         return plan
 
     def _score(
@@ -213,7 +216,8 @@ class _Attempt:
             allow_version_mismatch=self.options.allow_version_mismatch,
         )
         overrides = {"scikit_learn_version": differs} if differs else {}
-        runs.record_environment(self.database, self.run_id, preparation.environment(overrides))
+        environment = preparation.environment(overrides)
+        persistently(lambda: runs.record_environment(self.database, self.run_id, environment))
         if differs:
             self.emit(VersionMismatchAccepted(run_id=self.run_id, job=self.job.name, difference=differs))
         work = ChunkWork(

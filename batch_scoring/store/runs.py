@@ -286,7 +286,10 @@ def record_environment(database: Database, run_id: int, environment: Mapping[str
 
 
 def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
-    """End a run as succeeded, or as failed with its error. Raises Fenced where it no longer owned its job."""
+    """End a run as succeeded, or as failed with its error; a run that has ended that way stays as it is.
+
+    Raises Fenced where it no longer owned its job.
+    """
     with database.write() as connection:
         values: dict[str, Any] = {"status": Status.SUCCEEDED, "finished_at": database_now()}
         if error is not None:
@@ -295,7 +298,9 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
                 "error_type": type(error).__name__,
                 "error_message": str(error)[:4000],
             }
-        _update_running(connection, run_id, values)
+        status = connection.execute(sa.select(scoring_runs.c.status).where(scoring_runs.c.run_id == run_id))
+        if status.scalar_one() != values["status"]:
+            _update_running(connection, run_id, values)
 
 
 def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> None:

@@ -1,0 +1,312 @@
+"""What must survive anything: kill, freeze, race, lost connections, late commits. Real processes, real databases."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from conftest import prepare_loans
+from support import LOAN_JOB, Workspace, wait_until
+
+from batch_scoring.job import load_job
+from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring.runner import run_job
+
+_PRELOADED = ["batch_scoring.model.training", "batch_scoring.scoring.chunk", "batch_scoring.store.bulk.postgresql"]
+_KILLS = 20
+
+
+def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str) -> None:
+    run_job(load_job(Path(jobs_dir), "loan_eligibility"), database_url, Path(artifacts_dir))
+
+
+def _start_run(workspace: Workspace) -> Any:
+    """A run as a process of its own, forked from a server that has the libraries loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir))
+    process = context.Process(target=_run_in_child, args=arguments)
+    process.start()
+    return process
+
+
+def _loan_job(*, chunk_rows: int, stalled_after: str = "5 minutes") -> str:
+    return LOAN_JOB.replace("chunk_rows = 50000", f"chunk_rows = {chunk_rows}").replace(
+        'stalled_after = "5 minutes"', f'stalled_after = "{stalled_after}"'
+    )
+
+
+def _applicants(loan_test: pd.DataFrame, copies: int) -> pd.DataFrame:
+    return pd.concat(
+        [loan_test.assign(Loan_ID=loan_test["Loan_ID"] + f"-{copy}") for copy in range(copies)], ignore_index=True
+    )
+
+
+def _ready(
+    workspace: Workspace,
+    model: TrainedModel,
+    loan_test: pd.DataFrame,
+    *,
+    chunk_rows: int,
+    stalled_after: str,
+    copies: int,
+) -> Workspace:
+    prepare_loans(workspace, model, job=_loan_job(chunk_rows=chunk_rows, stalled_after=stalled_after))
+    more = _applicants(loan_test, copies).assign(updated_at="2026-01-01 00:00:00")
+    workspace.insert_frame("applicants", more)
+    return workspace
+
+
+def _assert_counters_equal_rows(workspace: Workspace) -> None:
+    counted = workspace.query(
+        "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions p WHERE p.run_id = r.run_id)"
+        " FROM scoring_runs r"
+    )
+    assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
+    superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM scoring_runs")
+    assert superseded == workspace.scalar("SELECT count(*) FROM predictions WHERE valid_to < '9999-01-01'")
+
+
+def _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace: Workspace) -> None:
+    same_version = 'p."Loan_ID" = s."Loan_ID" AND p.source_changed_at = s.updated_at'
+    current = f"SELECT count(*) FROM predictions p WHERE {same_version} AND p.valid_to > '9999-01-01'"
+    assert workspace.query(f'SELECT s."Loan_ID" FROM applicants s WHERE ({current}) <> 1') == []
+    assert workspace.scalar("SELECT count(*) FROM predictions_current") == workspace.scalar(
+        "SELECT count(*) FROM applicants"
+    )
+    overlapping = workspace.query(
+        'SELECT a."Loan_ID" FROM predictions a JOIN predictions b ON a."Loan_ID" = b."Loan_ID"'
+        " AND a.valid_to < b.valid_to AND b.valid_from < a.valid_to"
+    )
+    assert overlapping == []
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
+    workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
+) -> None:
+    _ready(workspace, loan_model, loan_test, chunk_rows=20, stalled_after="1 minute", copies=8)
+    chance = random.Random(20)
+    keys = [key for (key,) in workspace.query('SELECT "Loan_ID" FROM applicants')]
+    killed_midway = 0
+    for kill in range(_KILLS):
+        # a changed part keeps supersession under fire in every round
+        changed = [{"key": key, "at": f"2026-02-01 00:00:{kill:02d}"} for key in chance.sample(keys, 400)]
+        workspace.sql(
+            'UPDATE applicants SET updated_at = :at, "LoanAmount" = 100 + "LoanAmount" WHERE "Loan_ID" = :key',
+            changed,
+        )
+        process = _start_run(workspace)
+        process.join(timeout=chance.uniform(0.05, 1.5))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        killed_midway += process.exitcode == -signal.SIGKILL
+        _assert_counters_equal_rows(workspace)
+        # as if the time-out had passed
+        workspace.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00.000000' WHERE status = 'running'")
+    clean = workspace.run()
+
+    _assert_counters_equal_rows(workspace)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    statuses = dict(workspace.query("SELECT status, count(*) FROM scoring_runs GROUP BY status"))
+    assert clean.status == "succeeded"
+    assert statuses.get("running", 0) == 0
+    assert killed_midway >= _KILLS // 2, "the kills came too late to mean anything"
+    while_writing = workspace.scalar("SELECT count(*) FROM scoring_runs WHERE status = 'abandoned' AND chunk_count > 0")
+    print(
+        f"killed {killed_midway} of {_KILLS} runs midway, {while_writing} of them between or in their chunks;"
+        f" runs by status: {statuses}; lost 0, doubled 0"
+    )
+
+
+def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
+    workspace: Workspace, loan_model: TrainedModel
+) -> None:
+    prepare_loans(workspace, loan_model, job=_loan_job(chunk_rows=2))
+    first = _start_run(workspace)
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+
+    second = workspace.cli("run", "loan_eligibility")
+
+    first.join()
+    assert first.exitcode == 0
+    assert second.returncode == 75
+    assert "run 1 is active" in second.stderr
+    assert [status for (status,) in workspace.query("SELECT status FROM scoring_runs ORDER BY run_id")] == [
+        "succeeded",
+        "skipped",
+    ]
+    _assert_counters_equal_rows(workspace)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+
+
+def _freeze_between_transactions(workspace: Workspace, pid: int) -> None:
+    """SIGSTOP; on SQLite not while the file is locked, which nobody could take over."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if workspace.is_postgresql:
+            return
+        engine = sa.create_engine(workspace.database_url, connect_args={"timeout": 0})
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("ROLLBACK")
+            return
+        except sa.exc.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+        finally:
+            engine.dispose()
+
+
+def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Workspace, loan_model: TrainedModel) -> None:
+    prepare_loans(workspace, loan_model, job=_loan_job(chunk_rows=1, stalled_after="2 seconds"))
+    holder = workspace.start("run", "loan_eligibility")
+    try:
+        wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count >= 3"))
+        _freeze_between_transactions(workspace, holder.pid)
+        frozen_at = workspace.scalar("SELECT chunk_count FROM scoring_runs")
+        assert frozen_at < 367, "the run must be frozen midway"
+        age = (
+            "SELECT extract(epoch FROM clock_timestamp() - heartbeat_at) FROM scoring_runs WHERE run_id = 1"
+            if workspace.is_postgresql
+            else "SELECT (julianday('now') - julianday(heartbeat_at)) * 86400 FROM scoring_runs WHERE run_id = 1"
+        )
+        wait_until(lambda: workspace.scalar(age) > 2.1)
+
+        successor = workspace.run()
+        after_takeover = workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to')
+        os.kill(holder.pid, signal.SIGCONT)
+        _, err = holder.communicate(timeout=60)
+    finally:
+        holder.kill()
+
+    assert successor.status == "succeeded"
+    assert successor.run_id == 2
+    assert holder.returncode == 1
+    assert "fenced" in err
+    assert workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to') == after_takeover
+    assert workspace.query("SELECT status FROM scoring_runs ORDER BY run_id") == [("abandoned",), ("succeeded",)]
+    _assert_counters_equal_rows(workspace)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+
+
+def test_a_row_committed_late_with_an_older_timestamp_and_a_lower_id_is_scored(
+    postgresql_workspace: Workspace, loan_model: TrainedModel
+) -> None:
+    workspace = prepare_loans(postgresql_workspace, loan_model)
+    with workspace.database() as database:
+        with database.write() as late:
+            late.execute(
+                sa.text(
+                    'INSERT INTO applicants SELECT \'AA000001\', "Gender", "Married", "Dependents", "Education",'
+                    ' "Self_Employed", "ApplicantIncome", "CoapplicantIncome", "LoanAmount", "Loan_Amount_Term",'
+                    ' "Credit_History", "Property_Area", \'2001-01-01\' FROM applicants LIMIT 1'
+                )
+            )
+            before = workspace.run()
+        after = workspace.run()
+
+    assert before.scored_count == 367
+    assert (after.due_count, after.scored_count) == (1, 1)
+    assert workspace.scalar("SELECT run_id FROM predictions_current WHERE \"Loan_ID\" = 'AA000001'") == after.run_id
+
+
+def test_a_run_whose_connections_are_cut_again_and_again_finishes_and_doubles_nothing(
+    postgresql_workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
+) -> None:
+    workspace = _ready(postgresql_workspace, loan_model, loan_test, chunk_rows=40, stalled_after="1 minute", copies=2)
+    done = threading.Event()
+    cuts = 0
+
+    def cut() -> None:
+        nonlocal cuts
+        engine = sa.create_engine(
+            sa.make_url(workspace.database_url).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            while not done.wait(0.15):
+                cuts += connection.exec_driver_sql(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE application_name LIKE 'batch-scoring run %%' AND datname = current_database()"
+                    " AND state <> 'idle'"
+                ).scalar_one()
+                if cuts >= 12:
+                    return
+        engine.dispose()
+
+    cutter = threading.Thread(target=cut)
+    wait_for_chunks = threading.Event()
+    cutter_started = threading.Event()
+
+    def start_cutting(_event: object) -> None:
+        if not cutter_started.is_set() and wait_for_chunks.is_set():
+            cutter_started.set()
+            cutter.start()
+        wait_for_chunks.set()
+
+    try:
+        run = workspace.run(observers=[start_cutting])
+    finally:
+        done.set()
+        if cutter_started.is_set():
+            cutter.join()
+
+    assert run.status == "succeeded"
+    _assert_counters_equal_rows(workspace)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    print(f"cut {cuts} connections; lost 0, doubled 0")
+
+
+def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
+    sqlite_workspace: Workspace, loan_model: TrainedModel
+) -> None:
+    workspace = prepare_loans(sqlite_workspace, loan_model, job=_loan_job(chunk_rows=1))
+    process = workspace.start("run", "loan_eligibility")
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+
+    stopped = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")[0]
+    assert process.returncode == 1
+    assert "stopping after the chunk under way" in err
+    assert stopped[:2] == ("failed", "RunStopped")
+    assert 0 < stopped[2] < 367
+    assert workspace.run().scored_count == 367 - stopped[2]
+    _assert_counters_equal_rows(workspace)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+
+
+def test_a_row_changed_while_its_chunk_is_scored_is_due_again(
+    workspace: Workspace, loan_model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batch_scoring.model import scorer
+
+    prepare_loans(workspace, loan_model)
+    outputs = scorer.model_outputs
+    changed = False
+
+    def change_meanwhile(model: Any, kind: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        nonlocal changed
+        if len(frame) == 367 and not changed:
+            changed = True
+            workspace.sql(
+                "UPDATE applicants SET updated_at = '2020-05-05 00:00:00', \"ApplicantIncome\" = 1"
+                " WHERE \"Loan_ID\" = 'LP001015'"
+            )
+        return outputs(model, kind, frame)
+
+    monkeypatch.setattr(scorer, "model_outputs", change_meanwhile)
+    workspace.run()
+    assert changed
+    again = workspace.run()
+    assert (again.due_count, again.superseded_count) == (1, 1)
+    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
