@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch_scoring.errors import (
+    AccessDenied,
     BatchScoringError,
-    ConfigurationError,
     DatabaseFault,
+    DatabaseReadOnly,
     ExitCode,
     Fenced,
     RunStopped,

@@ -327,9 +327,7 @@ def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[s
         indexes = inspector.get_indexes(table.name, schema=table.schema)
     except NoSuchTableError:  # a view
         return []
-    found: list[set[str | None]] = [set(primary)]
-    for constraint in unique:
-        found.append(set(constraint["column_names"]))
+    found: list[set[str | None]] = [set(names) for names in (primary, *(c["column_names"] for c in unique))]
     for index in indexes:
         partial = any("where" in option for option in index.get("dialect_options", {}))
         if index["unique"] and not partial:

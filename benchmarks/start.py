@@ -1,0 +1,53 @@
+"""How long a process takes: ``--help``, and a run with nothing due. Medians of ten, from start to exit."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from batch_scoring.demo.main_job import JOB, run_demo
+
+REPETITIONS = 10
+
+
+def _seconds(command: list[str], environ: dict[str, str]) -> list[float]:
+    taken = []
+    for _ in range(REPETITIONS):
+        begun = time.perf_counter()
+        subprocess.run(command, env=environ, check=True, capture_output=True)
+        taken.append(time.perf_counter() - begun)
+    return taken
+
+
+def main() -> None:
+    """Measure and print."""
+    scripts = Path(sys.executable).parent
+    program = str(scripts / "batch-scoring")
+    with tempfile.TemporaryDirectory() as folder:
+        demo = run_demo(Path(folder), lambda _text: None)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
+        environ |= {
+            "BATCH_SCORING_DATABASE_URL": demo.database_url,
+            "BATCH_SCORING_JOBS_DIR": f"{demo.folder}/jobs",
+            "BATCH_SCORING_ARTIFACTS_DIR": f"{demo.folder}/artifacts",
+        }
+        measures = {
+            "batch-scoring --help (bar 0.4 s)": [program, "--help"],
+            "a run with nothing due, SQLite (bar 1 s)": [program, "run", JOB],
+            "python -c pass, for comparison": [sys.executable, "-c", "pass"],
+        }
+        for name, command in measures.items():
+            taken = _seconds(command, environ)
+            print(
+                f"{name}: median {statistics.median(taken):.3f} s of {REPETITIONS}"
+                f" (from {min(taken):.3f} to {max(taken):.3f})"
+            )
+
+
+if __name__ == "__main__":
+    main()
