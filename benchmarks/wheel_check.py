@@ -11,7 +11,9 @@ import zipfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WANTED = ("batch_scoring/sql/migrations/env.py", "batch_scoring/sql/views/current.sqlite.sql") + (
+WANTED = (
+    "batch_scoring/sql/migrations/env.py",
+    "batch_scoring/sql/views/current.sqlite.sql",
     "batch_scoring/jobs/loan_eligibility.toml",
     "batch_scoring/py.typed",
 )

@@ -1,0 +1,65 @@
+"""Every command and query of the documents runs as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from support import REPOSITORY
+
+from batch_scoring.demo.main_job import run_demo
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo has run."""
+    folder = tmp_path_factory.mktemp("readme")
+    run_demo(folder / "demo", lambda _text: None)
+    return folder
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    targets = re.findall(r"^make (\w+)", _blocks("sh")[0], flags=re.MULTILINE)
+    assert targets == ["demo", "test"]
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None:
+    _, *sessions = _blocks("sh")
+    assert len(sessions) == 2
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", "\n".join(sessions)],
+        cwd=demo,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3000 read, 2997 scored, 0 superseded, 3 quarantined" in done.stdout
+    assert "250 read, 250 scored, 50 superseded, 0 quarantined" in done.stdout
+
+
+def test_the_queries_of_the_readme_run_and_answer(demo: Path) -> None:
+    (queries,) = _blocks("sql")
+    engine = sa.create_engine(f"sqlite:///{demo / 'demo' / 'batch_scoring.db'}")
+    with engine.connect() as connection:
+        statements = [query for query in queries.split(";") if query.strip()]
+        counts = [len(connection.execute(sa.text(statement)).all()) for statement in statements]
+    engine.dispose()
+    assert counts == [3197, 2, 0, 3]
