@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+from batch_scoring.cli.output import (
+    Json,
+    database,
+    migrated_database,
+    notice,
+    settings,
+    show_json,
+    show_record,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from batch_scoring.store.models import ModelVersion
@@ -114,7 +123,7 @@ def list_(
     """List the versions of every model, with the aliases that point at them."""
     from batch_scoring.store import models
 
-    source = database()
+    source = migrated_database()
     versions = models.list_versions(source, name)
     aliases = models.list_aliases(source)
     if as_json:
@@ -153,7 +162,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a version: its signature, metrics, training data and libraries."""
     from batch_scoring.store import models
 
-    source = database()
+    source = migrated_database()
     found = models.get_version(source, name, version)
     if as_json:
         show_json(found)

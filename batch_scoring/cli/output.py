@@ -37,6 +37,16 @@ def database() -> Database:
     return Database(settings().database_url)
 
 
+def migrated_database() -> Database:
+    """The same, once its schema was found to be this version's. Raises SchemaOutOfDate."""
+    from batch_scoring.store.migrations import check_revision
+
+    found = database()
+    with found.read() as connection:
+        check_revision(connection)
+    return found
+
+
 def console(*, error: bool = False) -> Console:
     """A console that wraps on a terminal and never in a pipe."""
     from rich.console import Console

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.cli.models import AllowMismatch
-from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+from batch_scoring.cli.output import (
+    Json,
+    database,
+    migrated_database,
+    notice,
+    settings,
+    show_json,
+    show_record,
+    show_table,
+)
 from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
@@ -112,7 +121,7 @@ def list_(
     """List the latest runs, newest first. Times are UTC."""
     from batch_scoring.store import runs as store
 
-    found = store.list_runs(database(), job=job, limit=limit)
+    found = store.list_runs(migrated_database(), job=job, limit=limit)
     if as_json:
         show_json(found)
         return
@@ -160,7 +169,7 @@ def show(run_id: Annotated[int, typer.Argument(help="Number of the run.")], as_j
 
     from batch_scoring.store import runs as store
 
-    found = store.get_run(database(), run_id)
+    found = store.get_run(migrated_database(), run_id)
     if found is None:
         raise InputFault(f"there is no run {run_id}; see `batch-scoring runs`")
     if as_json:

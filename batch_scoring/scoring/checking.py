@@ -50,7 +50,7 @@ def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckRepor
         findings += [_problem(_place(problem), exc, problem.message) for problem in exc.problems]
         jobs = list(_sound_jobs(jobs_dir))
     try:
-        with database.read() as connection, database.faults():
+        with database.read() as connection:
             migrations.check_revision(connection)
     except BatchScoringError as exc:
         findings.append(_problem("database", exc))
@@ -65,7 +65,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
     subject = f"job {job.name}"
     source: Source | None = None
     try:
-        with database.read() as connection, database.faults():
+        with database.read() as connection:
             source = Source.inspect(database, connection, job)
             source.check_key(connection)
             migrations.check_tables(connection, job, source.layout(job))

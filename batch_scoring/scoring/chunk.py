@@ -65,7 +65,7 @@ def process_chunk(
 def _attempt(
     work: ChunkWork, chunk: KeyRange, database: Database, bulk: Bulk, scorer: Scorer
 ) -> tuple[CommittedChunk | None, int]:
-    with database.read() as connection, database.faults():
+    with database.read() as connection:
         rows = work.source.read(connection, bulk, work.layout, chunk, work.features, work.limit)
     if not len(rows):
         return None, 0

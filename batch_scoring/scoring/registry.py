@@ -179,5 +179,5 @@ def _register(
 
 
 def _check_schema(database: Database) -> None:
-    with database.read() as connection, database.faults():
+    with database.read() as connection:
         check_revision(connection)

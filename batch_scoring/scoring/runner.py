@@ -74,7 +74,7 @@ def run_job(
 
     timeouts = Timeouts().within(job.run.stalled_after)
     database = Database(database_url, timeouts=timeouts)
-    with database.read() as connection, database.faults():
+    with database.read() as connection:
         migrations.check_revision(connection)
     opened = runs.open_run(
         database,
@@ -179,7 +179,7 @@ class _Attempt:
                 self._score(plan, source, layout, version, manifest, heartbeat)
 
     def _source(self) -> Source:
-        with self.database.read() as connection, self.database.faults():
+        with self.database.read() as connection:
             source = Source.inspect(self.database, connection, self.job)
             source.check_key(connection)
         return source
@@ -194,7 +194,7 @@ class _Attempt:
             ) from exc
 
     def _plan(self, source: Source, layout: PredictionsLayout) -> Plan:
-        with self.database.read() as connection, self.database.faults():
+        with self.database.read() as connection:
             plan = source.plan(connection, layout, self.job.run.chunk_rows)
         runs.record_plan(self.database, self.run_id, plan.due_count)
         return plan

@@ -34,7 +34,7 @@ def job_status(database: Database, job: Job, *, max_age: timedelta | None = None
 
     Raises SchemaOutOfDate, SourceFault, DatabaseFault.
     """
-    with database.read() as connection, database.faults():
+    with database.read() as connection:
         migrations.check_revision(connection)
         source = Source.inspect(database, connection, job)
         layout = source.layout(job)

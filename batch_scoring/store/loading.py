@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from sqlalchemy.exc import NoSuchTableError
 from batch_scoring.errors import InputFault
 from batch_scoring.job import TableName
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.database import Database, UtcTimestamp, database_now
+from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, quoted
 from batch_scoring.store.schema import RawType
-from batch_scoring.store.views import quoted
 
 _STAGE = "batch_scoring_load"
 
@@ -59,7 +59,7 @@ def load_csv(
     if changed_at in rows.column_names:
         raise InputFault(f"{file} has a column {changed_at}, which load maintains; name another with --changed-at")
     _check_key(file, rows, key)
-    with database.write(create=True) as connection, database.faults():
+    with database.write(create=True) as connection:
         types, created = _table(connection, name, rows, key, changed_at, file)
         converted = {column: _converted(rows[column], types[column], column, file) for column in rows.column_names}
         inserted, updated = _upsert(database, connection, name, converted, types, key, changed_at)
@@ -199,8 +199,8 @@ def _upsert(
     changed_at: str,
 ) -> tuple[int, int]:
     dialect = connection.dialect
-    quote = dialect.identifier_preparer.quote
-    target = quoted(dialect, name)
+    quote = partial(quoted, dialect)
+    target = quoted(dialect, *name)
     stage = sa.Table(
         _STAGE,
         sa.MetaData(),
@@ -213,23 +213,20 @@ def _upsert(
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)
     differs = "IS DISTINCT FROM" if dialect.name == "postgresql" else "IS NOT"
-    moment = database_now().compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-    clock = str(moment).replace("%%", "%")
+    clock = str(database_now().compile(dialect=dialect)).replace("%%", "%")
     updated = 0
     if others:
         assignments = ", ".join(f"{quote(column)} = stage.{quote(column)}" for column in others)
         changed = " OR ".join(f"target.{quote(column)} {differs} stage.{quote(column)}" for column in others)
-        updated = connection.exec_driver_sql(
+        update = (
             f"UPDATE {target} AS target SET {assignments}, {quote(changed_at)} = {clock}"  # noqa: S608 - quoted identifiers
-            f" FROM {_STAGE} AS stage WHERE {same} AND ({changed})".replace("%", _percent(connection))
-        ).rowcount
-    inserted = connection.exec_driver_sql(
+            f" FROM {_STAGE} AS stage WHERE {same} AND ({changed})"
+        )
+        updated = connection.exec_driver_sql(driver_sql(dialect, update)).rowcount
+    insert = (
         f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {_STAGE} AS stage"  # noqa: S608 - quoted identifiers
-        f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})".replace("%", _percent(connection))
-    ).rowcount
+        f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
+    )
+    inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount
     stage.drop(connection)
     return inserted, updated
-
-
-def _percent(connection: sa.Connection) -> str:
-    return "%%" if connection.dialect.paramstyle in ("format", "pyformat") else "%"

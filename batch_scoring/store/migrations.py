@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.sql.ddl import DDLElement
 
 from batch_scoring.errors import (
     ConfigurationError,
@@ -21,7 +22,7 @@ from batch_scoring.errors import (
 )
 from batch_scoring.job import Job
 from batch_scoring.resources import resource
-from batch_scoring.store.database import Database, database_now
+from batch_scoring.store.database import Database, database_now, driver_sql
 from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
 from batch_scoring.store.views import current_sql, run_history_sql
@@ -52,14 +53,14 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
 
     created: list[str] = []
     waiting: list[Problem] = []
-    with database.write(create=True) as connection, database.faults():
+    with database.write(create=True) as connection:
         _lock(connection)
         before = _revision(connection)
         config = _alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         for statement in run_history_sql(connection.dialect):
-            connection.exec_driver_sql(_escaped(connection, statement))
+            connection.exec_driver_sql(driver_sql(connection.dialect, statement))
         for job in jobs:
             try:
                 layout = Source.inspect(database, connection, job).layout(job)
@@ -69,7 +70,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
             for statement in current_sql(connection.dialect, layout):
-                connection.exec_driver_sql(_escaped(connection, statement))
+                connection.exec_driver_sql(driver_sql(connection.dialect, statement))
     return Upgrade(revision_before=before, revision=SCHEMA_REVISION, created=tuple(created), waiting=tuple(waiting))
 
 
@@ -89,15 +90,15 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
 
     Raises ConfigurationError where they exist and were made for another key or kind.
     """
-    with database.read() as connection, database.faults():
+    with database.read() as connection:
         if check_tables(connection, job, layout):
             return False
-    with database.write() as connection, database.faults():
+    with database.write() as connection:
         _lock(connection)
         created = _create(connection, job, layout)
         if created:
             for statement in current_sql(connection.dialect, layout):
-                connection.exec_driver_sql(_escaped(connection, statement))
+                connection.exec_driver_sql(driver_sql(connection.dialect, statement))
     return created
 
 
@@ -134,7 +135,7 @@ def script(database: Database, jobs: Sequence[Job], dialect_name: str) -> Script
     left_out: list[str] = []
     for job in jobs:
         try:
-            with database.read() as connection, database.faults():
+            with database.read() as connection:
                 source = Source.inspect(database, connection, job)
                 layouts.append((job, _layout_in(dialect_name, source, job, connection)))
         except (SourceFault, DatabaseFault) as exc:
@@ -158,14 +159,19 @@ def _schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayou
     parts += [f"{statement};" for statement in run_history_sql(dialect)]
     for job, layout in layouts:
         parts.append(f"-- job {job.name}")
-        parts += [f"{statement};" for statement in _table_sql(dialect, layout)]
+        parts += [f"{_printed(element, dialect)};" for element in _table_ddl(dialect, layout)]
         parts += [f"{statement};" for statement in current_sql(dialect, layout)]
         row = _job_row(job, layout)
         key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
         insert = sa.insert(scoring_jobs).values({**row, "key_columns": key_columns, "created_at": database_now()})
-        compiled = str(insert.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-        parts.append(f"{compiled.replace('%%', '%')};")
+        parts.append(f"{_printed(insert, dialect)};")
     return "\n\n".join(parts) + "\n"
+
+
+def _printed(statement: sa.ClauseElement, dialect: sa.Dialect) -> str:
+    options = {} if isinstance(statement, DDLElement) else {"literal_binds": True}
+    text = str(statement.compile(dialect=dialect, compile_kwargs=options)).strip()
+    return text.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else text
 
 
 def _layout_in(dialect_name: str, source: Source, job: Job, connection: sa.Connection) -> PredictionsLayout:
@@ -193,13 +199,12 @@ def _layout_in(dialect_name: str, source: Source, job: Job, connection: sa.Conne
     )
 
 
-def _table_sql(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[str]:
+def _table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLElement]:
     for table in (layout.predictions_table(), layout.quarantine_table()):
-        yield str(CreateTable(table).compile(dialect=dialect)).strip()
+        yield CreateTable(table)
         if dialect.supports_comments and not dialect.inline_comments:
-            yield str(SetTableComment(table).compile(dialect=dialect))
-            for column in table.columns:
-                yield str(SetColumnComment(column).compile(dialect=dialect))
+            yield SetTableComment(table)
+            yield from (SetColumnComment(column) for column in table.columns)
 
 
 def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
@@ -212,8 +217,8 @@ def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> b
                 " name another table in [predictions] table"
             )
             raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
-    for statement in _table_sql(connection.dialect, layout):
-        connection.exec_driver_sql(_escaped(connection, statement))
+    for element in _table_ddl(connection.dialect, layout):
+        connection.execute(element)
     try:
         row = {**_job_row(job, layout), "created_at": database_now()}
         connection.execute(sa.insert(scoring_jobs).values(row))
@@ -256,8 +261,3 @@ def _alembic_config(buffer: io.StringIO | None = None) -> Any:
     config = Config(stdout=io.StringIO(), output_buffer=buffer)
     config.set_main_option("script_location", str(resource("sql") / "migrations").replace("%", "%%"))
     return config
-
-
-def _escaped(connection: sa.Connection, statement: str) -> str:
-    """Driver SQL for a statement that has no parameters."""
-    return statement.replace("%", "%%") if connection.dialect.paramstyle in ("format", "pyformat") else statement

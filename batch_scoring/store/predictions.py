@@ -64,7 +64,7 @@ def commit_chunk(
         unseen_category=predictions.unseen_category_count,
     )
     table, quarantine = layout.predictions_table(), layout.quarantine_table()
-    with database.write() as connection, database.faults():
+    with database.write() as connection:
         moment = fence(connection, run_id, counts)
         # a clock that was set back must not make a life that ends before it began
         begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentered}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from batch_scoring.job import Kind, TableName
 from batch_scoring.store.database import UtcTimestamp
@@ -24,7 +23,7 @@ metadata = sa.MetaData(
     }
 )
 
-_json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+_json = sa.JSON()
 _identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

@@ -7,8 +7,8 @@ from string import Template
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
 from batch_scoring.resources import resource
+from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import SCORE_COMMENTS, PredictionsLayout
 
 
@@ -19,27 +19,21 @@ def run_history_sql(dialect: sa.Dialect) -> list[str]:
 
 def current_sql(dialect: sa.Dialect, layout: PredictionsLayout) -> list[str]:
     """The statements that make or renew ``<predictions>_current``."""
-    quote = dialect.identifier_preparer.quote
-    current = quoted(dialect, layout.current)
+    current = quoted(dialect, *layout.current)
     return _statements(
         "current",
         dialect,
         {
             "current": current,
-            "predictions": quoted(dialect, layout.table),
-            "keys": ",\n  ".join(f"p.{quote(name)}" for name in layout.key_names),
+            "predictions": quoted(dialect, *layout.table),
+            "keys": ",\n  ".join(f"p.{quoted(dialect, name)}" for name in layout.key_names),
             "key_comments": "\n".join(
-                f"COMMENT ON COLUMN {current}.{quote(name)} IS 'Key of the source row';" for name in layout.key_names
+                f"COMMENT ON COLUMN {current}.{quoted(dialect, name)} IS 'Key of the source row';"
+                for name in layout.key_names
             ),
             "score_comment": SCORE_COMMENTS[layout.kind],
         },
     )
-
-
-def quoted(dialect: sa.Dialect, name: TableName) -> str:
-    """A table's name as the dialect writes it."""
-    quote = dialect.identifier_preparer.quote
-    return f"{quote(name.schema)}.{quote(name.name)}" if name.schema else quote(name.name)
 
 
 def _statements(view: str, dialect: sa.Dialect, names: dict[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ import pyarrow.csv as pacsv
 import sqlalchemy as sa
 
 from batch_scoring.store.bulk import Scalar, Values
-from batch_scoring.store.database import FOREVER
+from batch_scoring.store.database import FOREVER, driver_sql, quoted
 
 _TYPES: dict[str, pa.DataType] = {
     "integer": pa.int64(),
@@ -64,10 +64,10 @@ class CopyBulk:
             pacsv.WriteOptions(include_header=False, quoting_style="needed"),
         )
         source.seek(0)
-        quote = connection.dialect.identifier_preparer.quote
-        names = ", ".join(quote(name) for name in [*columns, *constants])
+        names = ", ".join(quoted(connection.dialect, name) for name in [*columns, *constants])
+        target = quoted(connection.dialect, table.schema, table.name)
         with _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY {_name(connection, table)} ({names}) FROM STDIN (FORMAT csv)", source)
+            cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN (FORMAT csv)", source)
             written: int = cursor.rowcount
         return written
 
@@ -75,15 +75,16 @@ class CopyBulk:
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
     ) -> int:
         """Close all keys in one UPDATE."""
-        quote = connection.dialect.identifier_preparer.quote
-        names = [quote(name) for name in keys]
-        types = [table.c[name].type.compile(dialect=connection.dialect).partition(" COLLATE ")[0] for name in keys]
+        dialect = connection.dialect
+        names = [quoted(dialect, name) for name in keys]
+        types = [table.c[name].type.compile(dialect=dialect).partition(" COLLATE ")[0] for name in keys]
         arrays = ", ".join(f"CAST(%s AS {ddl}[])" for ddl in types)
         labels = ", ".join(f"k{i}" for i in range(len(names)))
         same = " AND ".join(f"outcome.{name} = closing.k{i}" for i, name in enumerate(names))
+        target = quoted(dialect, table.schema, table.name)
         statement = (
-            f"UPDATE {_name(connection, table)} AS outcome SET valid_to = %s"  # noqa: S608 - quoted identifiers
-            f" FROM unnest({arrays}) AS closing({labels}) WHERE {same} AND outcome.valid_to = %s"
+            f"UPDATE {driver_sql(dialect, target)} AS outcome SET valid_to = %s"  # noqa: S608 - quoted identifiers
+            f" FROM unnest({arrays}) AS closing({labels}) WHERE {driver_sql(dialect, same)} AND outcome.valid_to = %s"
         )
         with _cursor(connection) as cursor:
             cursor.execute(statement, [valid_to, *(_text(values).to_pylist() for values in keys.values()), FOREVER])
@@ -100,10 +101,6 @@ def _inlined(connection: sa.Connection, query: sa.Select[Any], cursor: Any) -> s
     compiled = query.compile(dialect=connection.dialect)
     text: str = cursor.mogrify(str(compiled), compiled.params).decode(cursor.connection.encoding or "utf-8")
     return text
-
-
-def _name(connection: sa.Connection, table: sa.Table) -> str:
-    return connection.dialect.identifier_preparer.format_table(table)
 
 
 def _parse(csv: io.BytesIO, types: Sequence[pa.DataType]) -> list[Values]:

@@ -5,13 +5,12 @@ A migration is history: it is never edited once released, so it spells its table
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
 
 utc = sa.DateTime(timezone=True)
-json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+json = sa.JSON()
 identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
