@@ -27,6 +27,9 @@ UnseenCategories = Literal["score", "quarantine"]
 
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+
 OWN_COLUMNS = frozenset(
     {"run_id", "model_version", "score", "prediction", "source_changed_at", "valid_from", "valid_to"}
     | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at"}
@@ -53,7 +56,10 @@ def parse_duration(text: object) -> timedelta:
     unit = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s")) or ""
     if match is None or not unit:
         raise ValueError('expected a duration such as "30 seconds", "5 minutes" or "2 days"')
-    duration = timedelta(**{unit: float(match[1])})
+    try:
+        duration = timedelta(**{unit: float(match[1])})
+    except OverflowError:
+        raise ValueError("expected a duration within a calendar's reach") from None
     if duration <= timedelta(0):
         raise ValueError("expected a duration longer than zero")
     return duration
@@ -67,18 +73,18 @@ class TableName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> TableName:
-        """Split ``schema.table`` at its first dot; a name without a dot has no schema."""
+        """Split ``schema.table`` at its first dot; a name without a dot has no schema. Raises ValueError."""
         schema, dot, name = text.partition(".")
+        if not text or "\0" in text or (dot and not (schema and name)):
+            raise ValueError('expected "table" or "schema.table"')
         return cls(schema, name) if dot else cls(None, text)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
 
 
-def _no_empty_part(text: str) -> str:
-    if not all(TableName.parse(text)[1:]) or text.startswith(".") or "\0" in text:
-        raise ValueError('expected "table" or "schema.table"')
-    return text
+def _table_name(text: str) -> str:
+    return str(TableName.parse(text))
 
 
 def _zone(name: str) -> str:
@@ -89,9 +95,13 @@ def _zone(name: str) -> str:
     return name
 
 
-def _five_fields(expression: str) -> str:
-    if len(expression.split()) != 5:
-        raise ValueError('expected the five fields of cron, such as "*/15 * * * *"')
+def _cron(expression: str) -> str:
+    from apscheduler.triggers.cron import CronTrigger  # the reader of the expression is also its judge
+
+    try:
+        CronTrigger.from_crontab(expression, timezone="UTC")
+    except ValueError as exc:
+        raise ValueError(f'expected the five fields of cron, such as "*/15 * * * *" ({exc})') from None
     return expression
 
 
@@ -100,7 +110,7 @@ def _label(label: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Table = Annotated[str, Field(min_length=1), AfterValidator(_no_empty_part)]
+Table = Annotated[str, AfterValidator(_table_name)]
 Column = Annotated[str, Field(min_length=1)]
 
 
@@ -139,8 +149,8 @@ class Source(_Section):
 class Model(_Section):
     """``[model]``: which model scores, and what to do with a category it never saw."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")] = "champion"
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
+    alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
     unseen_categories: UnseenCategories = "score"
 
 
@@ -179,7 +189,7 @@ class Run(_Section):
 class Schedule(_Section):
     """``[schedule]``: when the scheduler service starts a run."""
 
-    cron: Annotated[str, AfterValidator(_five_fields)] | None = None
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
     every: Duration | None = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 

@@ -34,8 +34,10 @@ class AlgorithmChoice(StrEnum):
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
 
 
+MAX_VERSION = 2**31 - 1
+
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[int, typer.Argument(help="Its version.", min=1)]
+Version = Annotated[int, typer.Argument(help="Its version.", min=1, max=MAX_VERSION)]
 AllowMismatch = Annotated[
     bool,
     typer.Option(
@@ -203,7 +205,9 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
 @app.command()
 def verify(
     name: Name,
-    version: Annotated[int | None, typer.Argument(help="Its version; without it, the champion.", min=1)] = None,
+    version: Annotated[
+        int | None, typer.Argument(help="Its version; without it, the champion.", min=1, max=MAX_VERSION)
+    ] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:

@@ -115,7 +115,7 @@ def runs(context: typer.Context) -> None:
 @app.command(name="list")
 def list_(
     job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
-    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=100_000)] = 20,
     as_json: Json = False,
 ) -> None:
     """List the latest runs, newest first. Times are UTC."""
@@ -163,7 +163,9 @@ def show_runs(found: Sequence[Run]) -> None:
 
 
 @app.command()
-def show(run_id: Annotated[int, typer.Argument(help="Number of the run.")], as_json: Json = False) -> None:
+def show(
+    run_id: Annotated[int, typer.Argument(help="Number of the run.", min=1, max=2**63 - 1)], as_json: Json = False
+) -> None:
     """Show everything about one run."""
     from dataclasses import fields
 

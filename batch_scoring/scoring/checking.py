@@ -67,6 +67,8 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
     try:
         with database.read() as connection:
             source = Source.inspect(database, connection, job)
+        source.check_where(database)
+        with database.read() as connection:
             source.check_key(connection)
             migrations.check_tables(connection, job, source.layout(job))
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.errors import InputFault, UnusableModel
-from batch_scoring.job import Job
+from batch_scoring.job import ALIAS, MODEL_NAME, Job
 from batch_scoring.scoring.preparation import artifact_of, load_model, manifest_of
 from batch_scoring.store import models
 from batch_scoring.store.database import Database
@@ -75,6 +76,9 @@ def register_file(
     from batch_scoring.model.describe import describe
     from batch_scoring.model.scorer import bound_parallelism
 
+    _check_name("--name", name, MODEL_NAME)
+    if alias is not None:
+        _check_name("--alias", alias, ALIAS)
     _check_schema(database)
     artifact_format = "skops" if file.suffix == ".skops" else "joblib"
     try:
@@ -124,6 +128,7 @@ def promote(
     allow_version_mismatch: bool = False,
 ) -> int | None:
     """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
+    _check_name("--alias", alias, ALIAS)
     verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
     return models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
 
@@ -176,6 +181,11 @@ def _register(
         created_by=login(),
         first_alias=first_alias,
     )
+
+
+def _check_name(option: str, name: str, pattern: str) -> None:
+    if not re.fullmatch(pattern, name):
+        raise InputFault(f"{option} {name!r}: expected letters, digits, _ and -, the first of them a letter")
 
 
 def _check_schema(database: Database) -> None:

@@ -181,6 +181,8 @@ class _Attempt:
     def _source(self) -> Source:
         with self.database.read() as connection:
             source = Source.inspect(self.database, connection, self.job)
+        source.check_where(self.database)
+        with self.database.read() as connection:
             source.check_key(connection)
         return source
 

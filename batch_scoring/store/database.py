@@ -103,7 +103,7 @@ class Database:
     def url(self) -> sa.URL:
         try:
             url = sa.make_url(self._url)
-        except ArgumentError as exc:
+        except (ArgumentError, ValueError) as exc:
             message = "expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db"
             raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]) from exc
         if url.drivername in ("postgres", "postgresql"):
@@ -121,11 +121,14 @@ class Database:
     @property
     def shown(self) -> str:
         """The address as it may be shown: without the password."""
-        return self.url.render_as_string(hide_password=True)
+        query = {name: "***" if "password" in name else value for name, value in self.url.query.items()}
+        return self.url.set(query=query).render_as_string(hide_password=True)
 
     @cached_property
     def sqlite_file(self) -> Path | None:
-        return Path(self.url.database or "") if self.dialect == "sqlite" else None
+        if self.dialect != "sqlite":
+            return None
+        return Path((self.url.database or "").removeprefix("file:").partition("?")[0])
 
     @cached_property
     def engine(self) -> sa.Engine:

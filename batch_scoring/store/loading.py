@@ -52,7 +52,12 @@ def load_csv(
         raise InputFault(
             f"load works on SQLite and PostgreSQL, this is {database.dialect}; use the database's own loader"
         )
-    name = TableName.parse(table)
+    try:
+        name = TableName.parse(table)
+    except ValueError as exc:
+        raise InputFault(f"{table!r} names no table: {exc}") from exc
+    if len(set(key)) != len(key):
+        raise InputFault(f"--key {', '.join(key)}: name each column once")
     rows = _read(file)
     if missing := [column for column in key if column not in rows.column_names]:
         raise InputFault(f"{file} has no column {', '.join(missing)}; it has {', '.join(rows.column_names)}")

@@ -14,7 +14,6 @@ from sqlalchemy.sql.ddl import DDLElement
 
 from batch_scoring.errors import (
     ConfigurationError,
-    ConstraintViolated,
     DatabaseFault,
     Problem,
     SchemaOutOfDate,
@@ -50,6 +49,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
     ``waiting``; its tables are made by the next upgrade or by its first run.
     """
     from alembic import command
+    from alembic.util.exc import CommandError
 
     created: list[str] = []
     waiting: list[Problem] = []
@@ -58,7 +58,10 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
         before = _revision(connection)
         config = _alembic_config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as exc:
+            raise _unknown_revision(before) from exc
         for statement in run_history_sql(connection.dialect):
             connection.exec_driver_sql(driver_sql(connection.dialect, statement))
         for job in jobs:
@@ -78,11 +81,7 @@ def check_revision(connection: sa.Connection) -> None:
     """Raise SchemaOutOfDate where the database's schema is not the one this package works with."""
     found = _revision(connection)
     if found != SCHEMA_REVISION:
-        state = "has no batch_scoring schema" if found is None else f"has schema revision {found}"
-        raise SchemaOutOfDate(
-            f"the database {state}, this version works with {SCHEMA_REVISION};"
-            " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)"
-        )
+        raise _unknown_revision(found)
 
 
 def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
@@ -100,6 +99,14 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
             for statement in current_sql(connection.dialect, layout):
                 connection.exec_driver_sql(driver_sql(connection.dialect, statement))
     return created
+
+
+def _unknown_revision(found: str | None) -> SchemaOutOfDate:
+    state = "has no batch_scoring schema" if found is None else f"has schema revision {found}"
+    return SchemaOutOfDate(
+        f"the database {state}, this version works with {SCHEMA_REVISION};"
+        " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)"
+    )
 
 
 def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
@@ -210,20 +217,16 @@ def _table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLEl
 def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
     if check_tables(connection, job, layout):
         return False
-    for table in (layout.predictions_table(), layout.quarantine_table()):
-        if sa.inspect(connection).has_table(table.name, schema=table.schema):
+    for name in (layout.table, layout.quarantine, layout.current):
+        if sa.inspect(connection).has_table(name.name, schema=name.schema):
             message = (
-                f"{table.fullname} exists already and was not made for job {job.name};"
-                " name another table in [predictions] table"
+                f"{name} exists already and was not made for job {job.name}; name another table in [predictions] table"
             )
             raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
     for element in _table_ddl(connection.dialect, layout):
         connection.execute(element)
-    try:
-        row = {**_job_row(job, layout), "created_at": database_now()}
-        connection.execute(sa.insert(scoring_jobs).values(row))
-    except sa.exc.IntegrityError as exc:
-        raise ConstraintViolated(f"{job.predictions.table} is the predictions table of another job") from exc
+    row = {**_job_row(job, layout), "created_at": database_now()}
+    connection.execute(sa.insert(scoring_jobs).values(row))
     return True
 
 

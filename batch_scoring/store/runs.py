@@ -147,7 +147,9 @@ def open_run(
             run_id = _insert(connection, {**values, "status": Status.RUNNING})
     except ConstraintViolated:
         holder = running(database, job)
-        message = f"job {job} is being run by another process; nothing done"
+        message = f"job {job}: another run began and ended at the same moment; nothing done"
+        if scheduled_for is not None:
+            message = f"job {job}: another run fills the slot of {scheduled_for:%Y-%m-%d %H:%M:%S} UTC; nothing done"
         if holder is not None:
             message = (
                 f"job {job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"

@@ -107,14 +107,13 @@ model_aliases = sa.Table(
 scoring_jobs = sa.Table(
     "scoring_jobs",
     metadata,
-    sa.Column("job", sa.String(63), primary_key=True, comment="Name of the job"),
-    sa.Column("predictions_table", sa.String(255), nullable=False, comment="Its predictions table"),
+    sa.Column("predictions_table", sa.String(255), primary_key=True, comment="A predictions table"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
     sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
     sa.Column("key_columns", _json, nullable=False, comment="Key columns in order, each with its type"),
     sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were made"),
-    sa.UniqueConstraint("predictions_table"),
-    comment="One row is a job this database has seen, with the tables made for it",
+    comment="One row is a predictions table of this database, and the job it was made for",
 )
 
 

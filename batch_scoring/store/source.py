@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
-from batch_scoring.errors import SourceFault
+from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.database import FOREVER, Database
@@ -142,6 +142,18 @@ class Source:
             key=tuple((name, self.columns[name].ddl) for name in self.key),
             changed_at_type=changed_at,
         )
+
+    def check_where(self, database: Database) -> None:
+        """Raise SourceFault where the job's ``where`` is no condition on the source's columns."""
+        if self.where is None:
+            return
+        try:
+            with database.read() as connection:
+                connection.execute(sa.select(sa.literal(1)).select_from(self._rows([])).limit(0))
+        except (PassingFault, AccessDenied):
+            raise
+        except DatabaseFault as exc:
+            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; mend it") from exc
 
     def check_key(self, connection: sa.Connection) -> None:
         """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""

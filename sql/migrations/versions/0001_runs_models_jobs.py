@@ -103,13 +103,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "scoring_jobs",
-        sa.Column("job", sa.String(63), comment="Name of the job"),
-        sa.Column("predictions_table", sa.String(255), nullable=False, comment="Its predictions table"),
+        sa.Column("predictions_table", sa.String(255), comment="A predictions table"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
         sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
         sa.Column("key_columns", json, nullable=False, comment="Key columns in order, each with its type"),
         sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
         sa.Column("created_at", utc, nullable=False, comment="When its tables were made"),
-        sa.PrimaryKeyConstraint("job", name="pk_scoring_jobs"),
-        sa.UniqueConstraint("predictions_table", name="uq_scoring_jobs_predictions_table"),
-        comment="One row is a job this database has seen, with the tables made for it",
+        sa.PrimaryKeyConstraint("predictions_table", name="pk_scoring_jobs"),
+        comment="One row is a predictions table of this database, and the job it was made for",
     )
