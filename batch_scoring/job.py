@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -17,7 +17,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 
 from batch_scoring.errors import ConfigurationError, Problem, UnknownJob
@@ -37,13 +36,16 @@ OWN_COLUMNS = frozenset(
 """Columns of a predictions table, its quarantine and their views; a key column may not carry such a name."""
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
-_UNITS = {"s": "seconds", "second": "seconds", "m": "minutes", "min": "minutes", "minute": "minutes"} | {
-    "h": "hours",
-    "hour": "hours",
-    "d": "days",
-    "day": "days",
-    "w": "weeks",
-    "week": "weeks",
+_UNITS = {
+    form: unit
+    for unit, forms in {
+        "seconds": ("s", "second", "seconds"),
+        "minutes": ("m", "min", "mins", "minute", "minutes"),
+        "hours": ("h", "hour", "hours"),
+        "days": ("d", "day", "days"),
+        "weeks": ("w", "week", "weeks"),
+    }.items()
+    for form in forms
 }
 
 
@@ -52,9 +54,8 @@ def parse_duration(text: object) -> timedelta:
     if isinstance(text, timedelta):
         return text
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    unit = match[2].lower() if match else ""
-    unit = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s")) or ""
-    if match is None or not unit:
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
         raise ValueError('expected a duration such as "30 seconds", "5 minutes" or "2 days"')
     try:
         duration = timedelta(**{unit: float(match[1])})
@@ -128,19 +129,6 @@ class Source(_Section):
     lookback: Duration | None = None
     sweep: Duration | None = None
 
-    @model_validator(mode="after")
-    def _keys_are_named_once_and_apart(self) -> Self:
-        if len(set(self.key)) != len(self.key):
-            raise ValueError("key: expected each column once")
-        if taken := sorted({name.lower() for name in self.key} & OWN_COLUMNS):
-            raise ValueError(
-                f"key: {', '.join(taken)} is a column of every predictions table;"
-                " give the key another name in a view and use the view as source"
-            )
-        if (self.lookback is None) != (self.sweep is None):
-            raise ValueError("lookback and sweep: expected both or neither")
-        return self
-
     @property
     def table_name(self) -> TableName:
         return TableName.parse(self.table)
@@ -163,16 +151,6 @@ class Predictions(_Section):
     threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.5
     max_quarantined: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.05
 
-    @model_validator(mode="after")
-    def _labels_fit_the_kind(self) -> Self:
-        if self.kind == "binary" and self.positive_label is None:
-            raise ValueError("positive_label: expected the label whose probability is the score (kind is binary)")
-        if self.kind != "binary":
-            for name in ("positive_label", "threshold"):
-                if name in self.model_fields_set:
-                    raise ValueError(f"{name}: belongs to kind binary only, kind is {self.kind}")
-        return self
-
     @property
     def table_name(self) -> TableName:
         return TableName.parse(self.table)
@@ -192,12 +170,6 @@ class Schedule(_Section):
     cron: Annotated[str, AfterValidator(_cron)] | None = None
     every: Duration | None = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError("cron and every: expected exactly one of them")
-        return self
 
 
 class Training(_Section):
@@ -236,13 +208,43 @@ class Job(_Section):
         except OSError as exc:
             message = f"cannot be read: {exc.strerror}"
             raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
-        if "name" in content:
-            message = "a job is named after its file; remove this key"
-            raise ConfigurationError([Problem(where=where, key="name", message=message)])
+        problems = [Problem(where=where, key=key, message=message) for key, message in _broken_rules(content)]
+        job = None
         try:
-            return cls.model_validate({**content, "name": path.stem})
+            job = cls.model_validate({**content, "name": path.stem})
         except ValidationError as exc:
-            raise ConfigurationError(list(_problems(where, exc))) from exc
+            problems = [*_problems(where, exc), *problems]
+        if job is None or problems:
+            raise ConfigurationError(problems)
+        return job
+
+
+def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Rules between keys, asked of the file as it is, so that no other problem hides them."""
+    source, predictions, schedule = (
+        section if isinstance(section, dict) else {}
+        for section in (content.get(name, {}) for name in ("source", "predictions", "schedule"))
+    )
+    if "name" in content:
+        yield "name", "a job is named after its file; remove this key"
+    named = source.get("key")
+    keys = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if len(set(keys)) != len(keys):
+        yield "source.key", "expected each column once"
+    if taken := sorted({name.lower() for name in keys} & OWN_COLUMNS):
+        message = f"{', '.join(taken)} is a column of every predictions table"
+        yield "source.key", f"{message}; give the key another name in a view and use the view as source"
+    if ("lookback" in source) != ("sweep" in source):
+        yield "source", "lookback and sweep: expected both or neither"
+    kind = predictions.get("kind", "binary")
+    if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
+        yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
+    if kind in ("multiclass", "regression"):
+        for name in ("positive_label", "threshold"):
+            if name in predictions:
+                yield f"predictions.{name}", f"belongs to kind binary only, kind is {kind}"
+    if "schedule" in content and ("cron" in schedule) == ("every" in schedule):
+        yield "schedule", "cron and every: expected exactly one of them"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
@@ -252,9 +254,6 @@ def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
             "missing": "is missing",
             "extra_forbidden": "is not a known key; remove it or mend its spelling",
         }.get(error["type"], error["msg"].removeprefix("Value error, ").replace("Input should be", "expected"))
-        section_key, colon, rest = message.partition(": ")
-        if error["type"] == "value_error" and colon and section_key.isidentifier():
-            key, message = f"{key}.{section_key}", rest
         if error["type"] not in ("missing", "extra_forbidden", "value_error"):
             message += f", found {_shown(error['input'])}"
         yield Problem(where=where, key=key, message=message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,15 @@ def library_versions() -> dict[str, str]:
 
 def kind_and_labels(model: Any) -> tuple[Kind, tuple[Label, ...]]:
     """What kind of model it is and its labels in the order of ``classes_``. Raises UnusableModel."""
-    from sklearn.base import is_classifier, is_regressor
-
-    if not hasattr(model, "predict"):
-        raise UnusableModel(f"a {type(model).__name__} has no predict; register a fitted model or pipeline")
-    if is_regressor(model):
+    what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+    if isinstance(model, type) or not hasattr(model, "predict"):
+        raise UnusableModel(f"{what} has no predict; register a fitted model or pipeline")
+    classifies, regresses = _estimator_types(model)
+    if regresses:
         return "regression", ()
-    if not is_classifier(model) and not hasattr(model, "predict_proba"):
-        raise UnusableModel(f"a {type(model).__name__} is neither a classifier nor a regressor")
     if not hasattr(model, "predict_proba"):
+        if not classifies:
+            raise UnusableModel(f"{what} is neither a classifier nor a regressor")
         raise UnusableModel(
             f"{_algorithm(model)} gives no probabilities; wrap it in CalibratedClassifierCV before fitting"
         )
@@ -83,6 +84,16 @@ def kind_and_labels(model: Any) -> tuple[Kind, tuple[Label, ...]]:
     if len(labels) < 2:
         raise UnusableModel("the model knows one label only; train it on data with two or more")
     return ("binary" if len(labels) == 2 else "multiclass"), labels
+
+
+def _estimator_types(model: Any) -> tuple[bool, bool]:
+    """Whether scikit-learn takes the model for a classifier, and for a regressor."""
+    from sklearn.base import is_classifier, is_regressor
+
+    try:
+        return is_classifier(model), is_regressor(model)
+    except AttributeError:  # an estimator of a library that knows nothing of scikit-learn's tags
+        return False, False
 
 
 def _algorithm(model: Any) -> str:
@@ -108,9 +119,13 @@ def _proven_signature(model: Any, kind: Kind, sample: pd.DataFrame) -> Signature
         raise UnusableModel("the sample has no rows; give some of the model's input")
     try:
         expected = model_outputs(model, kind, sample)
+    except UnusableModel:
+        raise
     except Exception as exc:
+        if type(exc).__name__ == "NotFittedError":
+            raise UnusableModel("the model is not fitted; call fit before saving it") from exc
         raise UnusableModel(
-            f"the model does not take the sample ({type(exc).__name__}: {exc}); give rows of its raw input"
+            f"the model does not take the sample (it raised {type(exc).__name__}); give rows of its raw input"
         ) from exc
     for text_as in ("category", "object"):
         signature = derive_signature(sample, text_as=text_as)
@@ -143,6 +158,8 @@ def _columns(sample: pd.DataFrame) -> dict[str, list[Any]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, pd.Timestamp):
         return value.to_pydatetime()
+    if isinstance(value, Decimal):
+        return float(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from batch_scoring.model.signature import ReasonCode, RowFault, check_rows
 GOLDEN_TOLERANCE = 1e-9
 """How far a golden row's output may be off: room for another processor, none for another model."""
 
-_PROBES = 32
-"""Rows tried one by one, evenly spread, before a failing chunk is bisected."""
+_PROBES = 64
+"""Rows drawn from a failing chunk and tried one by one before it is bisected."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -56,7 +56,7 @@ class Scorer:
         """
         checked = check_rows(self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories)
         faults = dict(checked.faults)
-        outputs, broken = _outputs_by_bisection(self.model, self.manifest.kind, checked.frame)
+        outputs, broken = _outputs_by_bisection(self.model, self.manifest, checked.frame)
         faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
         good = np.array([row not in broken for row in range(len(checked.positions))], dtype=bool)
         scores, labels = self._read(outputs)
@@ -96,38 +96,38 @@ def _blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int)
         )
 
 
-def _outputs_by_bisection(model: Any, kind: Kind, frame: pd.DataFrame) -> tuple[Floats, dict[int, RowFault]]:
+def _outputs_by_bisection(model: Any, manifest: Manifest, frame: pd.DataFrame) -> tuple[Floats, dict[int, RowFault]]:
     """The model's outputs for the rows it takes, in order, and the faults of those it does not."""
-    try:
-        return _without_unsound(model_outputs(model, kind, frame), offset=0)
-    except Exception as exc:
-        if len(frame) == 1:
-            return np.empty((0, 1)), {0: _model_error(exc)}
-    if len(frame) > 2 * _PROBES:
-        _raise_if_every_probe_fails(model, kind, frame)
-    found: list[Floats] = []
+    found: list[Floats] = [np.empty((0, max(1, len(manifest.labels))))]
     faults: dict[int, RowFault] = {}
-    pending = [(0, len(frame) // 2), (len(frame) // 2, len(frame))]
+    pending = [(0, len(frame))] if len(frame) else []
     while pending:
         start, stop = pending.pop(0)
         try:
-            outputs, unsound = _without_unsound(model_outputs(model, kind, frame.iloc[start:stop]), offset=start)
+            outputs = model_outputs(model, manifest.kind, frame.iloc[start:stop])
+        except UnusableModel:
+            raise
         except Exception as exc:
             if stop - start == 1:
-                faults[start] = _model_error(exc)
-            else:
-                middle = (start + stop) // 2
-                pending[:0] = [(start, middle), (middle, stop)]
+                # the text of the exception may quote the row, so only its type is kept
+                message = f"the model raised {type(exc).__name__} on the row"
+                faults[start] = RowFault(code=ReasonCode.MODEL_ERROR, column=None, message=message)
+                continue
+            if stop - start == len(frame) and len(frame) > 2 * _PROBES:
+                _raise_if_every_probe_fails(model, manifest.kind, frame)
+            middle = (start + stop) // 2
+            pending[:0] = [(start, middle), (middle, stop)]
             continue
+        outputs, unsound = _without_unsound(outputs, offset=start)
         found.append(outputs)
         faults.update(unsound)
-    return (np.concatenate(found) if found else np.empty((0, 1))), faults
+    return np.concatenate(found), faults
 
 
 def _raise_if_every_probe_fails(model: Any, kind: Kind, frame: pd.DataFrame) -> None:
     """Spare a chunk on which the model fails everywhere two calls a row."""
     errors = set()
-    for row in np.linspace(0, len(frame) - 1, _PROBES, dtype=int):
+    for row in np.random.default_rng(0).choice(len(frame), _PROBES, replace=False):
         try:
             model_outputs(model, kind, frame.iloc[row : row + 1])
         except Exception as exc:
@@ -135,7 +135,7 @@ def _raise_if_every_probe_fails(model: Any, kind: Kind, frame: pd.DataFrame) -> 
         else:
             return
     raise EveryRowFailed(
-        f"the model failed with {listed(sorted(errors))} on each of {_PROBES} rows spread over a chunk of {len(frame)},"
+        f"the model failed with {listed(sorted(errors))} on each of {_PROBES} rows drawn from a chunk of {len(frame)},"
         " so the fault is not the rows': nothing was quarantined. Look at the source or at the model, then run again"
     )
 
@@ -150,12 +150,6 @@ def _without_unsound(outputs: Floats, *, offset: int) -> tuple[Floats, dict[int,
     return outputs[sound], {offset + int(row): fault for row in np.flatnonzero(~sound)}
 
 
-def _model_error(exc: Exception) -> RowFault:
-    # the text of the exception may quote the row, so only its type is kept
-    message = f"the model raised {type(exc).__name__} on the row"
-    return RowFault(code=ReasonCode.MODEL_ERROR, column=None, message=message)
-
-
 def model_outputs(model: Any, kind: Kind, frame: pd.DataFrame) -> Floats:
     """What the model gives for a frame of n rows: shape (n, labels), or (n, 1) for a regression."""
     if not len(frame):
@@ -166,7 +160,7 @@ def model_outputs(model: Any, kind: Kind, frame: pd.DataFrame) -> Floats:
     outputs = np.asarray(outputs, dtype=np.float64)
     if kind == "regression" and outputs.ndim == 1:
         outputs = outputs[:, np.newaxis]
-    if outputs.ndim != 2 or len(outputs) != len(frame):
+    if outputs.ndim != 2 or len(outputs) != len(frame) or (kind == "regression" and outputs.shape[1] != 1):
         raise UnusableModel(f"the model gave an array of shape {outputs.shape} for {len(frame)} rows")
     return outputs
 
@@ -184,10 +178,10 @@ def check_golden_rows(model: Any, manifest: Manifest) -> None:
             f"the model fails on its golden rows with {type(exc).__name__};"
             " install the libraries its manifest names, or train it again"
         ) from exc
-    if outputs.shape != expected.shape:
-        raise GoldenRowsDiffer(f"the model gives outputs of shape {outputs.shape}, its manifest has {expected.shape}")
     if not len(outputs):
         raise GoldenRowsDiffer("the manifest has no golden rows; register the model again")
+    if outputs.shape != expected.shape:
+        raise GoldenRowsDiffer(f"the model gives outputs of shape {outputs.shape}, its manifest has {expected.shape}")
     scale = np.maximum(1.0, np.abs(expected))
     off = float(np.max(np.abs(outputs - expected) / scale))
     if not off <= GOLDEN_TOLERANCE:
@@ -222,8 +216,24 @@ def bound_parallelism(model: Any, threads: int | None = None) -> Any:
     """
     from threadpoolctl import threadpool_limits
 
-    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
-    single = {name: 1 for name in parameters if name == "n_jobs" or name.endswith("__n_jobs")}
-    if single:
-        model.set_params(**single)
+    for part in _parts(model, set()):
+        if getattr(part, "n_jobs", None) not in (None, 1):
+            part.n_jobs = 1
     return threadpool_limits(limits=threads or len(os.sched_getaffinity(0)))
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
+    """A model and every estimator it holds, fitted ones included."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        for item in value:
+            yield from _parts(item, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
+        if hasattr(value, "get_params"):
+            yield value
+        for held in list(vars(value).values()):
+            yield from _parts(held, seen)

@@ -187,7 +187,7 @@ def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Fa
     if set(map(type, values)) <= _EXACT_NUMBERS:
         try:
             return np.array(values, dtype=np.float64)
-        except OverflowError:  # an integer too large for a float
+        except (OverflowError, ValueError):  # an integer too large for a float, or a signaling NaN
             pass
     numbers = np.full(len(values), np.nan)
     wrong = []
@@ -199,7 +199,7 @@ def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Fa
             continue
         try:
             numbers[position] = float(value)
-        except OverflowError:
+        except (OverflowError, ValueError):
             numbers[position] = math.inf
     faults.add(wrong, column, ReasonCode.WRONG_TYPE)
     return numbers
@@ -207,13 +207,23 @@ def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Fa
 
 def _integer(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
     numbers = _number(values, column, faults)
-    with np.errstate(invalid="ignore"):
-        fractional = np.isfinite(numbers) & (numbers != np.trunc(numbers))
-    if fractional.any():
-        faults.add(np.flatnonzero(fractional), column, ReasonCode.WRONG_TYPE)
+    whole = np.isfinite(numbers) & (numbers == np.trunc(numbers))
+    faults.add(np.flatnonzero(np.isfinite(numbers) & ~whole), column, ReasonCode.WRONG_TYPE)
     if column.nullable:
         return numbers
-    return np.where(np.isfinite(numbers), numbers, 0).astype(np.int64)
+    if isinstance(values, pa.Array) and pa.types.is_integer(values.type):
+        return values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    integers = np.zeros(len(numbers), dtype=np.int64)
+    too_large = []
+    plain = _as_list(values)
+    for position in np.flatnonzero(whole):
+        integer = int(plain[position])  # exact, where the float might not be
+        if -(2**63) <= integer < 2**63:
+            integers[position] = integer
+        else:
+            too_large.append(position)
+    faults.add(too_large, column, ReasonCode.WRONG_TYPE)
+    return integers
 
 
 def _boolean(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
@@ -250,7 +260,7 @@ def _timestamp(values: Sequence[Any], column: SignatureColumn, faults: _Faults) 
             continue
         try:
             moments[position] = _moment(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             wrong.append(position)
     faults.add(wrong, column, ReasonCode.WRONG_TYPE)
     if missing.any():
@@ -290,7 +300,7 @@ def _text(
     codes = translation[codes]
     unseen = codes >= len(known) if new and column.categories is not None else None
     if as_object:
-        return np.array([*categories, np.nan], dtype=object)[codes], unseen
+        return pd.Series(np.array([*categories, np.nan], dtype=object)[codes], dtype=object), unseen
     dtype = pd.CategoricalDtype(pd.Index(categories, dtype=object))
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False), unseen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,9 +66,16 @@ def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> Tra
     the confusion matrix is of a model fitted without the held-out fifth. Raises InputFault.
     """
     features, labels = _features_and_labels(job, data, label)
-    pipeline = build_pipeline(features, job.training, algorithm)
-    metrics = _evaluate(pipeline, features, labels)
-    pipeline.fit(features, labels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning may quote the data
+            pipeline = build_pipeline(features, job.training, algorithm)
+            metrics = _evaluate(pipeline, features, labels)
+            pipeline.fit(features, labels)
+    except ValueError as exc:
+        raise InputFault(
+            f"{algorithm} cannot be fitted to the training data; look for columns that mix numbers and text"
+        ) from exc
     counts = labels.astype(str).value_counts().sort_index()
     return TrainedModel(
         pipeline=pipeline,
@@ -89,10 +97,6 @@ def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.D
         raise InputFault(f"column {label} is empty in {unlabelled} rows; leave those rows out of the training data")
     left_out = {label, *job.source.key, job.source.changed_at, *job.training.ignore}
     features = data[[name for name in data.columns if name not in left_out]]
-    known = {*features.columns, *job.training.sums}
-    wanted = [*(part for parts in job.training.sums.values() for part in parts), *job.training.logs]
-    if unknown := sorted({name for name in wanted if name not in known}):
-        raise InputFault(f"[training] of job {job.name} speaks of {', '.join(unknown)}, which the data does not have")
     if features.empty:
         raise InputFault("the training data has no rows or no feature columns")
     labels = data[label]
@@ -107,11 +111,40 @@ def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.D
     if binary and job.predictions.positive_label not in set(labels.astype(str)):
         raise InputFault(f"no row of column {label} is {job.predictions.positive_label!r}, the job's positive_label")
     numbers = {name: features[name].astype(np.float64) for name in features.columns if _is_number(features[name])}
+    _check_numbers(job, numbers, [str(name) for name in features.columns])
     return features.assign(**numbers), labels
 
 
+def _check_numbers(job: Job, numbers: dict[str, pd.Series[Any]], names: list[str]) -> None:
+    """Raise InputFault where a number is infinite, or ``[training]`` derives from what is not there or no number."""
+    if infinite := [name for name, values in numbers.items() if np.isinf(values).any()]:
+        raise InputFault(
+            f"columns {', '.join(infinite)} of the training data hold infinite values; mend or remove them"
+        )
+    sums = job.training.sums
+    parts = {part for parts in sums.values() for part in parts}
+    wanted = dict.fromkeys([*(part for parts in sums.values() for part in parts), *job.training.logs])
+    if unknown := sorted(name for name in wanted if name not in names and name not in sums):
+        raise InputFault(f"[training] of job {job.name} speaks of {', '.join(unknown)}, which the data does not have")
+    for name in wanted:
+        where = f"[training] of job {job.name} derives from {name}"
+        if name in parts and name in sums:
+            raise InputFault(f"{where}, which is a sum itself; name its columns instead")
+        if name in job.training.logs and name in parts:
+            raise InputFault(f"{where} a logarithm and a sum, whose columns are dropped; choose one")
+        if name in sums:
+            continue
+        if name not in numbers:
+            raise InputFault(f"{where}, which is no column of numbers")
+        if name in job.training.logs and (numbers[name] < 0).any():
+            raise InputFault(f"{where} a logarithm, and some of its values are negative; mend or remove those rows")
+
+
 def _is_number(values: pd.Series[Any]) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype))
+    """Whether a column is to be a number in the pipeline; true and false are 1 and 0."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return True
+    return values.dtype == object and {type(value) for value in values.dropna()} == {bool}
 
 
 def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algorithm) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -149,6 +149,8 @@ class Database:
             event.listen(engine, "begin", _begin_sqlite)
         elif self.dialect == "postgresql":
             event.listen(engine, "begin", self._begin_postgresql)
+            if self.url.drivername == "postgresql+psycopg2":
+                event.listen(engine, "connect", _prepare_psycopg2)
         return engine
 
     def _begin_postgresql(self, connection: sa.Connection) -> None:
@@ -301,6 +303,27 @@ def _no_space(file: Path | None) -> bool:
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------------------
+
+
+def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
+    """Let moments that Python cannot hold ("infinity", years before 1) through as the text they are."""
+    from psycopg2 import extensions
+
+    def lenient(read: Any) -> Callable[[Any, Any], Any]:
+        def value_or_text(value: Any, cursor: Any) -> Any:
+            if value is None or value.endswith("infinity"):
+                return value
+            try:
+                return read(value, cursor)
+            except (ValueError, OverflowError):
+                return value
+
+        return value_or_text
+
+    for read in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ):
+        reader = extensions.new_type(read.values, f"{read.name} or text", lenient(read))
+        extensions.register_type(reader, dbapi_connection)
+
 
 _PASSING = {
     "40001": "a serialization failure",

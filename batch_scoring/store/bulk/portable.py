@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from batch_scoring.store.bulk import Scalar, Values
 from batch_scoring.store.database import FOREVER
 
+_BOUND = "batch_scoring_bound_{}"
+"""Names of bound values: SQLAlchemy wants them to be no column's."""
+
 
 class PortableBulk:
     """The driver's values as they are, in lists."""
@@ -36,10 +39,10 @@ class PortableBulk:
         """Insert with executemany."""
         names = list(columns)
         statement = sa.insert(table).values(
-            {name: sa.bindparam(f"v{i}", type_=table.c[name].type) for i, name in enumerate(names)}
+            {name: sa.bindparam(_BOUND.format(i), type_=table.c[name].type) for i, name in enumerate(names)}
             | {name: sa.literal(value, table.c[name].type) for name, value in constants.items()}
         )
-        labels = [f"v{i}" for i in range(len(names))]
+        labels = [_BOUND.format(i) for i in range(len(names))]
         rows = [dict(zip(labels, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
         return result.rowcount
@@ -51,11 +54,16 @@ class PortableBulk:
         names = list(keys)
         statement = (
             sa.update(table)
-            .where(*(table.c[name] == sa.bindparam(f"k{i}", type_=table.c[name].type) for i, name in enumerate(names)))
+            .where(
+                *(
+                    table.c[name] == sa.bindparam(_BOUND.format(i), type_=table.c[name].type)
+                    for i, name in enumerate(names)
+                )
+            )
             .where(table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type))
             .values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
         )
-        labels = [f"k{i}" for i in range(len(names))]
+        labels = [_BOUND.format(i) for i in range(len(names))]
         rows = [dict(zip(labels, row, strict=True)) for row in zip(*keys.values(), strict=True)]
         return connection.execute(statement, rows).rowcount
 

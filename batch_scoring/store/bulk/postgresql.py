@@ -18,12 +18,14 @@ import sqlalchemy as sa
 from batch_scoring.store.bulk import Scalar, Values
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
 
+_BYTE_ORDER_MARK = "\ufeff".encode()
+
 _TYPES: dict[str, pa.DataType] = {
     "integer": pa.int64(),
     "number": pa.float64(),
     "boolean": pa.bool_(),
     "text": pa.dictionary(pa.int32(), pa.string()),
-    "date": pa.date32(),
+    "date": pa.string(),
     "timestamp": pa.string(),
     "other": pa.string(),
     "unknown": pa.string(),
@@ -34,17 +36,15 @@ class CopyBulk:
     """Arrow arrays; keys are the database's own text of them."""
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
-        """COPY a query out; columns come typed by family, or all as text where a value does not fit Arrow's type."""
+        """COPY a query out; columns come typed by family, moments as text because Arrow's types do not hold all."""
         sink = io.BytesIO()
+        sink.write(_BYTE_ORDER_MARK)  # Arrow drops one at the start, which else might be a key's own
         with _cursor(connection) as cursor:
             cursor.copy_expert(f"COPY ({_inlined(connection, query, cursor)}) TO STDOUT (FORMAT csv)", sink)
         types = [_TYPES[family] for family in families]
-        if not sink.tell():
+        if sink.tell() == len(_BYTE_ORDER_MARK):
             return [pa.array([], declared) for declared in types]
-        try:
-            return _parse(sink, types)
-        except pa.ArrowInvalid:  # such as the date "infinity" or a year before 1
-            return _parse(sink, [pa.string()] * len(types))
+        return _parse(sink, types)
 
     def insert(
         self,
