@@ -1,0 +1,116 @@
+"""The steps of ``batch-scoring demo``; each calls what the command of the same name calls."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.errors import InputFault
+from batch_scoring.demo.synthetic import applicants
+from batch_scoring.job import load_job
+from batch_scoring.resources import resource
+from batch_scoring.scoring.registry import train_and_register
+from batch_scoring.scoring.runner import run_job
+from batch_scoring.store import migrations, runs
+from batch_scoring.store.database import Database
+from batch_scoring.store.loading import load_csv
+
+JOB = "loan_eligibility"
+HISTORY, FIRST, NEW, CHANGED, INCOMPLETE = 2000, 3000, 200, 50, 3
+
+QUERY = """\
+SELECT "Loan_ID", prediction, round(score, 4) AS score, model_version, run_id, scored_at
+FROM predictions_current
+ORDER BY score DESC
+LIMIT 10;"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoResult:
+    """What the demo leaves to be looked at."""
+
+    folder: Path
+    database_url: str
+    runs: Sequence[runs.Run]
+    columns: Sequence[str]
+    top: Sequence[Sequence[Any]]
+    """Ten current predictions, as ``QUERY`` gives them."""
+
+
+def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
+    """Carry out the main job in a folder of its own, which is made anew."""
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputFault(f"{folder} is a file; name a folder")
+    database_file = folder / "batch_scoring.db"
+    _clear(folder, database_file)
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
+    shutil.copy(resource("jobs") / f"{JOB}.toml", folder / "jobs")
+    job = load_job(folder / "jobs", JOB)
+    database = Database(f"sqlite:///{database_file}")
+    artifacts = folder / "artifacts"
+
+    say(f"synthetic applicants, made up for this demo, go into {folder}")
+    migrations.upgrade(database, [])
+    first = applicants(FIRST, seed=2)
+    first.loc[first.index[:INCOMPLETE], "Education"] = None
+    loaded = load_csv(database, job.source.table, _written(first, folder / "applicants.csv"), key=job.source.key)
+    say(f"load: {loaded.inserted} applicants, {INCOMPLETE} of them without the Education the model needs")
+
+    history = _written(applicants(HISTORY, seed=1, first_id=9_000_000, labelled=True), folder / "history.csv")
+    version = train_and_register(
+        database, artifacts, job, history, label="Loan_Status", algorithm="logistic_regression"
+    )
+    accuracy = version.manifest["metrics"]["cross_validation"]["accuracy"]
+    say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
+
+    migrations.upgrade(database, [job])
+    _say_run(say, run_job(job, f"sqlite:///{database_file}", artifacts))
+
+    changed = first.iloc[-CHANGED:].assign(LoanAmount=lambda frame: frame["LoanAmount"].fillna(100) + 20)
+    new = applicants(NEW, seed=3, first_id=FIRST + 1)
+    both = _written(_stacked(changed, new), folder / "applicants_next_day.csv")
+    loaded = load_csv(database, job.source.table, both, key=job.source.key)
+    say(f"next day: {loaded.inserted} new applicants and {loaded.updated} changed ones")
+    _say_run(say, run_job(job, f"sqlite:///{database_file}", artifacts))
+
+    with database.read() as connection:
+        result = connection.execute(sa.text(QUERY.rstrip(";")))
+        columns, top = list(result.keys()), [tuple(row) for row in result]
+    finished = runs.list_runs(database)
+    database.dispose()
+    return DemoResult(
+        folder=folder, database_url=f"sqlite:///{database_file}", runs=finished, columns=columns, top=top
+    )
+
+
+def _stacked(*frames: Any) -> Any:
+    import pandas as pd
+
+    return pd.concat(frames)
+
+
+def _written(frame: Any, file: Path) -> Path:
+    frame.to_csv(file, index=False)
+    return file
+
+
+def _say_run(say: Callable[[str], None], run: runs.Run) -> None:
+    say(
+        f"run {run.run_id}: {run.due_count} due, {run.scored_count} scored, {run.superseded_count} superseded,"
+        f" {run.quarantined_count} quarantined"
+    )
+
+
+def _clear(folder: Path, database_file: Path) -> None:
+    """Remove what an earlier demo made in this folder, and nothing else."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{database_file}{suffix}").unlink(missing_ok=True)
+    shutil.rmtree(folder / "artifacts" / JOB, ignore_errors=True)
+
+
