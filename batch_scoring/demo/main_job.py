@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_scoring.errors import InputFault
 from batch_scoring.demo.synthetic import applicants
+from batch_scoring.errors import InputFault
 from batch_scoring.job import load_job
 from batch_scoring.resources import resource
 from batch_scoring.scoring.registry import train_and_register
@@ -84,9 +84,7 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
         columns, top = list(result.keys()), [tuple(row) for row in result]
     finished = runs.list_runs(database)
     database.dispose()
-    return DemoResult(
-        folder=folder, database_url=f"sqlite:///{database_file}", runs=finished, columns=columns, top=top
-    )
+    return DemoResult(folder=folder, database_url=f"sqlite:///{database_file}", runs=finished, columns=columns, top=top)
 
 
 def _stacked(*frames: Any) -> Any:
@@ -112,5 +110,3 @@ def _clear(folder: Path, database_file: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{database_file}{suffix}").unlink(missing_ok=True)
     shutil.rmtree(folder / "artifacts" / JOB, ignore_errors=True)
-
-

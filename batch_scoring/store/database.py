@@ -137,6 +137,7 @@ class Database:
             arguments["timeout"] = self.timeouts.lock.total_seconds()
         elif self.url.drivername == "postgresql+psycopg2":
             arguments["connect_timeout"] = max(1, int(self.timeouts.connect.total_seconds()))
+            arguments["client_encoding"] = "utf8"  # whatever the database keeps its text in
         try:
             engine = sa.create_engine(
                 self.url, connect_args=arguments, hide_parameters=True, pool_pre_ping=self.dialect != "sqlite"
@@ -229,9 +230,14 @@ class Database:
             self.engine.dispose()
 
 
+def exactly(name: str) -> str:
+    """A name that SQLAlchemy quotes whatever it is: no list of reserved words is whole."""
+    return sa.quoted_name(name, quote=True)
+
+
 def quoted(dialect: sa.Dialect, *names: str | None) -> str:
     """A name as the dialect writes it in SQL that takes no parameters; parts are joined by dots, None is left out."""
-    quote = dialect.identifier_preparer.quote
+    quote = dialect.identifier_preparer.quote_identifier
     text = ".".join(quote(name) for name in names if name)
     # drivers whose parameters begin with a percent sign want it doubled in statements that have parameters
     return text.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else text
@@ -287,6 +293,8 @@ def _sqlite_fault(exc: BaseException | None, file: Path | None) -> DatabaseFault
         return errors.ConstraintViolated(f"a constraint refused the write: {exc}")
     if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return DatabaseFault(f"{file} is not an SQLite database or is damaged; restore it or name another file")
+    if "Could not decode to UTF-8" in str(exc):
+        return DatabaseFault(f"{file}: a key is not valid UTF-8; mend it, or leave it out with [source] where")
     return DatabaseFault(f"{file}: {exc}" if name else f"{file}: the statement failed ({type(exc).__name__})")
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import NoSuchTableError
 from batch_scoring.errors import InputFault
 from batch_scoring.job import TableName
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, quoted
+from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, exactly, quoted
 from batch_scoring.store.schema import RawType
 
 _STAGE = "batch_scoring_load"
@@ -147,11 +147,14 @@ def _table(
     except NoSuchTableError:
         types = {column: _guess(rows[column], is_key=column in key) for column in rows.column_names}
         columns: list[sa.Column[Any]] = [
-            sa.Column(column, type_, primary_key=column in key, autoincrement=False, nullable=column not in key)
+            sa.Column(
+                exactly(column), type_, primary_key=column in key, autoincrement=False, nullable=column not in key
+            )
             for column, type_ in types.items()
         ]
-        columns.append(sa.Column(changed_at, UtcTimestamp, nullable=False))
-        sa.Table(name.name, sa.MetaData(), *columns, schema=name.schema).create(connection)
+        columns.append(sa.Column(exactly(changed_at), UtcTimestamp, nullable=False))
+        schema = exactly(name.schema) if name.schema else None
+        sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=schema).create(connection)
         return types, True
     types = {column["name"]: column["type"] for column in reflected}
     if unknown := [column for column in [*rows.column_names, changed_at] if column not in types]:
@@ -209,7 +212,7 @@ def _upsert(
     stage = sa.Table(
         _STAGE,
         sa.MetaData(),
-        *(sa.Column(column, RawType(types[column].compile(dialect=dialect))) for column in columns),
+        *(sa.Column(exactly(column), RawType(types[column].compile(dialect=dialect))) for column in columns),
         prefixes=["TEMPORARY"],
     )
     stage.create(connection)

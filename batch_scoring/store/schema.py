@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.job import Kind, TableName
-from batch_scoring.store.database import UtcTimestamp
+from batch_scoring.store.database import UtcTimestamp, exactly
 
 SCHEMA_REVISION = "0001"
 """The newest migration under ``sql/migrations``; a test holds both together."""
@@ -189,7 +189,9 @@ class PredictionsLayout:
         self, name: TableName, columns: list[sa.Column[Any]], constraints: list[sa.Constraint], comment: str
     ) -> sa.Table:
         keys = [
-            sa.Column(column, RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row")
+            sa.Column(
+                exactly(column), RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row"
+            )
             for column, ddl in self.key
         ]
         changed_at: sa.Column[Any] = sa.Column(
@@ -207,7 +209,7 @@ class PredictionsLayout:
             ),
         ]
         return sa.Table(
-            name.name,
+            exactly(name.name),
             sa.MetaData(naming_convention=metadata.naming_convention),
             *keys,
             *columns,
@@ -215,7 +217,7 @@ class PredictionsLayout:
             *life,
             *constraints,
             sa.CheckConstraint("valid_from < valid_to", name="life"),
-            schema=name.schema,
+            schema=exactly(name.schema) if name.schema else None,
             comment=comment,
         )
 

@@ -6,7 +6,7 @@ for its present version, and that is asked of the database each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from sqlalchemy.exc import NoSuchTableError
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
-from batch_scoring.store.database import FOREVER, Database
+from batch_scoring.store.database import FOREVER, Database, exactly
 from batch_scoring.store.schema import PredictionsLayout
 
 _RAW = sa.types.NullType()
@@ -222,6 +222,8 @@ class Source:
         width = len(self.key)
         rest = columns[width:]
         changed_at = rest.pop(0) if self.changed_at else None
+        version = zip([*self.key, self.changed_at], [*columns[:width], changed_at or []], strict=True)
+        self._check_text({name: values for name, values in version if name})
         return SourceRows(
             keys=tuple(columns[:width]),
             changed_at=changed_at,
@@ -230,6 +232,19 @@ class Source:
             quarantined_since=_moments(rest[-2]),
             attempts=_plain(rest[-1]),
         )
+
+    def _check_text(self, columns: Mapping[str, Values]) -> None:
+        """Raise SourceFault where a key or version is text that cannot be written back."""
+        for name, values in columns.items():
+            if isinstance(values, list):
+                texts = [value for value in values if isinstance(value, str)]
+                try:
+                    "".join(texts).encode()
+                except UnicodeEncodeError:
+                    raise SourceFault(
+                        f"column {name} of {self.table} holds text that is not valid UTF-8;"
+                        " mend it, or leave those rows out with [source] where"
+                    ) from None
 
     def count_due(self, connection: sa.Connection, layout: PredictionsLayout) -> int:
         """How many rows are due now."""
@@ -243,7 +258,8 @@ class Source:
     def _rows(self, features: Iterable[str]) -> sa.Subquery:
         """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
-        table = sa.table(self.table.name, *(sa.column(name, _RAW) for name in names), schema=self.table.schema)
+        schema = exactly(self.table.schema) if self.table.schema else None
+        table = sa.table(exactly(self.table.name), *(sa.column(exactly(name), _RAW) for name in names), schema=schema)
         query = sa.select(*table.c)
         if self.where:
             query = query.where(sa.literal_column(f"({self.where})"))

@@ -839,7 +839,7 @@ NONSENSE = {
     "runs show 77": "there is no run 77",
     f"runs show {HUGE}": "",
     f"model show nonsense {HUGE}": "",
-    "runs show -- -1": "there is no run -1",
+    "runs show -- -1": "greater than or equal to 1",
     "db": "",
     "db nonsense": "No such command",
     "db sql --dialect oracle": "--dialect oracle: expected one of postgresql, sqlite",
