@@ -148,8 +148,8 @@ class Predictions(_Section):
     table: Table = "predictions"
     kind: Kind = "binary"
     positive_label: Annotated[str | None, BeforeValidator(_label)] = None
-    threshold: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.5
-    max_quarantined: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.05
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     @property
     def table_name(self) -> TableName:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from batch_scoring.model.training import Algorithm, TrainedModel, train
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    # a socket's path is limited to about 100 characters, pytest's own folders are longer
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    # a socket's path is limited to about 100 characters, pytest's own folders are longer; memory spares the disk
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if os.access(memory, os.W_OK) else None))
     server = PostgresServer(folder)
     try:
         yield server

@@ -43,6 +43,9 @@ class PostgresServer:
         self._server = get_server(folder, cleanup_mode="delete")
         self.socket_dir = folder
         self.uri: str = self._server.get_uri()
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            self.execute(f"ALTER SYSTEM SET {setting} = off")  # the server itself is never killed here
+        self.execute("SELECT pg_reload_conf()")
 
     def url(self, database: str, *, user: str = "postgres", password: str = "") -> str:
         """The URL of one of its databases."""

@@ -7,17 +7,21 @@ from typing import Annotated
 
 import typer
 
-from batch_scoring.cli.output import notice, show_table
+from batch_scoring.cli.output import Json, notice, show_json, show_table
 
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to put the database, the job and the artifacts.")] = Path("demo"),
+    as_json: Json = False,
 ) -> None:
     """Carry out the main job on an embedded SQLite database with synthetic applicants, and show what BI would see."""
     from batch_scoring.cli.running import show_runs
     from batch_scoring.demo.main_job import QUERY, run_demo
 
     result = run_demo(folder, notice)
+    if as_json:
+        show_json(result)
+        return
     typer.echo("\nThe runs:")
     show_runs(result.runs)
     typer.echo("Ten current predictions, as a BI person would query them:\n")

@@ -190,7 +190,7 @@ def status(
 ) -> None:
     """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
     from batch_scoring.job import load_job, load_jobs, parse_duration
-    from batch_scoring.scoring.status import job_status
+    from batch_scoring.scoring.status import job_status, status_of
 
     chosen = settings()
     jobs = [load_job(chosen.jobs_dir, job)] if job else load_jobs(chosen.jobs_dir)
@@ -198,7 +198,8 @@ def status(
         limit = parse_duration(max_age) if max_age else None
     except ValueError as exc:
         raise InputFault(f"--max-age {max_age}: {exc}") from exc
-    states = [job_status(database(), declared, max_age=limit) for declared in jobs]
+    ask = job_status if job else status_of
+    states = [ask(database(), declared, max_age=limit) for declared in jobs]
     if as_json:
         show_json(states)
     else:

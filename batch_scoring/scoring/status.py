@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from batch_scoring.errors import ConfigurationError, SourceFault
 from batch_scoring.job import Job
 from batch_scoring.store import migrations, runs
 from batch_scoring.store.database import Database, now
@@ -56,6 +57,26 @@ def job_status(database: Database, job: Job, *, max_age: timedelta | None = None
         quarantined_count=counts["quarantined"],
         unhealthy=_unhealthy(job, last_run, age, moment, max_age),
     )
+
+
+def status_of(database: Database, job: Job, *, max_age: timedelta | None = None) -> JobStatus:
+    """The same, where a fault of the job itself, such as a missing source, is what makes it unhealthy.
+
+    Raises SchemaOutOfDate and DatabaseFault, which are no job's.
+    """
+    try:
+        return job_status(database, job, max_age=max_age)
+    except (SourceFault, ConfigurationError) as exc:
+        return JobStatus(
+            job=job.name,
+            last_run=None,
+            last_success=None,
+            last_success_age=None,
+            due_count=0,
+            current_count=0,
+            quarantined_count=0,
+            unhealthy=str(exc),
+        )
 
 
 def _unhealthy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import PostgresServer, Workspace
 
-from batch_scoring.errors import SourceFault
+from batch_scoring.errors import DatabaseFault, SourceFault
 from batch_scoring.job import Job
 from batch_scoring.store import migrations, runs
 from batch_scoring.store.bulk import Bulk, bulk_for
@@ -483,6 +484,26 @@ def test_a_row_that_leaves_and_comes_back_into_where_is_not_scored_twice(prepare
     assert desk.due() == ["1"]
 
 
+@pytest.mark.parametrize("where", ["income > 0", "note LIKE '100%:x' OR income IS NULL"])
+def test_a_condition_on_the_source_s_columns_is_accepted(prepare: Prepare, where: str) -> None:
+    desk = prepare(
+        "CREATE TABLE applicants (id INTEGER PRIMARY KEY, income INTEGER, note TEXT)", where=where, changed_at=None
+    )
+
+    desk.source.check_where(desk.database)
+
+
+@pytest.mark.parametrize(
+    "where", ["nothing = 1", "income >", "income > 0) OR (", "count(*) > 1", "income = 1; DELETE FROM applicants"]
+)
+def test_a_where_that_is_no_condition_is_a_fault_of_the_job(prepare: Prepare, where: str) -> None:
+    desk = prepare(APPLICANTS, THREE, where=where)
+
+    with pytest.raises(SourceFault, match=r"\[source\] where is no condition on the rows of applicants: .*mend it"):
+        desk.source.check_where(desk.database)
+    assert desk.workspace.scalar("SELECT count(*) FROM applicants") == 3
+
+
 # --- the source is looked up
 
 
@@ -823,6 +844,21 @@ def test_keys_that_sqlite_pads_or_trims_in_comparison_stay_apart(prepare_sqlite:
     )
 
     _assert_each_key_is_scored_once_and_superseded_once(desk, 3)
+
+
+def test_a_key_that_is_no_utf_8_is_a_fault_of_the_job_that_names_no_value(prepare_sqlite: Prepare) -> None:
+    desk = prepare_sqlite(
+        "CREATE TABLE applicants (id TEXT NOT NULL PRIMARY KEY, updated_at TIMESTAMP)",
+        "INSERT INTO applicants (id) VALUES ('a'), ('b'), (CAST(x'733363723374ff' AS TEXT))",
+    )
+
+    with pytest.raises(DatabaseFault, match="a key is not valid UTF-8; mend it") as named:
+        desk.plan()
+    assert "s3cr3t" not in str(named.value)
+
+    left_out = dataclasses.replace(desk, source=dataclasses.replace(desk.source, where="length(id) = 1"))
+    left_out.settle(left_out.read(left_out.plan().chunks[0]))
+    assert left_out.plan().due_count == 0
 
 
 def test_a_text_key_of_digits_stays_text(prepare: Prepare) -> None:
