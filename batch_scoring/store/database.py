@@ -140,7 +140,12 @@ class Database:
             arguments["client_encoding"] = "utf8"  # whatever the database keeps its text in
         try:
             engine = sa.create_engine(
-                self.url, connect_args=arguments, hide_parameters=True, pool_pre_ping=self.dialect != "sqlite"
+                self.url,
+                connect_args=arguments,
+                hide_parameters=True,
+                pool_pre_ping=self.dialect != "sqlite",
+                # one INSERT of many rows would hide how many of them a trigger let through
+                use_insertmanyvalues=self.dialect != "postgresql",
             )
         except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as exc:
             message = f"no driver for {self.url.drivername} is installed; install it or use another URL"
@@ -260,6 +265,7 @@ def _prepare_sqlite(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None
     dbapi_connection.isolation_level = None  # we begin transactions ourselves, see _begin_sqlite
     cursor = dbapi_connection.cursor()
     try:
+        cursor.execute("PRAGMA foreign_keys = ON")
         if cursor.execute("PRAGMA query_only").fetchone() and not _is_wal(cursor):
             cursor.execute("PRAGMA journal_mode = WAL")
     except Exception as exc:  # a file that can only be read keeps the journal mode it has

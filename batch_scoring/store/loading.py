@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +21,6 @@ from batch_scoring.job import TableName
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, exactly, quoted
 from batch_scoring.store.schema import RawType
-
-_STAGE = "batch_scoring_load"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +67,7 @@ def load_csv(
     with database.write(create=True) as connection:
         types, created = _table(connection, name, rows, key, changed_at, file)
         converted = {column: _converted(rows[column], types[column], column, file) for column in rows.column_names}
+        _check_converted_key(file, converted, types, key)
         inserted, updated = _upsert(database, connection, name, converted, types, key, changed_at)
     return Loaded(table=table, read=rows.num_rows, inserted=inserted, updated=updated, created=created)
 
@@ -88,6 +89,8 @@ def _read(file: Path) -> pa.Table:
         )
     except OSError as exc:
         raise InputFault(f"{file} cannot be read: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise InputFault(f"{file} is not a CSV file in UTF-8: its header is not; save it as UTF-8") from exc
     except pa.ArrowInvalid as exc:
         reason = str(exc).partition(":")[2].strip().partition(":")[0] or "empty"
         raise InputFault(
@@ -106,6 +109,22 @@ def _check_key(file: Path, rows: pa.Table, key: Sequence[str]) -> None:
     if distinct != rows.num_rows:
         raise InputFault(
             f"{file}: the key ({', '.join(key)}) is not unique: {distinct} keys in {rows.num_rows} rows;"
+            " nothing was loaded"
+        )
+
+
+def _check_converted_key(
+    file: Path, columns: dict[str, list[Any]], types: dict[str, sa.types.TypeEngine[Any]], key: Sequence[str]
+) -> None:
+    """Keys that differ as text may be one key to the database: 1 and 1.0."""
+    values = [
+        [Decimal(value) for value in columns[column]] if isinstance(types[column], sa.Numeric) else columns[column]
+        for column in key
+    ]
+    rows = list(zip(*values, strict=True))
+    if len(set(rows)) != len(rows):
+        raise InputFault(
+            f"{file}: the key ({', '.join(key)}) is not unique: {len(set(rows))} keys in {len(rows)} rows;"
             " nothing was loaded"
         )
 
@@ -191,10 +210,8 @@ def _converted(values: pa.ChunkedArray, declared: sa.types.TypeEngine[Any], colu
 
 
 def _whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return values.cast(pa.int64())
-    except pa.ArrowInvalid:  # such as 110.0, which spreadsheets and pandas write for 110
-        return values.cast(pa.float64()).cast(pa.int64())
+    # spreadsheets and pandas write 110.0 for 110
+    return pc.replace_substring_regex(values, r"\.0+$", "").cast(pa.int64())
 
 
 def _upsert(
@@ -209,8 +226,9 @@ def _upsert(
     dialect = connection.dialect
     quote = partial(quoted, dialect)
     target = quoted(dialect, *name)
+    stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # no table of anybody's
     stage = sa.Table(
-        _STAGE,
+        stage_name,
         sa.MetaData(),
         *(sa.Column(exactly(column), RawType(types[column].compile(dialect=dialect))) for column in columns),
         prefixes=["TEMPORARY"],
@@ -228,11 +246,11 @@ def _upsert(
         changed = " OR ".join(f"target.{quote(column)} {differs} stage.{quote(column)}" for column in others)
         update = (
             f"UPDATE {target} AS target SET {assignments}, {quote(changed_at)} = {clock}"  # noqa: S608 - quoted identifiers
-            f" FROM {_STAGE} AS stage WHERE {same} AND ({changed})"
+            f" FROM {stage_name} AS stage WHERE {same} AND ({changed})"
         )
         updated = connection.exec_driver_sql(driver_sql(dialect, update)).rowcount
     insert = (
-        f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {_STAGE} AS stage"  # noqa: S608 - quoted identifiers
+        f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {stage_name} AS stage"  # noqa: S608 - quoted identifiers
         f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
     )
     inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount

@@ -131,8 +131,13 @@ def list_aliases(database: Database) -> Mapping[tuple[str, int], list[str]]:
 def point_alias(database: Database, *, name: str, alias: str, version: int, changed_by: str) -> int | None:
     """Move an alias in one transaction; returns the version it pointed at before."""
     get_version(database, name, version)
-    with database.write() as connection:
-        return _point(connection, name, alias, version, changed_by)
+    for _ in range(_ATTEMPTS):
+        try:
+            with database.write() as connection:
+                return _point(connection, name, alias, version, changed_by)
+        except ConstraintViolated:  # somebody made the alias at the same moment
+            continue
+    raise ConstraintViolated(f"alias {alias} of {name} is being moved by others all the time; try again")
 
 
 def _point(connection: sa.Connection, name: str, alias: str, version: int, changed_by: str) -> int | None:

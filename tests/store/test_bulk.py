@@ -154,6 +154,7 @@ EXTREMES = [0.0, -0.0, 5e-324, -5e-324, 2.2250738585072009e-308, 1.7976931348623
 BOUNDED = settings(
     deadline=None, max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+FEW = settings(parent=BOUNDED, max_examples=10)
 
 
 # --- round trips
@@ -176,16 +177,17 @@ def test_texts_come_out_as_they_went_in(way: tuple[Database, Bulk]) -> None:
     check()
 
 
-@pytest.mark.parametrize("text", [text for text in NASTY if text is not None and len(text) < 100])
-def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tuple[Database, Bulk], text: str) -> None:
+def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tuple[Database, Bulk]) -> None:
     database, bulk = way
     table = _table(database, {"key": "TEXT"})
-    with database.write() as connection:
-        bulk.insert(connection, table, {"key": [text]}, {})
-        (values,) = bulk.fetch(connection, sa.select(table.c.key), ["other"])
-        assert connection.execute(sa.select(table.c.key)).scalar_one() == text
-
-    assert _list(values) == [text]
+    for text in NASTY:
+        if text is not None:
+            with database.write() as connection:
+                connection.execute(sa.delete(table))
+                bulk.insert(connection, table, {"key": [text]}, {})
+                (values,) = bulk.fetch(connection, sa.select(table.c.key), ["other"])
+                assert connection.execute(sa.select(table.c.key)).scalar_one() == text
+            assert _list(values) == [text]
 
 
 def test_floats_come_out_to_the_last_bit(way: tuple[Database, Bulk]) -> None:
@@ -384,7 +386,7 @@ def test_both_ways_read_values_that_are_the_same_to_a_model(two_ways: Database, 
     ddl, family, type_, strategy = EXACT_TYPES[name]
     table = _table(two_ways, {name: ddl})
 
-    @BOUNDED
+    @FEW
     @given(st.lists(st.none() | strategy, min_size=1, max_size=8))
     def check(values: list[Any]) -> None:
         with two_ways.write() as connection:
@@ -409,7 +411,7 @@ def test_what_one_way_read_it_writes_back_exactly(two_ways: Database, name: str,
         strategy = strategy.filter(lambda number: "Infinity" not in str(number))
     source, target = _table(two_ways, {name: ddl}), _table(two_ways, {name: ddl}, name="written")
 
-    @BOUNDED
+    @FEW
     @given(st.lists(st.none() | strategy, min_size=1, max_size=8))
     def check(values: list[Any]) -> None:
         with two_ways.write() as connection:

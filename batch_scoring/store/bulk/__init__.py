@@ -56,5 +56,7 @@ def take(values: Values, positions: Iterable[int]) -> Values:
     """The values at these positions, in the form the column has."""
     if isinstance(values, list):
         return [values[position] for position in positions]
-    taken: Values = values.take(list(positions))  # type: ignore[attr-defined]  # a pyarrow.Array
+    import pyarrow as pa
+
+    taken: Values = values.take(pa.array(positions, pa.int64()))  # type: ignore[attr-defined]  # a pyarrow.Array
     return taken

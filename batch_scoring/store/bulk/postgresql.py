@@ -109,7 +109,7 @@ def _parse(csv: io.BytesIO, types: Sequence[pa.DataType]) -> list[Values]:
     table = pacsv.read_csv(
         csv,
         read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
-        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pacsv.ConvertOptions(
             column_types=dict(zip(names, types, strict=True)),
             null_values=[""],
