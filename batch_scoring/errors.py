@@ -29,9 +29,6 @@ class BatchScoringError(Exception):
     exit_code: ExitCode = ExitCode.RUN_FAILED
 
 
-# --- configuration -----------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """One thing that is wrong with the configuration."""
@@ -81,9 +78,6 @@ class SchemaOutOfDate(BatchScoringError):
     exit_code = ExitCode.WRONG_USAGE
 
 
-# --- the model ---------------------------------------------------------------------------------------------
-
-
 class ModelRefused(BatchScoringError):
     """A model may not score: the root of everything that exits with code 3."""
 
@@ -118,9 +112,6 @@ class UnusableModel(ModelRefused):
     """The object is not a fitted model of the kind that is wanted."""
 
 
-# --- the run -----------------------------------------------------------------------------------------------
-
-
 class AnotherRunActive(BatchScoringError):
     """The job is being run by another process; this one did nothing but record itself as skipped."""
 
@@ -137,9 +128,6 @@ class EveryRowFailed(BatchScoringError):
 
 class RunStopped(BatchScoringError):
     """The run was asked to stop and did so between two chunks."""
-
-
-# --- the database ------------------------------------------------------------------------------------------
 
 
 class DatabaseFault(BatchScoringError):

@@ -162,8 +162,6 @@ def check_rows(
     return CheckedRows(frame=frame, positions=positions, faults=faults.by_position, unseen_category=unseen)
 
 
-# --- numbers -----------------------------------------------------------------------------------------------
-
 _EXACT_NUMBERS = {int, float, bool, type(None), Decimal}
 
 
@@ -246,9 +244,6 @@ def _boolean(values: Sequence[Any], column: SignatureColumn, faults: _Faults) ->
     return truth
 
 
-# --- timestamps --------------------------------------------------------------------------------------------
-
-
 def _timestamp(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
     plain = _as_list(values)
     moments = np.full(len(plain), np.datetime64("NaT"), dtype="datetime64[us]")
@@ -276,9 +271,6 @@ def _moment(value: Any) -> np.datetime64:
     if isinstance(value, date):
         return np.datetime64(value, "us")
     raise ValueError
-
-
-# --- text --------------------------------------------------------------------------------------------------
 
 
 def _text(

@@ -258,9 +258,6 @@ def now(connection: sa.Connection) -> datetime:
     return connection.execute(sa.select(database_now())).scalar_one()
 
 
-# --- SQLite ------------------------------------------------------------------------------------------------
-
-
 def _prepare_sqlite(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
     dbapi_connection.isolation_level = None  # we begin transactions ourselves, see _begin_sqlite
     cursor = dbapi_connection.cursor()
@@ -314,9 +311,6 @@ def _no_space(file: Path | None) -> bool:
     except OSError:
         return False
     return status.f_bavail * status.f_frsize < 1 << 20
-
-
-# --- PostgreSQL --------------------------------------------------------------------------------------------
 
 
 def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
