@@ -140,8 +140,8 @@ def _proven_signature(model: Any, kind: Kind, sample: pd.DataFrame) -> Signature
         if np.allclose(outputs, expected, rtol=0, atol=1e-12, equal_nan=True):
             return signature
     raise UnusableModel(
-        "the model scores the sample differently once its columns are typed; fit it on rows whose missing values are NaN"
-        " (not None), and let it depend on values, not on dtypes"
+        "the model scores the sample differently once its columns are typed; fit it on rows whose missing values are"
+        " NaN (not None), and let it depend on values, not on dtypes"
     )
 
 

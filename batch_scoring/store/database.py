@@ -1,15 +1,14 @@
-"""The engine, how each dialect is spoken to, and the one place where a driver's errors get our names."""
+"""The engine, how each dialect is spoken to, and transactions whose errors are ours."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -19,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from batch_scoring import errors
 from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
+from batch_scoring.store.faults import is_driver_error, postgresql_fault, sqlite_fault
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 """``valid_to`` of a current row."""
@@ -216,15 +216,15 @@ class Database:
         except SQLAlchemyError as exc:
             raise DatabaseFault(f"the database layer refused a statement ({type(exc).__name__})") from exc
         except Exception as exc:
-            if not _is_driver_error(exc):
+            if not is_driver_error(exc):
                 raise
             raise self._fault(exc, lost=False) from exc
 
     def _fault(self, exc: BaseException | None, *, lost: bool) -> DatabaseFault:
         if self.dialect == "sqlite":
-            return _sqlite_fault(exc, self.sqlite_file)
+            return sqlite_fault(exc, self.sqlite_file)
         if self.dialect == "postgresql":
-            return _postgresql_fault(exc, self.shown, lost=lost)
+            return postgresql_fault(exc, self.shown, lost=lost)
         return (errors.ConnectionLost if lost else DatabaseFault)(
             f"the database at {self.shown} failed ({type(exc).__name__})"
         )
@@ -266,7 +266,7 @@ def _prepare_sqlite(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None
         if cursor.execute("PRAGMA query_only").fetchone() and not _is_wal(cursor):
             cursor.execute("PRAGMA journal_mode = WAL")
     except Exception as exc:  # a file that can only be read keeps the journal mode it has
-        if not _is_driver_error(exc):
+        if not is_driver_error(exc):
             raise
     finally:
         cursor.close()
@@ -280,37 +280,6 @@ def _is_wal(cursor: Any) -> bool:
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _sqlite_fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
-    name: str = getattr(exc, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return errors.PassingFault(f"{file} is locked by another process; try again when that has finished")
-    if name.startswith("SQLITE_CANTOPEN"):
-        return errors.DatabaseUnreachable(f"{file} cannot be opened; check that its folder exists and may be written")
-    if name.startswith("SQLITE_READONLY"):
-        return errors.DatabaseReadOnly(f"{file} can only be read; check the permissions of the file and its folder")
-    if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _no_space(file)):
-        return errors.DatabaseFull(f"there is no space left for {file}; free some, then run again")
-    if name.startswith("SQLITE_CONSTRAINT"):
-        return errors.ConstraintViolated(f"a constraint refused the write: {exc}")
-    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return DatabaseFault(f"{file} is not an SQLite database or is damaged; restore it or name another file")
-    if "Could not decode to UTF-8" in str(exc):
-        return DatabaseFault(f"{file}: a key is not valid UTF-8; mend it, or leave it out with [source] where")
-    return DatabaseFault(f"{file}: {exc}" if name else f"{file}: the statement failed ({type(exc).__name__})")
-
-
-def _no_space(file: Path | None) -> bool:
-    import os
-
-    if file is None:
-        return False
-    try:
-        status = os.statvfs(file.parent)
-    except OSError:
-        return False
-    return status.f_bavail * status.f_frsize < 1 << 20
 
 
 def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -331,68 +300,3 @@ def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> No
     for read in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ):
         reader = extensions.new_type(read.values, f"{read.name} or text", lenient(read))
         extensions.register_type(reader, dbapi_connection)
-
-
-_PASSING = {
-    "40001": "a serialization failure",
-    "40P01": "a deadlock",
-    "55P03": "a lock that was not released in time",
-    "57014": "a statement over its time limit",
-    "53300": "too many connections",
-    "57P03": "a server that is starting or stopping",
-}
-_LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
-_READ_ONLY = {"25006"}
-_DENIED = {"42501", "28000", "28P01", "3D000"}
-_FULL = {"53100", "53200"}
-
-
-def _postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> DatabaseFault:
-    state: str | None = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
-    diagnostics = getattr(exc, "diag", None)
-    primary = (getattr(diagnostics, "message_primary", None) or "").strip()
-    if state is None and not lost:
-        return _connection_fault(str(exc), shown)
-    if lost or state is None or state in _LOST or state.startswith("08"):
-        return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
-    if state in _PASSING:
-        return errors.PassingFault(f"PostgreSQL reported {_PASSING[state]} ({state})")
-    if state in _READ_ONLY:
-        return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
-    if state in _DENIED:
-        return errors.AccessDenied(f"{primary}; ask for the privilege or use another user ({state})")
-    if state in _FULL:
-        return errors.DatabaseFull(f"the server has no space left ({state}); free some, then run again")
-    if state.startswith("23"):
-        constraint = getattr(diagnostics, "constraint_name", None) or getattr(diagnostics, "column_name", None)
-        return errors.ConstraintViolated(f"constraint {constraint} refused the write ({state})")
-    if state.startswith("22"):
-        return DatabaseFault(f"PostgreSQL refused a value ({state}); a column's type does not hold it")
-    return DatabaseFault(f"PostgreSQL: {primary} ({state})")
-
-
-_NO_ENTRY = re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|not permitted")
-_SERVER_GONE = re.compile(
-    r"closed the connection unexpectedly|connection already closed|SSL connection has been closed"
-)
-
-
-def _connection_fault(text: str, shown: str) -> DatabaseFault:
-    reason = text.strip().splitlines()[0].partition("FATAL:")[2].strip() if text.strip() else ""
-    if _SERVER_GONE.search(text):
-        return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
-    if _NO_ENTRY.search(text):
-        return errors.AccessDenied(
-            f"{shown} did not let us in: {reason or 'access denied'}; check user, password and database"
-        )
-    return errors.DatabaseUnreachable(
-        f"no connection to {shown}{': ' + reason if reason else ''}; check the address and that the server is up"
-    )
-
-
-def _is_driver_error(exc: BaseException) -> bool:
-    """Whether the exception is a DB-API ``Error`` of any driver (PEP 249), raised past SQLAlchemy."""
-    return any(cls.__name__ == "Error" and cls.__module__ in _DRIVER_MODULES for cls in type(exc).__mro__)
-
-
-_DRIVER_MODULES: frozenset[Literal["sqlite3", "psycopg2", "psycopg"]] = frozenset({"sqlite3", "psycopg2", "psycopg"})
