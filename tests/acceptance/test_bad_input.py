@@ -161,9 +161,6 @@ def fill(folder: Path, *, leave: int) -> Path:
     return filler
 
 
-# --- configuration -----------------------------------------------------------------------------------------
-
-
 def test_an_unknown_job_is_named_with_the_jobs_there_are(loan_workspace: Workspace) -> None:
     done = loan_workspace.cli("run", "loan_elegibility")
     assert_refused(done, 2, "'loan_elegibility'", "jobs there: loan_eligibility", "BATCH_SCORING_JOBS_DIR")
@@ -273,9 +270,6 @@ def test_an_environment_variable_that_cannot_be_used_is_named(
         assert "hidden" not in done.stderr + done.stdout
 
 
-# --- source ------------------------------------------------------------------------------------------------
-
-
 def test_a_missing_source_table_is_named(loan_workspace: Workspace, command: Command) -> None:
     loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace('"applicants"', '"aplicants"'))
     done = command(loan_workspace, *RUN)
@@ -358,9 +352,6 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(
     for sound in ("Married", "CoapplicantIncome", "Property_Area"):
         assert sound not in said(done)
     assert_recorded(loan_workspace, done, "SignatureMismatch")
-
-
-# --- model -------------------------------------------------------------------------------------------------
 
 
 def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace, command: Command) -> None:
@@ -512,8 +503,6 @@ def test_a_positive_label_that_the_model_does_not_know_is_refused(loan_workspace
     assert_refused(done, 3, "positive_label 'Yes' is none of the model's labels (N, Y)", "mend [predictions]")
     assert_recorded(loan_workspace, done, "ModelRefused")
 
-
-# --- database ----------------------------------------------------------------------------------------------
 
 SECRET = "correct-horse-battery"
 
@@ -778,9 +767,6 @@ def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
     finally:
         postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         postgres.execute(f"DROP TABLESPACE {name}")
-
-
-# --- arguments ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

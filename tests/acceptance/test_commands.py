@@ -51,9 +51,6 @@ def imported(stderr: str) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-# --- help, version -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "(root)")
 def test_each_command_explains_itself_and_its_options(sqlite_workspace: Workspace, path: tuple[str, ...]) -> None:
     done = sqlite_workspace.cli(*path, "--help")
@@ -87,9 +84,6 @@ def test_without_a_command_the_help_is_shown(sqlite_workspace: Workspace) -> Non
     assert done.returncode == 2
     assert "Usage: python -m batch_scoring" in done.stdout + done.stderr
     assert "Score every row that is due" in done.stdout + done.stderr
-
-
-# --- results for persons and for programs ------------------------------------------------------------------
 
 
 def by_key(found: Any, **wanted: Any) -> bool:
@@ -233,9 +227,6 @@ def test_demo_shows_the_main_job_and_what_to_type_next(sqlite_workspace: Workspa
     assert [path.name for path in sqlite_workspace.artifacts_dir.iterdir()] == [], "the settings' folders stay as is"
 
 
-# --- check -------------------------------------------------------------------------------------------------
-
-
 def test_check_finds_several_problems_at_once_and_starts_nothing(loan_workspace: Workspace) -> None:
     jobs = loan_workspace.jobs_dir
     (jobs / "broken.toml").write_text("[source", encoding="utf-8")
@@ -280,9 +271,6 @@ def test_check_names_a_folder_without_jobs(sqlite_workspace: Workspace) -> None:
     assert f"{sqlite_workspace.jobs_dir}: holds no job files" in done.stdout
 
 
-# --- db sql ------------------------------------------------------------------------------------------------
-
-
 def test_the_printed_sql_makes_the_schema_that_a_run_needs(workspace: Workspace, loan_model: TrainedModel) -> None:
     from batch_scoring.store.loading import load_csv
 
@@ -323,9 +311,6 @@ def test_db_sql_prints_both_dialects_and_names_what_it_leaves_out(workspace: Wor
     assert workspace.query("SELECT count(*) FROM applicants") == [(0,)], "nothing is applied"
     with workspace.database() as database, database.read() as connection:
         assert sa.inspect(connection).get_table_names() == ["applicants"]
-
-
-# --- model -------------------------------------------------------------------------------------------------
 
 
 def aliases(workspace: Workspace) -> list[tuple[Any, ...]]:
@@ -376,9 +361,6 @@ def joblib_copy(model: Any) -> Any:
     copy.__dict__.update(model.__dict__)
     copy.memory_of_origin_ = "a copy"
     return copy
-
-
-# --- runs and status ---------------------------------------------------------------------------------------
 
 
 def test_a_run_that_does_not_exist_is_named(ready: Workspace) -> None:
@@ -442,9 +424,6 @@ def test_status_of_one_job_does_not_suffer_from_another_whose_source_is_gone(loa
     assert "nowhere" in both.stderr
     assert "Traceback" not in both.stderr
     assert NAME in both.stdout, "the sound job is shown all the same"
-
-
-# --- lightness ---------------------------------------------------------------------------------------------
 
 
 def test_a_run_with_nothing_due_imports_no_model_library(loan_workspace: Workspace) -> None:

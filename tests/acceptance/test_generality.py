@@ -135,9 +135,6 @@ def assert_scores(found: list[tuple[Any, ...]], keys: Sequence[Any], scores: Any
     assert max(abs(stored[key] - score) for key, score in zip(keys, scores, strict=True)) <= TOLERANCE
 
 
-# --- keys --------------------------------------------------------------------------------------------------
-
-
 def test_a_composite_key_is_one_key_in_all_its_columns(
     workspace: Workspace, numbers: pd.DataFrame, numbers_model: Pipeline, by_hand: Any
 ) -> None:
@@ -242,8 +239,6 @@ def test_a_predictions_table_has_the_key_types_of_its_source(
         by_table.setdefault(table, set()).add(tuple(rest))
     assert by_table["predictions"] == by_table["predictions_quarantine"] == by_table["facts"]
 
-
-# --- names -------------------------------------------------------------------------------------------------
 
 NAMES = [
     "with space",
@@ -350,9 +345,6 @@ def test_a_where_is_taken_word_for_word(
         assert [key for (key,) in found] == expected
 
 
-# --- where the rows are ------------------------------------------------------------------------------------
-
-
 def test_a_view_may_be_the_source(
     workspace: Workspace, numbers: pd.DataFrame, numbers_model: Pipeline, by_hand: Any
 ) -> None:
@@ -419,9 +411,6 @@ def test_a_database_in_another_encoding_is_served(
         run = workspace.run("any")
         assert (run.scored_count, run.unseen_category_count) == (4, 0)
         assert workspace.run("any").due_count == 0
-
-
-# --- types -------------------------------------------------------------------------------------------------
 
 
 def typed_sample() -> pd.DataFrame:
@@ -527,9 +516,6 @@ def test_labels_of_any_type_are_stored_as_text(
     assert_scores([(key, score) for key, _, score in found], KEYS, expected)
     assert [label for _, label, _ in found] == [names[column if p >= 0.25 else 1 - column] for p in expected]
     assert {label for _, label, _ in found} == stored
-
-
-# --- kinds -------------------------------------------------------------------------------------------------
 
 
 def write_frame(workspace: Workspace, frame: pd.DataFrame) -> list[int]:

@@ -227,9 +227,6 @@ def test_a_scored_row_that_turns_bad_keeps_its_last_prediction_until_it_is_mende
     assert len(stored(loan_workspace)) == 367
 
 
-# --- categories that training did not see ------------------------------------------------------------------
-
-
 def test_unseen_categories_are_scored_and_counted_in_the_run(loan_workspace: Workspace) -> None:
     loan_workspace.sql(
         "UPDATE applicants SET \"Property_Area\" = 'Offshore' WHERE \"Loan_ID\" IN ('LP001015', 'LP001022', 'LP001031')"
@@ -260,9 +257,6 @@ def test_unseen_categories_are_set_aside_where_the_job_says_so(
     ]
     assert_others_are_scored(loan_workspace, loan_model, {"LP001015", "LP001022"})
     assert "Offshore" not in everything_stored(loan_workspace)
-
-
-# --- when the fault is not the rows' -----------------------------------------------------------------------
 
 
 def assert_nothing_written(workspace: Workspace, words: str) -> None:
@@ -356,8 +350,6 @@ def test_sound_rows_are_scored_however_the_bad_ones_are_spread(
         workspace.sql('UPDATE applicants SET "ApplicantIncome" = -7654321 WHERE "Loan_ID" = :key', {"key": key})
     assert counts(workspace.run()) == (367, 335, 32)
 
-
-# --- other models, other types -----------------------------------------------------------------------------
 
 NUMBERS_JOB = """
 [source]

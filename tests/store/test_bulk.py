@@ -157,9 +157,6 @@ BOUNDED = settings(
 FEW = settings(parent=BOUNDED, max_examples=10)
 
 
-# --- round trips
-
-
 def test_texts_come_out_as_they_went_in(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"text": "TEXT", "key": "VARCHAR(100000)"})
     families = {"text": "text", "key": "other"}
@@ -294,9 +291,6 @@ def test_awkward_names_of_tables_and_columns_are_written_and_read(way: tuple[Dat
     assert _round_trip(way, table, columns, dict.fromkeys(names, "integer")) == columns
 
 
-# --- closing
-
-
 def test_closing_ends_the_current_rows_of_the_keys_named_and_no_others(way: tuple[Database, Bulk]) -> None:
     database, bulk = way
     table = sa.Table(
@@ -325,8 +319,6 @@ def test_closing_ends_the_current_rows_of_the_keys_named_and_no_others(way: tupl
         ("a", 1, ended),
     }
 
-
-# --- both ways of PostgreSQL
 
 EXACT_TYPES: dict[str, tuple[str, str, ColumnType, SearchStrategy[Any]]] = {
     "whole": ("BIGINT", "integer", ColumnType.INTEGER, st.integers(-(2**63), 2**63 - 1)),
@@ -476,9 +468,6 @@ def test_a_date_that_python_cannot_hold_costs_its_own_row_and_changes_no_other(
     assert rest == [(0.5, 7, True, "x")] * 2
 
 
-# --- SQLite keeps what other programs wrote
-
-
 def test_a_text_that_is_no_utf_8_costs_no_other_row(sqlite: Database) -> None:
     table = _table(sqlite, {"text": "TEXT"})
     bulk = PortableBulk()
@@ -501,9 +490,6 @@ def test_values_of_mixed_types_in_one_column_of_sqlite_come_out_as_they_are(sqli
     assert _round_trip((sqlite, PortableBulk()), table, {"anything": values}, {"anything": "unknown"}) == {
         "anything": values
     }
-
-
-# --- which way
 
 
 def test_copy_is_the_way_of_psycopg2_unless_the_job_asks_for_the_portable_one(

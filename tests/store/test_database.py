@@ -96,9 +96,6 @@ def _fault(database: Database, statement: str, *, writes: bool = True) -> Databa
     return raised.value
 
 
-# --- URLs
-
-
 @pytest.mark.parametrize("given", ["postgresql", "postgres"])
 def test_a_postgresql_url_without_a_driver_means_psycopg2(given: str) -> None:
     database = Database(f"{given}://user:{SECRET}@host:5433/loans?sslmode=require")
@@ -155,9 +152,6 @@ def test_a_driver_that_is_not_installed_is_named_without_the_password(url: str) 
         _ = Database(url).engine
 
     assert "s3cr3t" not in str(refused.value)
-
-
-# --- transactions
 
 
 def test_what_a_block_wrote_is_committed_at_its_end(database: Database) -> None:
@@ -230,9 +224,6 @@ def test_sqlite_keeps_a_write_ahead_log(sqlite: Database) -> None:
     assert _value(sqlite, "PRAGMA journal_mode") == "wal"
 
 
-# --- sessions of PostgreSQL
-
-
 def test_a_session_carries_its_label_its_limits_and_utc(postgresql_url: str, disposing: list[Database]) -> None:
     timeouts = Timeouts(
         lock=timedelta(milliseconds=1500), statement=timedelta(seconds=61), idle_in_transaction=timedelta(minutes=3)
@@ -297,9 +288,6 @@ def test_a_disposed_database_has_no_session_left(postgresql_url: str, postgresql
     wait_until(lambda: _value(postgresql, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}") == 0)
 
 
-# --- clocks
-
-
 def test_the_clock_of_the_database_is_utc_and_moves_inside_a_transaction(database: Database) -> None:
     with database.read() as connection:
         first = now(connection)
@@ -341,9 +329,6 @@ def test_a_moment_comes_back_as_the_same_instant_in_utc(database: Database, mome
 
     assert found == moment
     assert found is None or found.utcoffset() == timedelta(0)
-
-
-# --- faults of SQLite
 
 
 def test_an_sqlite_file_locked_by_another_process_is_a_passing_fault(
@@ -450,9 +435,6 @@ def test_an_sqlite_file_that_may_not_grow_is_full(sqlite: Database) -> None:
         fill()
 
     assert _value(sqlite, "SELECT count(*) FROM applicants") == 2
-
-
-# --- faults of PostgreSQL
 
 
 @pytest.fixture(scope="module")
@@ -752,9 +734,6 @@ def test_a_server_that_stops_loses_its_connections_and_then_is_unreachable(dispo
         outlive_the_server()
     assert isinstance(_fault(database, "SELECT 1"), DatabaseUnreachable)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-# --- faults of statements, on each kind
 
 
 @pytest.mark.parametrize(

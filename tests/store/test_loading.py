@@ -101,9 +101,6 @@ def postgresql_desk(postgresql_workspace: Workspace) -> Iterator[Desk]:
         yield Desk(database=database, file=postgresql_workspace.folder / "applicants.csv")
 
 
-# --- a table that is made
-
-
 def test_a_table_that_is_absent_is_made_with_the_types_all_values_have(desk: Desk) -> None:
     loaded = desk.load(
         "id,code,amount,ratio,flag,day,mixed,nothing\n"
@@ -245,9 +242,6 @@ def test_a_file_of_keys_alone_is_loaded(desk: Desk) -> None:
     assert (again.inserted, again.updated, again.unchanged) == (1, 0, 1)
 
 
-# --- loading again
-
-
 def test_the_same_file_again_touches_nothing(desk: Desk) -> None:
     text = "id,name,amount,flag,day\n1,a,1.50,true,2026-01-01\n2,,,,\n3,c,1e2,false,2026-01-02\n"
     desk.load(text)
@@ -310,8 +304,6 @@ def test_columns_may_come_in_another_order(desk: Desk) -> None:
 
     assert desk.load("note,id,name\nx,1,a\n").unchanged == 1
 
-
-# --- an existing table
 
 TYPES = {
     "small": ("INTEGER", "110.0", "110"),
@@ -452,9 +444,6 @@ def test_a_table_without_the_column_for_the_time_of_change_is_named_with_the_opt
         desk.load("id,name\n1,a\n")
 
 
-# --- keys
-
-
 def test_a_composite_key_tells_rows_apart(desk: Desk) -> None:
     desk.load("branch,id,name\nx,1,a\nx,2,b\ny,1,c\n", "branch", "id")
 
@@ -506,9 +495,6 @@ def test_a_key_column_named_twice_is_refused(desk: Desk) -> None:
         desk.load("id,name\n1,a\n", "id", "id")
 
 
-# --- files that are none
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -542,9 +528,6 @@ def test_a_file_that_is_not_there_is_named(desk: Desk) -> None:
 def test_a_folder_is_no_file(desk: Desk) -> None:
     with pytest.raises(InputFault, match="cannot be read: Is a directory"):
         load_csv(desk.database, "applicants", desk.file.parent, key=["id"])
-
-
-# --- names
 
 
 AWKWARD_NAMES = [

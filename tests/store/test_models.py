@@ -36,9 +36,6 @@ def _register(database: Database, name: str = "loans", **values: Any) -> ModelVe
     return models.register_version(database, name=name, **{**described, **values})
 
 
-# --- registering
-
-
 def test_a_version_is_registered_with_all_that_is_known_of_it(ready: Workspace) -> None:
     manifest = {"columns": [{"name": "größe", "categories": ["a'b", None]}], "golden": [0.1 + 0.2, 5e-324, 1e308]}
     with ready.database() as database:
@@ -111,9 +108,6 @@ def test_a_version_s_number_is_used_once(ready: Workspace) -> None:
             " created_by)"
             " SELECT name, version, 'other.joblib', 'b', manifest, created_at, created_by FROM model_versions"
         )
-
-
-# --- aliases
 
 
 def test_an_alias_moves_and_says_where_it_pointed_before(ready: Workspace) -> None:
@@ -209,9 +203,6 @@ def test_the_database_keeps_an_alias_from_pointing_nowhere(ready: Workspace, sta
 
     with pytest.raises(ConstraintViolated):
         ready.sql(statement)
-
-
-# --- what is not there
 
 
 def test_a_model_that_does_not_exist_is_answered_with_how_to_get_one(ready: Workspace) -> None:

@@ -173,9 +173,6 @@ def _open(database: Database) -> int:
     ).run_id
 
 
-# --- writing
-
-
 def test_a_chunk_s_predictions_say_by_which_run_and_model_from_which_version_and_since_when(desk: Desk) -> None:
     with desk.database.read() as connection:
         before = now(connection)
@@ -245,9 +242,6 @@ def test_current_predictions_and_open_entries_are_counted(desk: Desk) -> None:
         assert count_current(connection, desk.layout) == {"current": 4, "quarantined": 1}
 
 
-# --- all or nothing
-
-
 def _everything(desk: Desk) -> Any:
     """What a chunk may change."""
     run = replace(desk.run(), heartbeat_at=FOREVER)
@@ -315,9 +309,6 @@ def test_a_chunk_committed_twice_is_written_once(desk: Desk) -> None:
     assert _everything(desk) == before
 
 
-# --- the count of rows
-
-
 def _swallow(desk: Desk, table: str, event: str) -> None:
     """A trigger that makes the statement leave out the rows of applicant 3, without an error."""
     if desk.database.dialect == "sqlite":
@@ -375,9 +366,6 @@ def test_a_prediction_that_somebody_else_closed_meanwhile_is_found_by_the_count(
         desk.commit(rows)
 
     assert _everything(desk) == before
-
-
-# --- supersession
 
 
 def test_a_superseded_prediction_ends_at_the_moment_the_new_one_begins(desk: Desk) -> None:
@@ -454,9 +442,6 @@ def test_a_second_supersession_before_the_clock_has_caught_up_gives_lives_withou
         [FAR_AHEAD + tick, FAR_AHEAD + 2 * tick],
         [FAR_AHEAD + 2 * tick, FOREVER],
     ]
-
-
-# --- quarantine
 
 
 def test_a_row_set_aside_says_why_and_by_which_run(desk: Desk) -> None:
@@ -542,9 +527,6 @@ def test_a_key_set_aside_keeps_its_prediction_until_it_is_scored_again(desk: Des
         assert count_current(connection, desk.layout) == {"current": 5, "quarantined": 0}
 
 
-# --- the fence
-
-
 def test_a_run_that_was_taken_over_commits_nothing(desk: Desk) -> None:
     desk.commit(quarantine=[4])
     desk.change(1, 5)
@@ -575,9 +557,6 @@ def test_a_run_that_was_closed_commits_nothing(desk: Desk) -> None:
         desk.commit(rows)
 
     assert desk.predictions("id") == []
-
-
-# --- names
 
 
 def test_predictions_go_to_the_schema_the_job_names(postgresql_workspace: Workspace) -> None:

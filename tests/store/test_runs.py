@@ -67,9 +67,6 @@ def _count_chunk(database: Database, run_id: int, counts: ChunkCounts = ONE_CHUN
         return runs.fence(connection, run_id, counts)
 
 
-# --- opening
-
-
 def test_a_run_records_who_started_it_where_and_with_what(ready: Workspace) -> None:
     with ready.database() as database:
         with database.read() as connection:
@@ -212,9 +209,6 @@ def test_of_many_runs_opened_at_once_exactly_one_owns_the_job_and_the_others_are
     assert ready.scalar("SELECT run_id FROM scoring_runs WHERE status = 'running'") == winner
 
 
-# --- heartbeat and fence
-
-
 def test_a_heartbeat_moves_the_time_and_nothing_else(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
@@ -297,9 +291,6 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
 def test_a_run_that_does_not_exist_is_fenced(ready: Workspace) -> None:
     with ready.database() as database, pytest.raises(Fenced):
         runs.heartbeat(database, 4711)
-
-
-# --- taking over
 
 
 def test_a_stalled_run_is_taken_over_and_marked_abandoned(ready: Workspace) -> None:
@@ -444,9 +435,6 @@ def test_sessions_of_other_runs_are_not_ended_by_a_takeover(ready_postgresql: Wo
 def _sessions(workspace: Workspace, run_id: int) -> Any:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = :label"
     return workspace.scalar(query, label=runs.session_label(run_id))
-
-
-# --- closing and looking
 
 
 def test_a_run_that_succeeded_is_closed_and_gives_the_job_free(ready: Workspace) -> None:

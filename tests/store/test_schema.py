@@ -71,9 +71,6 @@ def _layout(workspace: Workspace, job: Job) -> PredictionsLayout:
         return Source.inspect(database, connection, job).layout(job)
 
 
-# --- what a database looks like
-
-
 def _described(url: str, *, without: Sequence[str] = ()) -> dict[str, Any]:
     """Everything a database says about its tables, views, columns, constraints and comments."""
     database = Database(url)
@@ -177,9 +174,6 @@ def second_url(workspace: Workspace, request: pytest.FixtureRequest, tmp_path: P
         server: PostgresServer = request.getfixturevalue("postgres")
         return server.create_database()
     return f"sqlite:///{tmp_path / 'second.db'}"
-
-
-# --- migrations
 
 
 def test_migrations_make_what_the_schema_module_says(workspace: Workspace) -> None:
@@ -321,9 +315,6 @@ def test_a_database_of_another_revision_is_named_with_both_revisions(workspace: 
         migrations.check_revision(connection)
 
 
-# --- the script
-
-
 @pytest.mark.parametrize("kind", ["binary", "regression"])
 def test_the_script_applied_by_hand_makes_what_upgrade_makes(workspace: Workspace, second_url: str, kind: Kind) -> None:
     _create_source(workspace, 'branch VARCHAR(20), "Loan_ID" BIGINT NOT NULL, PRIMARY KEY (branch, "Loan_ID")')
@@ -412,9 +403,6 @@ def test_the_script_names_the_jobs_it_leaves_out(workspace: Workspace) -> None:
     assert "CREATE TABLE predictions" not in printed.sql
 
 
-# --- comments
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspace, kind: Kind) -> None:
     _create_source(postgresql_workspace, "branch TEXT, number BIGINT, PRIMARY KEY (branch, number)")
@@ -445,9 +433,6 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
     }
     assert [name for name, has_comment in commented if not has_comment] == []
     assert columns == []
-
-
-# --- what the constraints refuse
 
 
 def _insert(workspace: Workspace, layout: PredictionsLayout, **values: Any) -> None:
@@ -560,9 +545,6 @@ def test_the_view_of_current_predictions_shows_the_open_one_of_each_key_and_its_
     ]
     (seconds,) = workspace.query("SELECT run_id, seconds FROM run_history")
     assert (seconds[0], float(seconds[1])) == (1, 4.0)
-
-
-# --- a job and the tables made for it
 
 
 def test_a_job_whose_key_changed_is_refused_by_name_of_table_and_both_keys(workspace: Workspace) -> None:

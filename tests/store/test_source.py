@@ -211,9 +211,6 @@ THREE = (
 )
 
 
-# --- what is due
-
-
 def test_rows_are_due_until_they_have_a_current_prediction(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS, THREE)
     assert desk.due() == ["1", "2", "3"]
@@ -425,9 +422,6 @@ def test_a_timestamp_that_python_cannot_hold_is_scored_once_by_the_portable_way_
     assert desk.plan().due_count == 0
 
 
-# --- where
-
-
 NOTES = (
     "CREATE TABLE applicants (id INTEGER NOT NULL PRIMARY KEY, note TEXT, score REAL, run_id INTEGER, valid_to TEXT)"
 )
@@ -505,9 +499,6 @@ def test_a_where_that_is_no_condition_is_a_fault_of_the_job(prepare: Prepare, wh
     assert desk.workspace.scalar("SELECT count(*) FROM applicants") == 3
 
 
-# --- the source is looked up
-
-
 def test_a_missing_table_is_named_with_the_job_and_the_database_but_no_password(workspace: Workspace) -> None:
     job = workspace.write_job("loans", _job_text(table="nowhere"))
     with workspace.database() as database:
@@ -540,9 +531,6 @@ def test_a_source_in_another_schema_is_found_there(prepare_postgresql: Prepare) 
     assert desk.due() == ["1", "2", "3"]
     desk.settle()
     assert desk.due() == []
-
-
-# --- keys that are none
 
 
 @pytest.mark.parametrize("where", [None, "income > 0"])
@@ -613,9 +601,6 @@ def test_a_primary_key_that_sqlite_lets_be_null_is_checked(prepare_sqlite: Prepa
 
     with desk.database.read() as connection, pytest.raises(SourceFault, match=r"\(id\) is NULL in 1 rows"):
         desk.source.check_key(connection)
-
-
-# --- keys of every type
 
 
 NASTY_TEXTS = [
@@ -872,9 +857,6 @@ def test_a_text_key_of_digits_stays_text(prepare: Prepare) -> None:
     assert _stored_keys(desk) == Counter([("007",), ("7",), ("7.0",), ("1e5",), ("-0",)])
 
 
-# --- views as sources
-
-
 @pytest.mark.parametrize("keys", [[1, 2**53 + 1, 10, 9], ["b", "B", "10", "9", "a\nb"]])
 def test_a_view_is_a_source_like_a_table(prepare: Prepare, keys: list[Any]) -> None:
     ddl = "TEXT" if isinstance(keys[0], str) else "BIGINT"
@@ -919,9 +901,6 @@ def test_a_materialized_view_is_a_source(prepare_postgresql: Prepare) -> None:
     desk.settle()
 
     assert desk.due() == []
-
-
-# --- names of columns
 
 
 AWKWARD_NAMES = [
@@ -1007,9 +986,6 @@ def test_features_named_like_outcome_columns_are_the_source_s(prepare: Prepare) 
 
         assert {name: _plain(rows.features[name][0]) for name in names} == {name: i for i, name in enumerate(names)}
         assert list(rows.current_since) == [None]
-
-
-# --- plan and chunks
 
 
 def _cover(desk: Desk, plan: Plan) -> list[list[Key]]:

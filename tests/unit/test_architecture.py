@@ -113,9 +113,6 @@ def parts_imported(path: Path) -> Iterator[tuple[int, str]]:
             yield found.line, name if is_part else "__init__"
 
 
-# --- the reader of imports itself
-
-
 def test_imports_are_found_wherever_they_stand() -> None:
     source = """
 import sklearn
@@ -152,9 +149,6 @@ def test_the_package_is_where_it_is_looked_for() -> None:
 
     assert places >= MAY_BE_HEAVY
     assert "cli/app.py" in places
-
-
-# --- layers
 
 
 def test_every_module_stands_on_a_floor() -> None:
@@ -213,9 +207,6 @@ def test_model_knows_no_sql_and_store_no_scikit_learn(part: str, foreign: set[st
     assert found == []
 
 
-# --- what is loaded when
-
-
 def test_heavy_libraries_are_imported_at_module_level_in_few_places() -> None:
     heavy = [
         f"{place(path)}:{one.line} imports {one.target}"
@@ -257,9 +248,6 @@ def test_the_runner_loads_no_scikit_learn_before_something_is_due() -> None:
 
     assert "sqlalchemy" in loaded
     assert not loaded & {"sklearn", "pandas", "pyarrow", "alembic"}
-
-
-# --- names
 
 
 def test_no_module_is_named_after_nothing_in_particular() -> None:

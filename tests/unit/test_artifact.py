@@ -80,9 +80,6 @@ def files_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-# --- saving and reading
-
-
 def test_an_artifact_is_kept_under_its_models_name_and_its_own_hash(
     tmp_path: Path, saved: ArtifactReference, content: bytes, manifest: Manifest
 ) -> None:
@@ -144,9 +141,6 @@ def test_a_dotted_model_name_keeps_artifact_and_manifest_together(
 
     assert reference.path.parent == reference.manifest_path.parent == tmp_path / "late.payment-2"
     assert read_verified(reference) == content
-
-
-# --- files that are not what was registered
 
 
 def test_a_missing_artifact_says_where_it_should_be(saved: ArtifactReference) -> None:
@@ -229,9 +223,6 @@ def test_the_hash_is_the_registrys_and_not_that_of_the_file_beside_it(
         read_verified(saved)
 
 
-# --- writes that fail
-
-
 def test_a_write_that_fails_leaves_no_part_of_an_artifact(
     tmp_path: Path, content: bytes, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,9 +261,6 @@ def test_a_write_that_is_interrupted_leaves_the_artifact_that_was_there(
     assert len(files_below(saved.path.parent)) == 2
 
 
-# --- what the bytes hold
-
-
 @pytest.mark.parametrize("broken", [b"", b"no pickle", b"\x80\x05."])
 def test_bytes_that_hold_no_model_are_unusable(broken: bytes) -> None:
     with pytest.raises(UnusableModel, match="does not unpickle") as caught:
@@ -285,9 +273,6 @@ def test_a_model_whose_code_is_not_installed_is_unusable_and_says_what_is_missin
 
     with pytest.raises(UnusableModel, match="ModuleNotFoundError: No module named 'pathlob'"):
         unpickle(gone, "joblib")
-
-
-# --- skops
 
 
 def test_a_skops_artifact_is_saved_read_and_scores_alike(tmp_path: Path, model: Any) -> None:

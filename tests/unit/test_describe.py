@@ -59,9 +59,6 @@ def refusal(model: Any, sample: pd.DataFrame) -> str:
     return str(caught.value)
 
 
-# --- what a manifest says
-
-
 def test_a_manifest_says_what_the_loan_model_is(loan_model: TrainedModel) -> None:
     content = dump(loan_model.pipeline)
 
@@ -160,9 +157,6 @@ def test_the_libraries_a_score_depends_on_are_named_with_their_versions() -> Non
     assert {"python", "scipy", "pandas", "pyarrow", "joblib", "batch-scoring"} <= versions.keys()
 
 
-# --- golden rows
-
-
 def test_golden_rows_have_missing_values_and_none_and_are_reproduced(loan_model: TrainedModel) -> None:
     manifest = describe(loan_model.pipeline, b"", loan_model.features)
 
@@ -222,9 +216,6 @@ def test_rows_for_which_the_model_gives_no_finite_score_are_not_golden() -> None
     assert 0 < len(manifest.golden.rows) < 20
     assert min(row[0] for row in manifest.golden.rows) >= 10
     check_golden_rows(model, manifest)
-
-
-# --- what is refused
 
 
 @pytest.mark.parametrize(
@@ -336,9 +327,6 @@ def test_a_regressor_of_several_targets_is_refused() -> None:
     model = LinearRegression().fit(NUMBERS, NUMBERS[["a", "b"]])
 
     refusal(model, NUMBERS)
-
-
-# --- what the source must give
 
 
 SIGNATURE = Signature(

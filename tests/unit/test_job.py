@@ -40,9 +40,6 @@ def only_problem(folder: Path, text: str) -> Problem:
     return problem
 
 
-# --- what is read
-
-
 def test_the_shipped_job_reads(loan_job: Job) -> None:
     assert loan_job.name == "loan_eligibility"
     assert loan_job.source.table_name == TableName(None, "applicants")
@@ -89,9 +86,6 @@ def test_a_job_travels_to_another_process_unchanged(loan_job: Job) -> None:
 def test_a_table_may_have_a_schema(text: str, schema: str | None, name: str) -> None:
     assert TableName.parse(text) == TableName(schema, name)
     assert str(TableName.parse(text)) == text
-
-
-# --- all problems at once
 
 
 def test_three_faults_are_three_problems_each_with_file_key_and_what_was_expected(tmp_path: Path) -> None:
@@ -148,9 +142,6 @@ def test_a_misspelt_key_does_not_hide_a_broken_rule_of_its_section(tmp_path: Pat
     assert {problem.key for problem in problems} == {"source.wehre", "source.key"}
 
 
-# --- the file
-
-
 def test_broken_toml_is_one_problem_that_says_where(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, "[source]\ntable = \n")
 
@@ -192,9 +183,6 @@ def test_a_job_does_not_name_itself(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, 'name = "other"\n' + MINIMAL)
 
     assert (problem.key, problem.message) == ("name", "a job is named after its file; remove this key")
-
-
-# --- keys and sections
 
 
 @pytest.mark.parametrize("section", ["source", "model", "predictions", "run", "training"])
@@ -247,9 +235,6 @@ def test_a_long_value_is_shown_shortened(tmp_path: Path) -> None:
     assert len(problem.message) < 200
 
 
-# --- [source]
-
-
 @pytest.mark.parametrize("column", sorted(OWN_COLUMNS))
 def test_a_key_named_like_a_column_of_the_predictions_is_refused(tmp_path: Path, column: str) -> None:
     for spelling in (column, column.upper()):
@@ -289,9 +274,6 @@ def test_lookback_with_sweep_reads(tmp_path: Path) -> None:
     source = read(tmp_path, SOURCE + 'lookback = "2 days"\nsweep = "1 day"\n' + MODEL + PREDICTIONS).source
 
     assert (source.lookback, source.sweep) == (timedelta(days=2), timedelta(days=1))
-
-
-# --- durations
 
 
 @pytest.mark.parametrize(
@@ -351,9 +333,6 @@ def test_a_bad_duration_is_named_with_its_key(tmp_path: Path, section: str) -> N
     assert "expected a duration" in problem.message
 
 
-# --- [predictions]
-
-
 def test_a_binary_job_needs_its_positive_label(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, SOURCE + MODEL + "[predictions]\n")
 
@@ -409,9 +388,6 @@ def test_chunk_rows_is_a_whole_number_of_rows(tmp_path: Path, value: str) -> Non
     assert only_problem(tmp_path, MINIMAL + f"[run]\nchunk_rows = {value}\n").key == "run.chunk_rows"
 
 
-# --- [model]
-
-
 @pytest.mark.parametrize("name", ["", "../model", "a/b", "-a", ".a", "a b", "é", "a" * 101])
 def test_a_model_name_is_a_folder_name_and_nothing_more(tmp_path: Path, name: str) -> None:
     assert only_problem(tmp_path, MINIMAL.replace("late_payment", name)).key == "model.name"
@@ -429,9 +405,6 @@ def test_what_to_do_with_unseen_categories_is_score_or_quarantine(tmp_path: Path
 
     assert read(tmp_path, text.format("quarantine")).model.unseen_categories == "quarantine"
     assert only_problem(tmp_path, text.format("ignore")).message == "expected 'score' or 'quarantine', found 'ignore'"
-
-
-# --- [schedule]
 
 
 @pytest.mark.parametrize("lines", ['cron = "* * * * *"\nevery = "5 minutes"\n', ""])
@@ -469,16 +442,10 @@ def test_a_known_time_zone_reads(tmp_path: Path) -> None:
     assert (schedule.every, schedule.timezone) == (timedelta(seconds=30), "Europe/Berlin")
 
 
-# --- [training]
-
-
 def test_a_sum_adds_two_columns_or_more(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, MINIMAL + '[training]\nsums = { total = ["net"] }\n')
 
     assert problem.key == "training.sums.total"
-
-
-# --- folders of jobs
 
 
 def test_jobs_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -119,9 +119,6 @@ def applicants(loan_test: pd.DataFrame, loan_manifest: Manifest) -> dict[str, li
     return columns_of(loan_test[list(loan_manifest.signature.names)])
 
 
-# --- a row's score does not depend on its neighbours
-
-
 @settings(deadline=None, max_examples=10, derandomize=True, database=None)
 @given(data=st.data())
 def test_a_score_is_the_same_in_any_chunk_size_and_order(
@@ -245,8 +242,6 @@ def test_a_model_that_takes_categoricals_itself_scores_a_row_alike_beside_any_ot
         alone = scorer.score(part(columns, [row]))
         assert abs(alone.scores[0] - together.scores[row]) <= TOLERANCE
 
-
-# --- models that fail on some rows
 
 X = Signature(columns=(SignatureColumn(name="x", type=ColumnType.NUMBER, nullable=False),))
 SPARE_X = Signature(columns=(SignatureColumn(name="x", type=ColumnType.NUMBER, nullable=True),))
@@ -525,9 +520,6 @@ def test_outputs_of_another_length_than_the_chunk_are_never_written() -> None:
         score(Short(), [1.0, 2.0, 3.0])
 
 
-# --- what a job reads from its model
-
-
 @pytest.mark.parametrize(("positive_label", "index"), [("N", 0), ("Y", 1)])
 def test_the_score_is_the_probability_of_the_positive_label(
     positive_label: str,
@@ -640,9 +632,6 @@ def test_a_model_that_does_not_fit_its_job_is_refused(
     assert caught.value.exit_code is ExitCode.MODEL_REFUSED
 
 
-# --- golden rows
-
-
 def test_golden_rows_are_reproduced_by_the_model_they_came_from(
     loan_model: TrainedModel, loan_manifest: Manifest
 ) -> None:
@@ -710,9 +699,6 @@ def test_golden_rows_that_prove_nothing_refuse_the_model(model: Fragile, golden:
     assert "x = " not in str(caught.value)
 
 
-# --- the library's version
-
-
 def test_the_version_the_model_was_fitted_with_is_taken() -> None:
     assert check_library_version(plain_manifest(), allow_mismatch=False) is None
 
@@ -728,9 +714,6 @@ def test_another_version_that_is_allowed_is_said() -> None:
     differs = check_library_version(plain_manifest(scikit_learn_version="0.24.2"), allow_mismatch=True)
 
     assert differs == f"fitted with scikit-learn 0.24.2, installed is {installed_scikit_learn}"
-
-
-# --- parallelism
 
 
 def forest() -> RandomForestClassifier:

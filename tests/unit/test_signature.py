@@ -52,8 +52,6 @@ def values_of(checked: CheckedRows, name: str = "x") -> list[Any]:
     return [None if pd.isna(value) else value for value in checked.frame[name].tolist()]
 
 
-# --- types, from lists and from Arrow
-
 MOMENT = datetime.fromisoformat("2026-03-01T12:30:15.250")
 READINGS: list[Any] = [
     # column type, what the portable way reads, what COPY reads, what the model gets
@@ -160,8 +158,6 @@ def test_the_type_of_a_column_does_not_depend_on_the_rows_of_the_chunk(
     assert all(dtype == dtypes[0] for dtype in dtypes)
 
 
-# --- missing values
-
 MISSING: list[Any] = [
     pytest.param(INTEGER, pa.int64(), id="integer"),
     pytest.param(NUMBER, pa.float64(), id="number"),
@@ -219,9 +215,6 @@ def test_a_null_costs_its_own_row_and_no_other(type_: ColumnType, good: Any) -> 
     assert values_of(required) == [good, good]
     assert nullable.faults == {}
     assert values_of(nullable) == [good, None, good]
-
-
-# --- numbers
 
 
 @pytest.mark.parametrize("nullable", [False, True])
@@ -308,9 +301,6 @@ def test_an_integer_of_64_bits_keeps_its_value(value: int) -> None:
         assert values_of(check(one(INTEGER), given_as)) == [value]
 
 
-# --- booleans
-
-
 def test_only_truth_zero_and_one_are_boolean() -> None:
     wrong = [2, -1, 1.0, "t", "true", "", Decimal(1), math.nan, b"1"]
 
@@ -322,9 +312,6 @@ def test_only_truth_zero_and_one_are_boolean() -> None:
 
 def test_booleans_as_text_are_of_the_wrong_type() -> None:
     assert codes(check(one(BOOLEAN), pa.array(["t", "f"]))) == {0: "wrong_type", 1: "wrong_type"}
-
-
-# --- timestamps
 
 
 @pytest.mark.parametrize("wrong", ["infinity", "yesterday", "", "2026-02-30", "\ud800", 5, 1.5, True, b"2026-01-01"])
@@ -355,9 +342,6 @@ def test_a_moment_that_has_no_utc_time_costs_its_own_row_only(moment: datetime) 
         checked = check(one(TIMESTAMP), [value, MOMENT])
         assert codes(checked) == {0: "wrong_type"}
         assert values_of(checked) == [pd.Timestamp(MOMENT)]
-
-
-# --- text
 
 
 @pytest.mark.parametrize("text_as", ["category", "object"])
@@ -433,9 +417,6 @@ def test_every_text_is_unseen_in_a_column_that_was_empty_in_training() -> None:
     assert checked.unseen_category.tolist() == [True, False]
 
 
-# --- several faults
-
-
 def test_the_first_fault_of_a_row_wins_in_the_order_of_the_signature() -> None:
     signature = Signature(
         columns=(column(NUMBER, name="n"), column(TEXT, name="t", categories=KNOWN), column(TIMESTAMP, name="m"))
@@ -462,8 +443,6 @@ def test_a_value_of_the_wrong_type_is_not_reported_as_missing() -> None:
     assert codes(check(one(TEXT), [1.5])) == {0: "wrong_type"}
     assert codes(check(one(TEXT), ["\ud800"])) == {0: "undecodable_text"}
 
-
-# --- properties
 
 TEXTS = st.one_of(st.sampled_from(["a", "b", "z", "", "naïve", "\ud800"]), st.text(max_size=5))
 MOMENTS = st.datetimes(min_value=datetime.fromisoformat("1000-01-01"), max_value=datetime.fromisoformat("3000-01-01"))
@@ -625,9 +604,6 @@ def test_no_fault_says_a_value_of_the_row(signature: Signature, rows: list[dict[
                 assert repr(value) not in said
         assert "Zyx" not in said
         assert not any(character.isdigit() for character in said.replace("UTF-8", ""))
-
-
-# --- derived signatures
 
 
 @pytest.mark.parametrize(

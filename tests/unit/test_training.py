@@ -55,9 +55,6 @@ def fault(job: Job, data: pd.DataFrame, label: str = LABEL) -> str:
     return str(caught.value)
 
 
-# --- what is fitted
-
-
 def test_the_command_line_offers_the_algorithms_there_are() -> None:
     assert {choice.name: choice.value for choice in AlgorithmChoice} == {one.name: one.value for one in Algorithm}
 
@@ -190,9 +187,6 @@ def test_a_boolean_column_is_a_feature_beside_numbers_only(loan_job: Job, histor
     assert trained.features.columns.tolist() == ["ApplicantIncome", "vip"]
 
 
-# --- what is said where the data cannot be used
-
-
 def test_a_label_that_is_no_column_names_the_columns_there_are(loan_job: Job, history: pd.DataFrame) -> None:
     message = fault(loan_job, history, "Status")
 
@@ -293,8 +287,6 @@ def test_what_training_derives_from_what_it_derives_is_fitted_or_refused_in_word
     else:
         assert np.isfinite(trained.pipeline.predict_proba(trained.features)).all()
 
-
-# --- derived features
 
 AMOUNTS = pd.DataFrame({"own": [10.0, 0.0, np.nan], "other": [5.0, 0.0, 1.0], "loan": [0.0, np.e - 1, np.nan]})
 DERIVE = DerivedFeatures(sums={"income": ["own", "other"]}, logs=["loan", "income"])
