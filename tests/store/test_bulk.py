@@ -187,6 +187,20 @@ def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tup
             assert _list(values) == [text]
 
 
+def test_columns_of_more_than_a_megabyte_come_out_row_by_row(way: tuple[Database, Bulk]) -> None:
+    table = _table(way[0], {"text": "TEXT", "key": "TEXT", "number": "DOUBLE PRECISION"})
+    count = 6_000
+    columns: dict[str, Values] = {
+        "text": [None if i % 7 == 0 else f"category {i * i % 1009}\n" * (i % 5) for i in range(count)],
+        "key": [f'L\n"{i}"\r\n,' + "\n" * (i % 500) for i in range(count)],
+        "number": [None if i % 11 == 0 else i / 7 for i in range(count)],
+    }
+
+    found = _round_trip(way, table, columns, {"text": "text", "key": "other", "number": "number"})
+
+    assert found == columns
+
+
 def test_floats_come_out_to_the_last_bit(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"number": "DOUBLE PRECISION"})
 

@@ -185,6 +185,7 @@ def test_a_run_that_finds_another_active_records_itself_as_skipped_and_names_it(
         assert (skipped.status, skipped.error_type, skipped.trigger) == (Status.SKIPPED, "AnotherRunActive", "schedule")
         assert f"run {holder} is active" in (skipped.error_message or "")
         assert skipped.finished_at is not None
+        assert skipped.scheduled_for is None, "the slot stays free for the run that will fill it"
         assert (running.run_id, running.status) == (holder, Status.RUNNING)
 
 

@@ -261,6 +261,23 @@ def test_upgrades_at_once_in_two_processes_both_succeed(workspace: Workspace) ->
     assert [row["job"] for row in _jobs(workspace)] == ["loans"]
 
 
+def test_many_upgrades_at_once_take_turns(workspace: Workspace) -> None:
+    _create_source(workspace)
+    job = workspace.write_job("loans", _job_text())
+    start = Barrier(4)
+
+    def upgrade(_: int) -> migrations.Upgrade:
+        with workspace.database() as database:
+            start.wait()
+            return migrations.upgrade(database, [job])
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(upgrade, range(4)))
+
+    assert sorted(upgrade.created for upgrade in done) == [(), (), (), ("predictions",)]
+    assert sorted(str(upgrade.revision_before) for upgrade in done) == [SCHEMA_REVISION] * 3 + ["None"]
+
+
 def test_of_many_jobs_first_runs_at_once_one_makes_the_tables_and_all_find_them(workspace: Workspace) -> None:
     workspace.upgrade()
     _create_source(workspace)
