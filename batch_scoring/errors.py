@@ -53,6 +53,9 @@ class ConfigurationError(BatchScoringError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[Sequence[Problem]]]:
+        return type(self), (self.problems,)  # a worker's error reaches the run pickled
+
 
 class UnknownJob(BatchScoringError):
     """No job file has this name."""
@@ -128,6 +131,10 @@ class EveryRowFailed(BatchScoringError):
 
 class RunStopped(BatchScoringError):
     """The run was asked to stop and did so between two chunks."""
+
+
+class WorkerDied(BatchScoringError):
+    """A worker process of the run ended without a word."""
 
 
 class DatabaseFault(BatchScoringError):

@@ -159,7 +159,8 @@ class Predictions(_Section):
 class Run(_Section):
     """``[run]``: how a run moves its rows."""
 
-    chunk_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    chunk_rows: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
     stalled_after: Duration = timedelta(minutes=5)
     bulk: Literal["auto", "portable"] = "auto"
 
@@ -234,8 +235,7 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if taken := sorted({name.lower() for name in keys} & OWN_COLUMNS):
         message = f"{', '.join(taken)} is a column of every predictions table"
         yield "source.key", f"{message}; give the key another name in a view and use the view as source"
-    if ("lookback" in source) != ("sweep" in source):
-        yield "source", "lookback and sweep: expected both or neither"
+    yield from _broken_lookback(source)
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
@@ -245,6 +245,13 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"predictions.{name}", f"belongs to kind binary only, kind is {kind}"
     if "schedule" in content and ("cron" in schedule) == ("every" in schedule):
         yield "schedule", "cron and every: expected exactly one of them"
+
+
+def _broken_lookback(source: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if ("lookback" in source) != ("sweep" in source):
+        yield "source", "lookback and sweep: expected both or neither"
+    if "lookback" in source and "changed_at" not in source:
+        yield "source.lookback", "looks at when rows were last changed: name that column in changed_at"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:

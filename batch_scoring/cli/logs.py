@@ -46,7 +46,7 @@ def log_event(event: Event) -> None:
         case RunTookOver():
             log.warning("run_took_over", abandoned_run_id=event.abandoned.run_id, host=event.abandoned.host)
         case RunPlanned():
-            log.info("run_planned", due=event.due_count, chunks=event.chunk_count)
+            log.info("run_planned", due=event.due_count, mode=event.mode)
         case VersionMismatchAccepted():
             log.warning("version_mismatch_accepted", difference=event.difference)
         case ChunkCommitted():
@@ -57,6 +57,9 @@ def log_event(event: Event) -> None:
                 superseded=counts.superseded,
                 quarantined=counts.quarantined,
                 reasons=dict(event.reasons),
+                read_seconds=round(event.seconds.read, 3),
+                score_seconds=round(event.seconds.score, 3),
+                write_seconds=round(event.seconds.write, 3),
             )
         case RunFinished():
             run = event.run
@@ -64,7 +67,9 @@ def log_event(event: Event) -> None:
             level(
                 "run_finished",
                 status=run.status.value,
+                mode=run.mode,
                 due=run.due_count,
+                sweep_only=run.sweep_only_count,
                 scored=run.scored_count,
                 superseded=run.superseded_count,
                 quarantined=run.quarantined_count,

@@ -34,7 +34,15 @@ app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
 JobName = Annotated[str, typer.Argument(help="Name of the job: its file in the jobs folder, without .toml.")]
 
 
-def run(job: JobName, allow_version_mismatch: AllowMismatch = False, as_json: Json = False) -> None:
+def run(
+    job: JobName,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that score at the same time; without it what the job says.", min=1, max=1024),
+    ] = None,
+    allow_version_mismatch: AllowMismatch = False,
+    as_json: Json = False,
+) -> None:
     """Score every row that is due, once. This is what cron calls."""
     from batch_scoring.job import load_job
     from batch_scoring.scoring import runner
@@ -46,7 +54,7 @@ def run(job: JobName, allow_version_mismatch: AllowMismatch = False, as_json: Js
             declared,
             chosen.database_url,
             chosen.artifacts_dir,
-            options=runner.RunOptions(allow_version_mismatch=allow_version_mismatch),
+            options=runner.RunOptions(allow_version_mismatch=allow_version_mismatch, workers=workers),
             observers=observers,
             stop=_stop_on_signals(),
         )
@@ -65,6 +73,8 @@ def run(job: JobName, allow_version_mismatch: AllowMismatch = False, as_json: Js
 
 
 def _summary(run: Run) -> str:
+    if not run.read_count and run.mode == "lookback":
+        return f"run {run.run_id} of {run.job}: nothing that changed within the lookback window was due"
     if not run.read_count:
         return f"run {run.run_id} of {run.job}: nothing was due"
     text = (
@@ -72,6 +82,8 @@ def _summary(run: Run) -> str:
         f" {run.superseded_count} superseded, {run.quarantined_count} quarantined in {run.seconds:.2f} s"
         f" by {run.model_name} version {run.model_version}"
     )
+    if run.sweep_only_count:
+        text += f"; {run.sweep_only_count} of them were due outside the lookback window"
     if run.unseen_category_count:
         text += f"; {run.unseen_category_count} with a category the model was not trained on"
     return text
@@ -134,6 +146,7 @@ def show_runs(found: Sequence[Run]) -> None:
         "run",
         "job",
         "status",
+        "mode",
         "started (UTC)",
         "seconds",
         "due",
@@ -149,6 +162,7 @@ def show_runs(found: Sequence[Run]) -> None:
                 run.run_id,
                 run.job,
                 run.status.value,
+                run.mode,
                 run.started_at,
                 run.seconds,
                 run.due_count,

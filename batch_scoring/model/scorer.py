@@ -58,7 +58,8 @@ class Scorer:
         faults = dict(checked.faults)
         outputs, broken = _outputs_by_bisection(self.model, self.manifest, checked.frame)
         faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
-        good = np.array([row not in broken for row in range(len(checked.positions))], dtype=bool)
+        good = np.ones(len(checked.positions), dtype=bool)
+        good[list(broken)] = False
         scores, labels = self._read(outputs)
         total = len(checked.positions) + len(checked.faults)
         _blame_no_row_for_a_common_fault(faults, total)

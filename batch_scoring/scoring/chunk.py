@@ -6,19 +6,24 @@ No transaction is open while the model computes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from time import perf_counter
 
 from batch_scoring.job import Job
 from batch_scoring.model.scorer import ScoredRows, Scorer
+from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.bulk import Bulk
+from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.database import Database
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import KeyRange, Source
+from batch_scoring.store.source import KeyRange, Source, SourceRows
+
+_ROWS_OF_A_RETRY = 50_000
+"""Rows read at once while a range is done over again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +37,6 @@ class ChunkWork:
     layout: PredictionsLayout
     features: tuple[str, ...]
 
-    @property
-    def limit(self) -> int:
-        """Rows read at once: a range may have filled up since it was planned."""
-        return 2 * self.job.run.chunk_rows
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedChunk:
@@ -44,42 +44,77 @@ class CommittedChunk:
 
     counts: ChunkCounts
     reasons: Mapping[str, int]
+    seconds: StageSeconds
 
 
-def process_chunk(
-    work: ChunkWork, chunk: KeyRange, *, database: Database, bulk: Bulk, scorer: Scorer
-) -> Iterator[CommittedChunk]:
-    """Score the due rows of a key range; yields once for each transaction committed, as a rule one.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredChunk:
+    """Rows with their outcomes, not yet written."""
 
-    A passing database fault is retried by selecting again what is due, so a COMMIT whose outcome is unknown settles
-    itself: rows it wrote are due no more. Raises DatabaseFault, Fenced, EveryRowFailed.
-    """
-    while True:
-        committed, read = persistently(partial(_attempt, work, chunk, database, bulk, scorer))
-        if committed is not None:
-            yield committed
-        if read < work.limit:
-            return
+    rows: SourceRows
+    scored: ScoredRows
+    read_seconds: float
+    score_seconds: float
 
 
-def _attempt(
-    work: ChunkWork, chunk: KeyRange, database: Database, bulk: Bulk, scorer: Scorer
-) -> tuple[CommittedChunk | None, int]:
-    with database.read() as connection:
-        rows = work.source.read(connection, bulk, work.layout, chunk, work.features, work.limit)
-    if not len(rows):
-        return None, 0
-    scored = scorer.score(rows.features)
-    predictions = Predictions(
-        positions=scored.positions,
-        scores=scored.scores.tolist(),
-        labels=scored.labels,
-        model_version=work.model_version,
-        unseen_category_count=scored.unseen_category_count,
-    )
-    quarantined = _quarantined(scored)
-    counts = commit_chunk(database, bulk, work.layout, work.run_id, rows, predictions, quarantined)
-    return CommittedChunk(counts=counts, reasons=Counter(quarantined.reason_codes)), len(rows)
+class ChunkStages:
+    """The stages of a chunk, on one database and with one model, which is loaded when the first chunk is scored."""
+
+    def __init__(self, work: ChunkWork, database: Database, load: Callable[[], Scorer]) -> None:
+        self.work = work
+        self.database = database
+        self.bulk: Bulk = bulk_for(database, work.job.run.bulk)
+        self._load = load
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The model, loaded and proven. Raises ModelRefused."""
+        return self._load()
+
+    def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
+        """Score the rows of a chunk. Raises EveryRowFailed."""
+        begun = perf_counter()
+        scored = self.scorer.score(rows.features)
+        return ScoredChunk(rows=rows, scored=scored, read_seconds=read_seconds, score_seconds=perf_counter() - begun)
+
+    def commit(self, chunk: ScoredChunk) -> CommittedChunk:
+        """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
+        begun = perf_counter()
+        scored, work = chunk.scored, self.work
+        predictions = Predictions(
+            positions=scored.positions,
+            scores=scored.scores,  # type: ignore[arg-type]  # an array is a sequence
+            labels=scored.labels,
+            model_version=work.model_version,
+            unseen_category_count=scored.unseen_category_count,
+        )
+        quarantined = _quarantined(scored)
+        counts = commit_chunk(self.database, self.bulk, work.layout, work.run_id, chunk.rows, predictions, quarantined)
+        seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - begun)
+        return CommittedChunk(counts=counts, reasons=Counter(quarantined.reason_codes), seconds=seconds)
+
+    def redo(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
+        """Do a range over again after a fault that passes; yields once for each transaction committed.
+
+        What is due is selected anew, so a COMMIT whose outcome is not known settles itself: rows it wrote are due no
+        more. Raises DatabaseFault, Fenced, EveryRowFailed.
+        """
+        limit = self.work.job.run.chunk_rows or _ROWS_OF_A_RETRY
+        while True:
+            committed, read = persistently(lambda: self._attempt(chunk, limit))
+            if committed is not None:
+                yield committed
+            if read < limit:
+                return
+
+    def _attempt(self, chunk: KeyRange, limit: int) -> tuple[CommittedChunk | None, int]:
+        begun = perf_counter()
+        work = self.work
+        with self.database.read() as connection:
+            rows = work.source.read(connection, self.bulk, work.layout, chunk, work.features, limit)
+        if not len(rows):
+            return None, 0
+        return self.commit(self.score(rows, perf_counter() - begun)), len(rows)
 
 
 def _quarantined(scored: ScoredRows) -> Quarantined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from batch_scoring.store.runs import ChunkCounts, Run, Takeover
+from batch_scoring.store.runs import ChunkCounts, Mode, Run, Takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class RunPlanned:
     run_id: int
     job: str
     due_count: int
-    chunk_count: int
+    mode: Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +45,15 @@ class VersionMismatchAccepted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageSeconds:
+    """How long a chunk took in each stage; stages of neighbouring chunks overlap."""
+
+    read: float
+    score: float
+    write: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkCommitted:
     """A chunk's outcomes stand in the database."""
 
@@ -53,6 +62,7 @@ class ChunkCommitted:
     counts: ChunkCounts
     reasons: Mapping[str, int]
     """Quarantined rows by reason code."""
+    seconds: StageSeconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

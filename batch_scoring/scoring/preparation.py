@@ -47,20 +47,26 @@ def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -
 
 
 def load_scorer(
-    artifact: ArtifactReference, manifest: Manifest, job: Job, *, allow_version_mismatch: bool
+    artifact: ArtifactReference,
+    manifest: Manifest,
+    job: Job,
+    *,
+    allow_version_mismatch: bool,
+    threads: int | None = None,
 ) -> tuple[Scorer, str | None]:
     """Load the artifact and prove it: hash, library version, golden rows, in this order.
 
-    Returns the scorer and what differs in the library's version, where that was allowed. Raises ModelRefused.
+    ``threads`` bounds BLAS and OpenMP. Returns the scorer and what differs in the library's version, where that was
+    allowed. Raises ModelRefused.
     """
     from batch_scoring.model.scorer import Scorer
 
-    model, differs = load_model(artifact, manifest, allow_version_mismatch=allow_version_mismatch)
+    model, differs = load_model(artifact, manifest, allow_version_mismatch=allow_version_mismatch, threads=threads)
     return Scorer(model, manifest, job), differs
 
 
 def load_model(
-    artifact: ArtifactReference, manifest: Manifest, *, allow_version_mismatch: bool
+    artifact: ArtifactReference, manifest: Manifest, *, allow_version_mismatch: bool, threads: int | None = None
 ) -> tuple[Any, str | None]:
     """Load an artifact whose bytes are the registered ones and whose golden rows come out as registered."""
     from batch_scoring.model.artifact import read_verified, unpickle
@@ -69,7 +75,7 @@ def load_model(
     content = read_verified(artifact)
     differs = check_library_version(manifest, allow_mismatch=allow_version_mismatch)
     model = unpickle(content, manifest.format)
-    bound_parallelism(model)
+    bound_parallelism(model, threads)
     check_golden_rows(model, manifest)
     return model, differs
 

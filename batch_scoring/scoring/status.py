@@ -40,7 +40,7 @@ def job_status(database: Database, job: Job, *, max_age: timedelta | None = None
         source = Source.inspect(database, connection, job)
         layout = source.layout(job)
         made = migrations.check_tables(connection, job, layout)
-        due = source.count_due(connection, layout) if made else source.count(connection)
+        due = source.count_due(connection, layout).total if made else source.count(connection)
         counts = count_current(connection, layout) if made else {"current": 0, "quarantined": 0}
         moment = now(connection)
     latest = [run for run in runs.list_runs(database, job=job.name, limit=50) if run.status is not runs.Status.SKIPPED]

@@ -172,12 +172,12 @@ class Database:
         settings.append("SET LOCAL DateStyle = 'ISO'")
         settings.append(f"SET LOCAL application_name = '{self.label}'")
         if not connection.get_execution_options().get("writes"):
-            settings.insert(0, "SET TRANSACTION READ ONLY")
+            settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.exec_driver_sql("; ".join(settings))
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A short transaction that only reads. Errors come out as DatabaseFault."""
+        """A short transaction that only reads, one state of the database. Errors come out as DatabaseFault."""
         with self._transaction(writes=False) as connection:
             yield connection
 

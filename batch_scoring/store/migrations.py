@@ -207,7 +207,7 @@ def _layout_in(dialect_name: str, source: Source, job: Job, connection: sa.Conne
 
 
 def _table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLElement]:
-    for table in (layout.predictions_table(), layout.quarantine_table()):
+    for table in (layout.predictions_table, layout.quarantine_table):
         yield CreateTable(table)
         if dialect.supports_comments and not dialect.inline_comments:
             yield SetTableComment(table)

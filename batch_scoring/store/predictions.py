@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -54,16 +54,15 @@ def commit_chunk(
     Raises Fenced where the run lost its job, WrittenCountDiffers where the database wrote another number of rows than
     it was sent, and DatabaseFault.
     """
-    superseding = [i for i in predictions.positions if rows.current_since[i] is not None]
-    settled = sorted([*predictions.positions, *quarantined.positions])
-    reentered = [i for i in settled if rows.quarantined_since[i] is not None]
+    superseding = _standing(rows.current_since, predictions.positions)
+    reentered = _standing(rows.quarantined_since, sorted([*predictions.positions, *quarantined.positions]))
     counts = ChunkCounts(
         scored=len(predictions.positions),
         superseded=len(superseding),
         quarantined=len(quarantined.positions),
         unseen_category=predictions.unseen_category_count,
     )
-    table, quarantine = layout.predictions_table(), layout.quarantine_table()
+    table, quarantine = layout.predictions_table, layout.quarantine_table
     with database.write() as connection:
         moment = fence(connection, run_id, counts)
         # a clock that was set back must not make a life that ends before it began
@@ -96,6 +95,13 @@ def commit_chunk(
     return counts
 
 
+def _standing(since: Sequence[datetime | None], positions: Sequence[int]) -> list[int]:
+    """The positions at which an outcome of an older version stands."""
+    if since.count(None) == len(since):
+        return []
+    return [position for position in positions if since[position] is not None]
+
+
 def _version(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[int]) -> dict[str, Values]:
     """The key and the version of the source row, as they were read."""
     columns = _keys(layout, rows, positions)
@@ -123,7 +129,7 @@ def _expect(actual: int, expected: int, table: sa.Table, verb: str) -> None:
 def count_current(connection: sa.Connection, layout: PredictionsLayout) -> Mapping[str, int]:
     """Current predictions and open quarantine entries of a job."""
     counts = {}
-    for name, table in (("current", layout.predictions_table()), ("quarantined", layout.quarantine_table())):
+    for name, table in (("current", layout.predictions_table), ("quarantined", layout.quarantine_table)):
         current = table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type)
         counts[name] = connection.execute(sa.select(sa.func.count()).select_from(table).where(current)).scalar_one()
     return counts

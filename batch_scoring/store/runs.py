@@ -20,6 +20,7 @@ from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.schema import scoring_runs
 
 Trigger = Literal["cli", "schedule", "rescore"]
+Mode = Literal["sweep", "lookback"]
 
 
 class Status(StrEnum):
@@ -62,6 +63,9 @@ class Run:
     job_config: dict[str, Any]
     requested_by: str
     reason: str | None
+    mode: Mode | None
+    """Where it looked for what is due; None until it did."""
+    sweep_only_count: int
 
     @property
     def read_count(self) -> int:
@@ -263,10 +267,24 @@ def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> dateti
     return now(connection)
 
 
-def record_plan(database: Database, run_id: int, due_count: int) -> None:
-    """Write down how many rows were due when the run began."""
+def record_plan(database: Database, run_id: int, *, mode: Mode, due_count: int, sweep_only_count: int = 0) -> None:
+    """Write down how many rows were due when the run began, and where it looked for them."""
+    values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
     with database.write() as connection:
-        _update_running(connection, run_id, {"due_count": due_count, "heartbeat_at": database_now()})
+        _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
+
+
+def request_stop(database: Database, run_id: int) -> None:
+    """Ask a run, wherever its processes are, to stop at the next chunk boundary. Raises Fenced where it is over."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"stop_requested_at": database_now()})
+
+
+def is_stop_requested(database: Database, run_id: int) -> bool:
+    """Whether somebody asked the run to stop."""
+    query = sa.select(scoring_runs.c.stop_requested_at.is_not(None)).where(scoring_runs.c.run_id == run_id)
+    with database.read() as connection:
+        return bool(connection.execute(query).scalar_one())
 
 
 def record_model(database: Database, run_id: int, model: ModelVersion) -> None:
@@ -345,16 +363,13 @@ def running(database: Database, job: str) -> Run | None:
     return None if row is None else _run(row)
 
 
-def last_success(database: Database, job: str) -> Run | None:
-    """The latest run of the job that succeeded."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(scoring_runs.c.job == job, scoring_runs.c.status == Status.SUCCEEDED)
-        .order_by(scoring_runs.c.run_id.desc())
-        .limit(1)
-    )
+def last_success(database: Database, job: str, *, mode: Mode | None = None) -> Run | None:
+    """The latest run of the job that succeeded, or the latest that did in one mode."""
+    query = sa.select(*_COLUMNS).where(scoring_runs.c.job == job, scoring_runs.c.status == Status.SUCCEEDED)
+    if mode is not None:
+        query = query.where(scoring_runs.c.mode == mode)
     with database.read() as connection:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(query.order_by(scoring_runs.c.run_id.desc()).limit(1)).one_or_none()
     return None if row is None else _run(row)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,6 +64,9 @@ scoring_runs = sa.Table(
     sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
     sa.Column("environment", _json, nullable=False, comment="Versions of Python and libraries, and overrides"),
     sa.Column("job_config", _json, nullable=False, comment="The job as it was declared at the time"),
+    sa.Column("mode", sa.String(16), comment="Where it looked: sweep (the whole source) or lookback (changed lately)"),
+    _count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
+    sa.Column("stop_requested_at", UtcTimestamp, comment="When it was asked to stop at the next chunk boundary"),
     sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
     sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
     sa.Column(
@@ -129,7 +133,7 @@ class RawType(sa.types.UserDefinedType[Any]):
         return self.ddl
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionsLayout:
     """What shapes a job's predictions table and its quarantine."""
 
@@ -152,6 +156,7 @@ class PredictionsLayout:
         """The view of current predictions."""
         return self.table._replace(name=f"{self.table.name}_current")
 
+    @cached_property
     def predictions_table(self) -> sa.Table:
         """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
         label = "expected NULL for a regression" if self.kind == "regression" else "the label that was decided"
@@ -170,6 +175,7 @@ class PredictionsLayout:
             "One row is one prediction; the current one of a key has valid_to 9999-12-31",
         )
 
+    @cached_property
     def quarantine_table(self) -> sa.Table:
         """The rows set aside; the same key and life as a prediction."""
         return self._table(

@@ -1,4 +1,4 @@
-"""What is due: the source joined with its outcomes, cut into chunks, and read.
+"""What is due: the source compared with its outcomes, counted and read.
 
 No watermark is kept. A source row is due when neither a current prediction nor an open quarantine entry stands
 for its present version, and that is asked of the database each time.
@@ -6,9 +6,9 @@ for its present version, and that is asked of the database each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -17,8 +17,8 @@ from sqlalchemy.exc import NoSuchTableError
 
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
-from batch_scoring.store.bulk import Bulk, Values
-from batch_scoring.store.database import FOREVER, Database, exactly
+from batch_scoring.store.bulk import Bulk, Fetched, Values
+from batch_scoring.store.database import FOREVER, Database, UtcTimestamp, exactly
 from batch_scoring.store.schema import PredictionsLayout
 
 _RAW = sa.types.NullType()
@@ -59,12 +59,16 @@ class KeyRange:
     upto: Key | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a run will do: how many rows were due, and in which chunks they are read."""
+EVERYTHING = KeyRange()
 
-    due_count: int
-    chunks: tuple[KeyRange, ...]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueCount:
+    """How many rows are due."""
+
+    total: int
+    outside_lookback: int
+    """Those that only a sweep finds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +87,21 @@ class SourceRows:
     def __len__(self) -> int:
         return len(self.keys[0])
 
+    @property
+    def size(self) -> int:
+        """Bytes of the columns, or what lists of them take about."""
+        return sum(getattr(values, "nbytes", 64 * len(values)) for values in self._columns())
+
+    def _columns(self) -> Iterator[Values]:
+        yield from self.keys
+        yield from self.features.values()
+        if self.changed_at is not None:
+            yield self.changed_at
+
+    @property
+    def last_key(self) -> Key:
+        return tuple(_plain(values[-1:])[0] for values in self.keys)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
@@ -95,6 +114,8 @@ class Source:
     columns: dict[str, SourceColumn]
     key_is_enforced: bool
     """The database itself keeps the key unique and free of NULL."""
+    since: datetime | None = None
+    """The start of the lookback window: rows that were last changed before it are not looked at."""
 
     @classmethod
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
@@ -117,6 +138,8 @@ class Source:
                 f"job {job.name}: {table} has no column {_listed(missing)} (it has {_listed(columns)});"
                 " mend [source] key and changed_at"
             )
+        if job.source.lookback is not None:
+            _check_lookback(job, columns)
         key = tuple(job.source.key)
         return cls(
             table=table,
@@ -177,27 +200,22 @@ class Source:
                 " name every column that makes a row unique in [source] key, or remove the duplicates"
             )
 
-    def plan(self, connection: sa.Connection, layout: PredictionsLayout, chunk_rows: int) -> Plan:
-        """Count what is due and cut it into chunks of ``chunk_rows`` rows, in key order."""
-        due = self._due(connection.dialect, layout, KeyRange(), features=[])
-        keys = [due.selected_columns[f"k{i}"] for i in range(len(self.key))]
-        ranked = due.with_only_columns(
-            *keys,
-            sa.func.row_number().over(order_by=keys).label("position"),
-            sa.func.lead(1).over(order_by=keys).is_(None).label("is_last"),
-        ).subquery("ranked")
-        ends = connection.execute(
-            sa.select(ranked)
-            .where(sa.or_(ranked.c.position % chunk_rows == 0, ranked.c.is_last))
-            .order_by(ranked.c.position)
-        ).all()
-        chunks: list[KeyRange] = []
-        after: Key | None = None
-        for end in ends:
-            upto = tuple(end[: len(self.key)])
-            chunks.append(KeyRange(after=after, upto=upto))
-            after = upto
-        return Plan(due_count=ends[-1].position if ends else 0, chunks=tuple(chunks))
+    def cut(self, connection: sa.Connection, pieces: int) -> list[KeyRange]:
+        """At most ``pieces`` key ranges, of about as many source rows each, that cover every row there will ever be."""
+        width = max(1, -(-self.count(connection) // pieces))
+        ranges = [EVERYTHING]
+        while len(ranges) < pieces and (end := self.key_at(connection, ranges[-1], width)) is not None:
+            ranges[-1] = replace(ranges[-1], upto=end)
+            ranges.append(KeyRange(after=end))
+        return ranges
+
+    def key_at(self, connection: sa.Connection, chunk: KeyRange, rows: int) -> Key | None:
+        """The key of the n-th source row of a range, due or not; None where the range has fewer rows."""
+        source = self._rows([])
+        keys = [self._key_of(source, name, connection.dialect) for name in self.key]
+        query = sa.select(*keys).where(*_within(keys, chunk)).order_by(*keys).offset(rows - 1).limit(1)
+        found = connection.execute(query).one_or_none()
+        return None if found is None else tuple(found)
 
     def read(
         self,
@@ -208,17 +226,33 @@ class Source:
         features: Sequence[str],
         limit: int,
     ) -> SourceRows:
-        """Read the due rows of a chunk, at most ``limit`` of them; only those that are due at this moment."""
+        """Read the first ``limit`` due rows of a chunk in key order; only those that are due at this moment."""
+        return self.rows_of(self.fetch(connection, bulk, layout, chunk, features, limit), features)
+
+    def fetch(
+        self,
+        connection: sa.Connection,
+        bulk: Bulk,
+        layout: PredictionsLayout,
+        chunk: KeyRange,
+        features: Sequence[str],
+        limit: int,
+    ) -> Fetched:
+        """The first half of ``read``, which needs the connection."""
         due = self._due(connection.dialect, layout, chunk, features).limit(limit)
         families = [
-            *(Family.OTHER for _ in self.key),
+            *(Family.INTEGER if self.columns[name].family is Family.INTEGER else Family.OTHER for name in self.key),
             *([Family.OTHER] if self.changed_at else []),
             *(self.columns[name].family for name in features),
             Family.TIMESTAMP,
             Family.TIMESTAMP,
             Family.INTEGER,
         ]
-        columns = bulk.fetch(connection, due, [family.value for family in families])
+        return bulk.fetch(connection, due, [family.value for family in families])
+
+    def rows_of(self, fetched: Fetched, features: Sequence[str]) -> SourceRows:
+        """The second half of ``read``: columns from what was fetched. Raises SourceFault."""
+        columns = fetched.columns()
         width = len(self.key)
         rest = columns[width:]
         changed_at = rest.pop(0) if self.changed_at else None
@@ -246,10 +280,18 @@ class Source:
                         " mend it, or leave those rows out with [source] where"
                     ) from None
 
-    def count_due(self, connection: sa.Connection, layout: PredictionsLayout) -> int:
-        """How many rows are due now."""
-        due = self._due(connection.dialect, layout, KeyRange(), features=[])
-        return connection.execute(sa.select(sa.func.count()).select_from(due.subquery())).scalar_one()
+    def count_due(
+        self, connection: sa.Connection, layout: PredictionsLayout, *, lookback_from: datetime | None = None
+    ) -> DueCount:
+        """How many rows are due now, and how many of them a lookback window from that moment leaves out."""
+        rows = self._rows([])
+        counts: list[sa.ColumnElement[Any]] = [sa.func.count()]
+        if lookback_from is not None:
+            inside = sa.func.sum(sa.case((self._changed_since(rows.c, lookback_from), 1), else_=0))
+            counts.append(sa.func.count() - sa.func.coalesce(inside, 0))
+        due = sa.select(*counts).select_from(rows)
+        found = connection.execute(due.where(*self._is_due(rows, connection.dialect, layout, EVERYTHING))).one()
+        return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
 
     def count(self, connection: sa.Connection) -> int:
         """How many rows the job speaks of."""
@@ -263,7 +305,16 @@ class Source:
         query = sa.select(*table.c)
         if self.where:
             query = query.where(sa.literal_column(f"({self.where})"))
+        if self.since is not None:
+            query = query.where(self._changed_since(table.c, self.since))
         return query.subquery("source")
+
+    def _changed_since(self, columns: Any, moment: datetime) -> sa.ColumnElement[bool]:
+        assert self.changed_at is not None
+        # as text, which each database reads as the column's own type: naive columns hold UTC
+        text = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+        changed_at: sa.ColumnElement[Any] = columns[self.changed_at]
+        return changed_at >= sa.literal(text, _RAW)
 
     def _key_of(self, rows: sa.FromClause, name: str, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
         column: sa.ColumnElement[Any] = rows.c[name]
@@ -271,42 +322,54 @@ class Source:
             return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
         return column
 
+    def _is_due(
+        self, rows: sa.FromClause, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange
+    ) -> Iterator[sa.ColumnElement[bool]]:
+        """Neither a current prediction nor an open quarantine entry stands for the row's present version."""
+        keys = [self._key_of(rows, name, dialect) for name in self.key]
+        yield from _within(keys, chunk)
+        for table in (layout.table, layout.quarantine):
+            outcome = _outcome(table, layout).alias()
+            same = _holds_for(keys, outcome, layout, chunk)
+            if self.changed_at is not None:
+                same.append(outcome.c.source_changed_at.is_not_distinct_from(rows.c[self.changed_at]))
+            yield ~sa.exists().where(*same)
+
     def _due(
         self, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange, features: Sequence[str]
     ) -> sa.Select[Any]:
+        """The due rows in key order, beside the outcomes of an older version that they have."""
         rows = self._rows(features)
-        predictions = _raw_keys(layout.predictions_table(), layout).alias("current_prediction")
-        quarantine = _raw_keys(layout.quarantine_table(), layout).alias("open_entry")
+        predictions = _outcome(layout.table, layout).alias("current_prediction")
+        quarantine = _outcome(layout.quarantine, layout).alias("open_entry")
         keys = [self._key_of(rows, name, dialect) for name in self.key]
-        changed_at = rows.c[self.changed_at] if self.changed_at else None
-
-        def joined(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
-            own = [outcome.c[name] for name in layout.key_names]
-            same = [key == other for key, other in zip(keys, own, strict=True)]
-            return sa.and_(
-                *same,
-                outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
-                *_within(own, chunk),
-            )
-
-        def absent(outcome: sa.FromClause) -> sa.ColumnElement[bool]:
-            missing = outcome.c.run_id.is_(None)
-            if changed_at is None:
-                return missing
-            return sa.or_(missing, outcome.c.source_changed_at.is_distinct_from(changed_at))
-
+        joined: sa.FromClause = rows
+        for outcome in (predictions, quarantine):
+            joined = joined.outerjoin(outcome, sa.and_(*_holds_for(keys, outcome, layout, chunk)))
         return (
             sa.select(
                 *(key.label(f"k{i}") for i, key in enumerate(keys)),
-                *([changed_at.label("changed")] if changed_at is not None else []),
+                *([rows.c[self.changed_at].label("changed")] if self.changed_at else []),
                 *(rows.c[name].label(f"f{i}") for i, name in enumerate(features)),
                 predictions.c.valid_from.label("current_since"),
                 quarantine.c.valid_from.label("quarantined_since"),
                 quarantine.c.attempts.label("attempts"),
             )
-            .select_from(rows.outerjoin(predictions, joined(predictions)).outerjoin(quarantine, joined(quarantine)))
-            .where(*_within(keys, chunk), absent(predictions), absent(quarantine))
+            .select_from(joined)
+            .where(*self._is_due(rows, dialect, layout, chunk))
+            .order_by(*keys)
         )
+
+
+def _holds_for(
+    keys: Sequence[sa.ColumnElement[Any]], outcome: sa.FromClause, layout: PredictionsLayout, chunk: KeyRange
+) -> list[sa.ColumnElement[bool]]:
+    own = [outcome.c[name] for name in layout.key_names]
+    return [
+        *(key == other for key, other in zip(keys, own, strict=True)),
+        outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
+        *_within(own, chunk),
+    ]
 
 
 def _plain(values: Values) -> list[Any]:
@@ -323,10 +386,17 @@ def _moments(values: Values) -> list[datetime | None]:
     return [parsed.get(moment, moment) for moment in moments] if parsed else moments
 
 
-def _raw_keys(table: sa.Table, layout: PredictionsLayout) -> sa.Table:
-    for name in (*layout.key_names, "source_changed_at"):
-        table.c[name].type = _RAW
-    return table
+def _outcome(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
+    """A predictions or quarantine table as it is compared with the source: what comes from there stays as it is."""
+    return sa.table(
+        exactly(name.name),
+        *(sa.column(exactly(key), _RAW) for key in layout.key_names),
+        sa.column("source_changed_at", _RAW),
+        sa.column("attempts", sa.Integer),
+        sa.column("valid_from", UtcTimestamp()),
+        sa.column("valid_to", UtcTimestamp()),
+        schema=exactly(name.schema) if name.schema else None,
+    )
 
 
 def _within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
@@ -376,6 +446,15 @@ _FAMILIES: tuple[tuple[type[sa.types.TypeEngine[Any]], Family], ...] = (
     (sa.Enum, Family.TEXT),
     (sa.String, Family.TEXT),
 )
+
+
+def _check_lookback(job: Job, columns: Mapping[str, SourceColumn]) -> None:
+    name = job.source.changed_at or ""
+    if columns[name].family not in (Family.TIMESTAMP, Family.DATE, Family.UNKNOWN):
+        raise SourceFault(
+            f"job {job.name}: lookback needs moments in {name}, which is {columns[name].ddl};"
+            " name a column of timestamps in changed_at, or remove lookback and sweep"
+        )
 
 
 def _column(reflected: Any, dialect: sa.Dialect) -> SourceColumn:

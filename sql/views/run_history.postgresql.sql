@@ -27,7 +27,9 @@ SELECT
   error_type,
   error_message,
   host,
-  package_version
+  package_version,
+  mode,
+  sweep_only_count
 FROM scoring_runs;
 
 COMMENT ON VIEW run_history IS 'One row is one run, with how long it took and how fast it was';
@@ -55,3 +57,5 @@ COMMENT ON COLUMN run_history.error_type IS 'What kind of fault ended the run';
 COMMENT ON COLUMN run_history.error_message IS 'What was wrong and what to do';
 COMMENT ON COLUMN run_history.host IS 'The machine the run was on';
 COMMENT ON COLUMN run_history.package_version IS 'Version of batch_scoring';
+COMMENT ON COLUMN run_history.mode IS 'Where it looked: sweep (the whole source) or lookback (changed lately)';
+COMMENT ON COLUMN run_history.sweep_only_count IS 'Due rows that only a sweep finds';

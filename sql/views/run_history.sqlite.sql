@@ -30,5 +30,7 @@ SELECT
   error_type,
   error_message,
   host,
-  package_version
+  package_version,
+  mode,
+  sweep_only_count
 FROM scoring_runs;

@@ -226,7 +226,7 @@ def test_faults_of_several_job_files_and_settings_are_reported_together(
         pytest.param(
             '["Loan_ID"]', '["Loan_ID", "score"]', "source.key: score", id="a key named like a column of ours"
         ),
-        pytest.param("chunk_rows = 50000", "chunk_rows = 0", "run.chunk_rows", id="no rows in a chunk"),
+        pytest.param("# chunk_rows = 50000", "chunk_rows = 0", "run.chunk_rows", id="no rows in a chunk"),
     ],
 )
 def test_a_value_that_cannot_be_carried_out_is_named_by_its_place(
@@ -703,7 +703,7 @@ def grow(workspace: Workspace, times: int) -> int:
 def assert_survives_a_full_disk(workspace: Workspace, disk: Path, command: Command, *, leave: int) -> None:
     """The run fails with a reason and leaves whole chunks; once there is space again, the rest is scored once."""
     count = grow(workspace, 30)
-    workspace.write_job("loan_eligibility", LOAN_JOB.replace("chunk_rows = 50000", "chunk_rows = 1000"))
+    workspace.write_job("loan_eligibility", LOAN_JOB.replace("# chunk_rows = 50000", "chunk_rows = 1000"))
     filler = fill(disk, leave=leave)
 
     done = command(workspace, *RUN)

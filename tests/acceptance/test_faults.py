@@ -40,7 +40,7 @@ def _start_run(workspace: Workspace) -> Any:
 
 
 def _loan_job(*, chunk_rows: int, stalled_after: str = "5 minutes") -> str:
-    return LOAN_JOB.replace("chunk_rows = 50000", f"chunk_rows = {chunk_rows}").replace(
+    return LOAN_JOB.replace("# chunk_rows = 50000", f"chunk_rows = {chunk_rows}").replace(
         'stalled_after = "5 minutes"', f'stalled_after = "{stalled_after}"'
     )
 

@@ -325,7 +325,7 @@ def test_rows_that_fail_in_different_ways_are_all_set_aside(loan_workspace: Work
 def test_poison_costs_one_row_each_whatever_the_chunk(
     loan_workspace: Workspace, loan_model: TrainedModel, chunk_rows: int
 ) -> None:
-    loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace("50000", str(chunk_rows)))
+    loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace("# chunk_rows = 50000", f"chunk_rows = {chunk_rows}"))
     loan_workspace.sql("DELETE FROM applicants WHERE \"Loan_ID\" > 'LP001150'")
     keys = [key for (key,) in loan_workspace.query('SELECT "Loan_ID" FROM applicants ORDER BY "Loan_ID"')]
     spoiled = keys[3::7]

@@ -84,7 +84,9 @@ def _round_trip(
         written = bulk.insert(connection, table, {"position": list(range(count)), **columns}, {})
         assert written == count
         query = sa.select(*(table.c[name] for name in columns), table.c.position).order_by(table.c.position)
-        *fetched, positions = bulk.fetch(connection, query, [*(families[name] for name in columns), "integer"])
+        *fetched, positions = bulk.fetch(
+            connection, query, [*(families[name] for name in columns), "integer"]
+        ).columns()
         assert _list(positions) == list(range(count))
     return {name: _list(values) for name, values in zip(columns, fetched, strict=True)}
 
@@ -182,7 +184,7 @@ def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tup
             with database.write() as connection:
                 connection.execute(sa.delete(table))
                 bulk.insert(connection, table, {"key": [text]}, {})
-                (values,) = bulk.fetch(connection, sa.select(table.c.key), ["other"])
+                (values,) = bulk.fetch(connection, sa.select(table.c.key), ["other"]).columns()
                 assert connection.execute(sa.select(table.c.key)).scalar_one() == text
             assert _list(values) == [text]
 
@@ -263,7 +265,7 @@ def test_a_null_is_a_row_even_where_it_stands_alone(way: tuple[Database, Bulk]) 
     table = _table(database, {"text": "TEXT"})
     with database.write() as connection:
         bulk.insert(connection, table, {"text": ["a", None, "", None]}, {})
-        (values,) = bulk.fetch(connection, sa.select(table.c.text), ["text"])
+        (values,) = bulk.fetch(connection, sa.select(table.c.text), ["text"]).columns()
 
     assert sorted(map(str, _list(values))) == ["", "None", "None", "a"]
 
@@ -272,7 +274,7 @@ def test_nothing_fetched_is_an_empty_column_for_each_family(way: tuple[Database,
     database, bulk = way
     table = _table(database, {"text": "TEXT"})
     with database.read() as connection:
-        columns = bulk.fetch(connection, sa.select(table.c.text, table.c.position), ["text", "integer"])
+        columns = bulk.fetch(connection, sa.select(table.c.text, table.c.position), ["text", "integer"]).columns()
 
     assert [_list(values) for values in columns] == [[], []]
 
@@ -401,8 +403,8 @@ def test_both_ways_read_values_that_are_the_same_to_a_model(two_ways: Database, 
             for position, value in enumerate(values):
                 connection.execute(insert, {"p": position, "v": value})
             query = sa.select(table.c[name], table.c.position).order_by(table.c.position)
-            by_copy, _ = CopyBulk().fetch(connection, query, [family, "integer"])
-            by_driver, _ = PortableBulk().fetch(connection, query, [family, "integer"])
+            by_copy, _ = CopyBulk().fetch(connection, query, [family, "integer"]).columns()
+            by_driver, _ = PortableBulk().fetch(connection, query, [family, "integer"]).columns()
         assert _seen_by_a_model(name, type_, by_copy) == _seen_by_a_model(name, type_, by_driver)
 
     check()
@@ -426,7 +428,7 @@ def test_what_one_way_read_it_writes_back_exactly(two_ways: Database, name: str,
             insert = sa.insert(source).values(position=sa.bindparam("p"), **{name: sa.bindparam("v")})
             for position, value in enumerate(values):
                 connection.execute(insert, {"p": position, "v": value})
-            columns = bulk.fetch(connection, sa.select(source.c.position, source.c[name]), ["other", "other"])
+            columns = bulk.fetch(connection, sa.select(source.c.position, source.c[name]), ["other", "other"]).columns()
             assert bulk.insert(connection, target, {"position": columns[0], name: columns[1]}, {}) == len(values)
             differing = connection.exec_driver_sql(
                 f'SELECT count(*) FROM samples s FULL JOIN written w USING (position) WHERE s."{name}"::text'
@@ -470,7 +472,7 @@ def test_a_date_that_python_cannot_hold_costs_its_own_row_and_changes_no_other(
             row = {"position": position, "day": day, "number": 0.5, "whole": 7, "flag": True, "text": "x"}
             connection.execute(sa.insert(table).values(row))
         query = sa.select(*(table.c[name] for name in types)).order_by(table.c.position)
-        columns = dict(zip(types, bulk.fetch(connection, query, list(families.values())), strict=True))
+        columns = dict(zip(types, bulk.fetch(connection, query, list(families.values())).columns(), strict=True))
 
     signature = Signature(columns=tuple(SignatureColumn(name=name, type=kinds[name], nullable=True) for name in types))
     checked = check_rows(signature, columns)
@@ -489,7 +491,7 @@ def test_a_text_that_is_no_utf_8_costs_no_other_row(sqlite: Database) -> None:
         connection.exec_driver_sql("INSERT INTO samples VALUES (0, 'ä'), (1, CAST(x'6cff' AS TEXT)), (2, NULL)")
     for _ in range(2):
         with sqlite.read() as connection:
-            (values,) = bulk.fetch(connection, sa.select(table.c.text).order_by(table.c.position), ["text"])
+            (values,) = bulk.fetch(connection, sa.select(table.c.text).order_by(table.c.position), ["text"]).columns()
         assert values == ["ä", "l\udcff", None]
 
     signature = Signature(columns=(SignatureColumn(name="text", type=ColumnType.TEXT, nullable=True),))
@@ -520,7 +522,7 @@ def test_values_are_taken_by_position_in_the_form_they_have(way: tuple[Database,
     with database.write() as connection:
         bulk.insert(connection, table, {"position": [0, 1, 2], "text": ["a", None, "c"]}, {})
         query = sa.select(table.c.position, table.c.text).order_by(table.c.position)
-        _, values = bulk.fetch(connection, query, ["integer", "text"])
+        _, values = bulk.fetch(connection, query, ["integer", "text"]).columns()
 
     taken = take(values, [2, 0, 1])
 

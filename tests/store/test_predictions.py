@@ -106,10 +106,10 @@ class Desk:
                 )
 
     def predictions(self, *columns: str) -> list[tuple[Any, ...]]:
-        return self._rows(self.layout.predictions_table(), columns)
+        return self._rows(self.layout.predictions_table, columns)
 
     def quarantine(self, *columns: str) -> list[tuple[Any, ...]]:
-        return self._rows(self.layout.quarantine_table(), columns)
+        return self._rows(self.layout.quarantine_table, columns)
 
     def _rows(self, table: sa.Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         query = sa.select(*(table.c[name] for name in columns)).order_by(table.c.id, table.c.valid_to)
@@ -403,7 +403,7 @@ def test_a_superseded_prediction_keeps_what_it_said(desk: Desk) -> None:
     desk.change(1, 2, 3, 4, 5)
     desk.commit(scores=[0.75] * 5)
 
-    table = desk.layout.predictions_table()
+    table = desk.layout.predictions_table
     query = sa.select(table).where(table.c.valid_to < FOREVER).order_by(table.c.id)
     with desk.database.read() as connection:
         closed = [tuple(row)[:-1] for row in connection.execute(query)]

@@ -276,7 +276,7 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
         for turn in (
             lambda: _count_chunk(database, zombie),
             lambda: runs.heartbeat(database, zombie),
-            lambda: runs.record_plan(database, zombie, 5),
+            lambda: runs.record_plan(database, zombie, mode="sweep", due_count=5),
             lambda: runs.record_model(database, zombie, version),
             lambda: runs.record_environment(database, zombie, {}),
             lambda: runs.close_run(database, zombie),
@@ -499,12 +499,12 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
             created_by="ada",
         )
 
-        runs.record_plan(database, run_id, 2**40)
+        runs.record_plan(database, run_id, mode="lookback", due_count=2**40, sweep_only_count=7)
         runs.record_model(database, run_id, version)
         runs.record_environment(database, run_id, {"scikit-learn": "1.8"})
 
         run = _get(database, run_id)
-        assert run.due_count == 2**40
+        assert (run.mode, run.due_count, run.sweep_only_count) == ("lookback", 2**40, 7)
         assert (run.model_name, run.model_version, run.artifact_sha256) == ("loans", 3, "f" * 64)
         assert run.environment == {"scikit-learn": "1.8"}
 
@@ -523,6 +523,35 @@ def test_the_last_success_is_the_newest_succeeded_run_of_the_job(ready: Workspac
         found = runs.last_success(database, "loans")
         assert found is not None
         assert found.run_id == succeeded[-1]
+        assert runs.last_success(database, "loans", mode="sweep") is None
+
+
+def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(ready: Workspace) -> None:
+    with ready.database() as database:
+        modes: list[runs.Mode] = ["sweep", "sweep", "lookback"]
+        for mode in modes:
+            run_id = _open(database).run_id
+            runs.record_plan(database, run_id, mode=mode, due_count=0)
+            runs.close_run(database, run_id)
+        failed = _open(database).run_id
+        runs.record_plan(database, failed, mode="sweep", due_count=0)
+        runs.close_run(database, failed, error=BatchScoringError("no"))
+
+        found = runs.last_success(database, "loans", mode="sweep")
+        assert found is not None
+        assert (found.run_id, found.mode) == (2, "sweep")
+
+
+def test_a_run_is_asked_to_stop_through_the_database(ready: Workspace) -> None:
+    with ready.database() as database:
+        run_id = _open(database).run_id
+        assert not runs.is_stop_requested(database, run_id)
+        runs.request_stop(database, run_id)
+        assert runs.is_stop_requested(database, run_id)
+
+        runs.close_run(database, run_id)
+        with pytest.raises(Fenced):
+            runs.request_stop(database, run_id)
 
 
 def test_runs_are_listed_newest_first_by_job_and_up_to_a_limit(ready: Workspace) -> None:

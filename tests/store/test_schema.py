@@ -454,7 +454,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
 
 def _insert(workspace: Workspace, layout: PredictionsLayout, **values: Any) -> None:
     """Insert a prediction by hand."""
-    table = layout.predictions_table()
+    table = layout.predictions_table
     row = {
         "run_id": 1,
         "model_version": 1,

@@ -26,9 +26,9 @@ from batch_scoring.store.database import Database, driver_sql
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout, metadata
-from batch_scoring.store.source import KeyRange, Plan, Source, SourceRows
+from batch_scoring.store.source import EVERYTHING, KeyRange, Source, SourceRows
+from batch_scoring.store.walk import Chunk, Walk
 
-EVERYTHING = KeyRange()
 NO_LIMIT = 1_000_000
 
 Key = tuple[str, ...]
@@ -51,9 +51,29 @@ class Desk:
         """Run a statement as it stands."""
         _execute(self.database, statement)
 
-    def plan(self, chunk_rows: int = 10_000) -> Plan:
+    def count(self) -> int:
+        """How many rows are due."""
         with self.database.read() as connection:
-            return self.source.plan(connection, self.layout, chunk_rows)
+            return self.source.count_due(connection, self.layout).total
+
+    def walk(self, chunk_rows: int, *, way: int = 0) -> list[KeyRange]:
+        """The ranges of the chunks that hold rows, in the order in which a walk finds them."""
+        walk: Walk | None = self.start(way=way)
+        ranges = []
+        while walk is not None:
+            chunk = self.step(walk, chunk_rows)
+            if len(chunk):
+                ranges.append(chunk.range)
+            walk = chunk.rest
+        return ranges
+
+    def start(self, *, way: int = 0, due_count: int | None = None) -> Walk:
+        """A walk through everything that is due."""
+        return Walk(source=self.source, layout=self.layout, bulk=self.ways[way], features=[], due_count=due_count)
+
+    def step(self, walk: Walk, chunk_rows: int) -> Chunk:
+        with self.database.read() as connection:
+            return walk.step(connection, chunk_rows)
 
     def read(
         self, chunk: KeyRange = EVERYTHING, *, features: Sequence[str] = (), limit: int = NO_LIMIT, way: int = 0
@@ -70,9 +90,7 @@ class Desk:
     def due(self) -> list[str]:
         """The keys that are due, where a key is one column; plan, count and read must agree."""
         keys = [key for (key,) in self.keys()]
-        with self.database.read() as connection:
-            assert self.source.count_due(connection, self.layout) == len(keys)
-        assert self.plan().due_count == len(keys)
+        assert self.count() == len(keys)
         return keys
 
     def settle(self, rows: SourceRows | None = None, *, quarantine: Sequence[str] = (), way: int = 0) -> ChunkCounts:
@@ -407,7 +425,7 @@ def test_a_timestamp_that_python_cannot_hold_is_scored_once_too(
         f"INSERT INTO applicants VALUES (1, '{changed}'), (2, '2026-01-01')",
     )
     desk.settle(way=0)
-    assert desk.plan().due_count == 0
+    assert desk.count() == 0
 
 
 @pytest.mark.parametrize("changed", ["infinity", "-infinity", "0044-03-15 12:00:00 BC"])
@@ -419,7 +437,7 @@ def test_a_timestamp_that_python_cannot_hold_is_scored_once_by_the_portable_way_
         f"INSERT INTO applicants VALUES (1, '{changed}'), (2, '2026-01-01')",
     )
     desk.settle(way=1)
-    assert desk.plan().due_count == 0
+    assert desk.count() == 0
 
 
 NOTES = (
@@ -720,12 +738,11 @@ def test_keys_that_python_cannot_hold_are_scored_once_too(prepare_postgresql: Pr
         f"CREATE TABLE applicants (id {ddl} PRIMARY KEY, updated_at TIMESTAMP)",
         "INSERT INTO applicants VALUES ('infinity'), ('-infinity'), ('0044-03-15 BC'), ('2026-01-01')",
     )
-    for chunk in desk.plan(chunk_rows=1).chunks:
+    for chunk in desk.walk(1):
         desk.settle(desk.read(chunk))
 
     assert desk.workspace.scalar("SELECT count(*) FROM predictions_current") == 4
-    with desk.database.read() as connection:
-        assert desk.source.count_due(connection, desk.layout) == 0
+    assert desk.count() == 0
 
 
 def test_composite_keys_of_mixed_types_are_exact(prepare: Prepare) -> None:
@@ -761,12 +778,11 @@ def _assert_each_key_is_scored_once_and_superseded_once(desk: Desk, count: int) 
     for way in range(len(desk.ways)):
         for version, superseded in ((f"2026-01-01 00:00:0{way}", way), (f"2026-02-01 00:00:0{way}", 1)):
             _set_version(desk, version)
-            plan = desk.plan(chunk_rows)
-            assert plan.due_count == count
-            settled = [desk.settle(desk.read(chunk, way=way), way=way) for chunk in plan.chunks]
+            assert desk.count() == count
+            settled = [desk.settle(desk.read(chunk, way=way), way=way) for chunk in desk.walk(chunk_rows, way=way)]
             assert [counts.scored for counts in settled] == _sizes(count, chunk_rows)
             assert sum(counts.superseded for counts in settled) == count * min(1, superseded)
-            assert desk.plan().due_count == 0
+            assert desk.count() == 0
 
 
 def _sizes(count: int, chunk_rows: int) -> list[int]:
@@ -839,12 +855,12 @@ def test_a_key_that_is_no_utf_8_is_a_fault_of_the_job_that_names_no_value(prepar
     )
 
     with pytest.raises(DatabaseFault, match="a key is not valid UTF-8; mend it") as named:
-        desk.plan()
+        desk.walk(1)
     assert "s3cr3t" not in str(named.value)
 
     left_out = dataclasses.replace(desk, source=dataclasses.replace(desk.source, where="length(id) = 1"))
-    left_out.settle(left_out.read(left_out.plan().chunks[0]))
-    assert left_out.plan().due_count == 0
+    left_out.settle()
+    assert left_out.count() == 0
 
 
 def test_a_text_key_of_digits_stays_text(prepare: Prepare) -> None:
@@ -870,8 +886,7 @@ def test_a_view_is_a_source_like_a_table(prepare: Prepare, keys: list[Any]) -> N
         connection.execute(sa.insert(table), [{"number": key} for key in keys])
 
     assert desk.due() == sorted(str(key) for key in keys)
-    plan = desk.plan(chunk_rows=1)
-    read = [_keys(desk.read(chunk)) for chunk in plan.chunks]
+    read = [_keys(desk.read(chunk)) for chunk in desk.walk(1)]
     assert sorted(key for chunk in read for (key,) in chunk) == desk.due()
     desk.settle()
     assert desk.due() == []
@@ -937,9 +952,8 @@ def test_any_name_the_database_takes_serves_as_key_version_and_feature(prepare: 
         desk.source.check_key(connection)
     for way in range(len(desk.ways)):
         desk.execute(f"UPDATE applicants SET {_quoted(changed_at)} = '2026-02-0{way + 1} 00:00:00'")
-        plan = desk.plan(chunk_rows=1)
-        assert plan.due_count == 2
-        for chunk, (key, text) in zip(plan.chunks, [(1, "x"), (2, None)], strict=True):
+        assert desk.count() == 2
+        for chunk, (key, text) in zip(desk.walk(1, way=way), [(1, "x"), (2, None)], strict=True):
             rows = desk.read(chunk, features=[name, feature], way=way)
             assert _keys(rows) == [(str(key),)]
             assert [_plain(value) for value in rows.features[name]] == [key]
@@ -988,15 +1002,16 @@ def test_features_named_like_outcome_columns_are_the_source_s(prepare: Prepare) 
         assert list(rows.current_since) == [None]
 
 
-def _cover(desk: Desk, plan: Plan) -> list[list[Key]]:
+def _cover(desk: Desk, ranges: Sequence[KeyRange]) -> list[list[Key]]:
     """The keys of each chunk; a chunk is a set of rows, its rows come in no promised order."""
-    return [sorted(_keys(desk.read(chunk))) for chunk in plan.chunks]
+    return [sorted(_keys(desk.read(chunk))) for chunk in ranges]
 
 
 def test_nothing_due_is_no_chunk(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS)
 
-    assert desk.plan() == Plan(due_count=0, chunks=())
+    assert desk.count() == 0
+    assert desk.walk(10) == []
     assert len(desk.read()) == 0
 
 
@@ -1013,15 +1028,13 @@ def test_chunks_of_every_size_cover_each_due_row_once_and_in_order(prepare: Prep
     assert len(due) == 17
 
     for chunk_rows in (1, 2, 5, 16, 17, 18):
-        plan = desk.plan(chunk_rows)
-        chunks = _cover(desk, plan)
-        assert plan.due_count == 17
-        assert [len(chunk) for chunk in chunks] == _sizes(17, chunk_rows)
+        chunks = _cover(desk, desk.walk(chunk_rows))
+        assert all(len(chunk) <= chunk_rows for chunk in chunks)
         assert sorted(key for chunk in chunks for key in chunk) == due
 
 
 def _first(desk: Desk, count: int) -> SourceRows:
-    return desk.read(desk.plan(count).chunks[0])
+    return desk.read(desk.walk(count)[0])
 
 
 @settings(
@@ -1044,10 +1057,8 @@ def _check_cover(desk: Desk, keys: set[tuple[str, int]], chunk_rows: int) -> Non
     desk.execute("DELETE FROM applicants")
     _insert_keys(desk, list(keys))
 
-    plan = desk.plan(chunk_rows)
-
-    assert plan.due_count == len(keys)
-    chunks = _cover(desk, plan)
+    assert desk.count() == len(keys)
+    chunks = _cover(desk, desk.walk(chunk_rows))
     assert Counter(key for chunk in chunks for key in chunk) == Counter((text, str(id_)) for text, id_ in keys)
     assert all(len(chunk) <= chunk_rows for chunk in chunks)
 
@@ -1060,25 +1071,92 @@ def test_chunks_cover_any_keys_once(prepare: Prepare) -> None:
     _check_cover(desk)
 
 
-def test_a_row_inserted_into_a_range_after_planning_is_read_with_it(prepare: Prepare) -> None:
+def test_a_row_inserted_behind_the_walk_waits_and_one_before_it_is_read(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS, "INSERT INTO applicants (id) VALUES (10), (20), (30), (40)")
-    plan = desk.plan(chunk_rows=2)
+    first = desk.step(desk.start(), 2)
+    assert _keys(first.rows) == [("10",), ("20",)]
+    desk.settle(first.rows)
 
     desk.execute("INSERT INTO applicants (id) VALUES (5), (15), (25), (45)")
+    walked, walk = [], first.rest
+    while walk is not None:
+        chunk = desk.step(walk, 2)
+        walked += _keys(chunk.rows)
+        desk.settle(chunk.rows)
+        walk = chunk.rest
 
-    assert _cover(desk, plan) == [[("10",), ("15",), ("20",), ("5",)], [("25",), ("30",), ("40",)]]
-    for chunk in plan.chunks:
-        desk.settle(desk.read(chunk))
-    assert desk.due() == ["45"]
+    assert walked == [("25",), ("30",), ("40",), ("45",)]
+    assert desk.due() == ["15", "5"]
 
 
 def test_rows_that_are_due_no_more_when_their_chunk_is_read_are_not_read(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS, "INSERT INTO applicants (id) VALUES (10), (20), (30), (40)")
-    plan = desk.plan(chunk_rows=2)
+    ranges = desk.walk(2)
     desk.settle(desk.read(KeyRange(after=(10,), upto=(30,))))
     desk.execute("DELETE FROM applicants WHERE id = 40")
 
-    assert _cover(desk, plan) == [[("10",)], []]
+    assert _cover(desk, ranges) == [[("10",)], []]
+
+
+def test_a_walk_through_few_due_rows_takes_wide_steps_and_misses_none(prepare: Prepare) -> None:
+    desk = prepare(APPLICANTS)
+    with desk.database.write() as connection:
+        rows = [{"id": i} for i in range(2_000)]
+        connection.execute(sa.text("INSERT INTO applicants (id) VALUES (:id)"), rows)
+    desk.settle()
+    desk.execute("UPDATE applicants SET updated_at = '2026-02-02 00:00:00' WHERE id % 97 = 0 OR id BETWEEN 900 AND 960")
+    changed = sorted(str(i) for i in range(2_000) if i % 97 == 0 or 900 <= i <= 960)
+
+    for chunk_rows in (1, 5, 10, 60):
+        for due_count in (None, len(changed)):
+            walk: Walk | None = desk.start(due_count=due_count)
+            found, steps = [], 0
+            while walk is not None:
+                chunk = desk.step(walk, chunk_rows)
+                assert len(chunk) <= chunk_rows
+                found += [key for (key,) in _keys(chunk.rows)]
+                steps += 1
+                walk = chunk.rest
+            assert sorted(found) == changed
+            assert steps < 2_000 / chunk_rows
+
+
+def test_a_step_can_be_taken_again(prepare: Prepare) -> None:
+    desk = prepare(APPLICANTS, "INSERT INTO applicants (id) VALUES (1), (2), (3)")
+    walk = desk.start()
+
+    for _ in range(2):
+        assert _keys(desk.step(walk, 2).rows) == [("1",), ("2",)]
+    rest = desk.step(walk, 2).rest
+    assert rest is not None
+    for _ in range(2):
+        assert _keys(desk.step(rest, 2).rows) == [("3",)]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 7, 100])
+def test_a_source_is_cut_into_ranges_that_cover_it_once(prepare: Prepare, pieces: int) -> None:
+    desk = prepare(
+        "CREATE TABLE applicants (branch TEXT NOT NULL, id BIGINT NOT NULL, updated_at TIMESTAMP,"
+        " PRIMARY KEY (id, branch))",
+        key=["branch", "id"],
+    )
+    keys = [(branch, id_) for id_ in range(5) for branch in ("b", "a", "", "B")]
+    _insert_keys(desk, keys)
+
+    with desk.database.read() as connection:
+        ranges = desk.source.cut(connection, pieces)
+    held = _cover(desk, ranges)
+
+    assert len(ranges) <= pieces
+    assert sorted(key for keys in held for key in keys) == sorted((branch, str(id_)) for branch, id_ in keys)
+    assert max(map(len, held)) <= -(-20 // min(pieces, 20))
+    assert (ranges[0].after, ranges[-1].upto) == (None, None), "rows that come later are in a range too"
+
+
+def test_an_empty_source_is_one_range(prepare: Prepare) -> None:
+    desk = prepare(APPLICANTS)
+    with desk.database.read() as connection:
+        assert desk.source.cut(connection, 4) == [EVERYTHING]
 
 
 def test_a_read_takes_no_more_rows_than_its_limit_and_the_rest_later(prepare: Prepare) -> None:

@@ -34,6 +34,7 @@ MAY_BE_HEAVY = {
     "model/scorer.py",
     "model/signature.py",
     "model/training.py",
+    "store/bulk/binary.py",
     "store/bulk/postgresql.py",
     "store/loading.py",
 }

@@ -47,7 +47,7 @@ def test_the_shipped_job_reads(loan_job: Job) -> None:
     assert loan_job.source.changed_at == "updated_at"
     assert (loan_job.model.name, loan_job.model.alias) == ("loan_eligibility", "champion")
     assert loan_job.predictions.positive_label == "Y"
-    assert loan_job.run.chunk_rows == 50_000
+    assert (loan_job.run.chunk_rows, loan_job.run.workers) == (None, 1)
     assert loan_job.run.stalled_after == timedelta(minutes=5)
     assert loan_job.schedule is not None
     assert loan_job.schedule.cron == "*/15 * * * *"
@@ -62,7 +62,8 @@ def test_what_a_job_leaves_out_has_the_documented_defaults(tmp_path: Path) -> No
     assert job.model.unseen_categories == "score"
     assert (job.predictions.table, job.predictions.kind) == ("predictions", "binary")
     assert (job.predictions.threshold, job.predictions.max_quarantined) == (0.5, 0.05)
-    assert (job.run.chunk_rows, job.run.stalled_after, job.run.bulk) == (50_000, timedelta(minutes=5), "auto")
+    assert (job.run.chunk_rows, job.run.workers, job.run.bulk) == (None, 1, "auto")
+    assert job.run.stalled_after == timedelta(minutes=5)
     assert job.schedule is None
 
 
@@ -127,7 +128,7 @@ def test_a_name_key_does_not_hide_the_other_problems(tmp_path: Path) -> None:
 
 
 def test_two_rules_broken_in_one_section_are_two_problems(tmp_path: Path) -> None:
-    source = '[source]\ntable = "invoices"\nkey = ["a", "a"]\nlookback = "2 days"\n'
+    source = '[source]\ntable = "invoices"\nkey = ["a", "a"]\nchanged_at = "at"\nlookback = "2 days"\n'
 
     problems = problems_of(tmp_path, source + MODEL + PREDICTIONS)
 
@@ -264,16 +265,23 @@ def test_key_columns_that_differ_in_case_are_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ['lookback = "2 days"', 'sweep = "1 day"'])
 def test_lookback_and_sweep_come_together_or_not_at_all(tmp_path: Path, line: str) -> None:
-    problem = only_problem(tmp_path, SOURCE + line + "\n" + MODEL + PREDICTIONS)
+    problem = only_problem(tmp_path, SOURCE + 'changed_at = "at"\n' + line + "\n" + MODEL + PREDICTIONS)
 
     assert problem.key == "source"
     assert problem.message == "lookback and sweep: expected both or neither"
 
 
 def test_lookback_with_sweep_reads(tmp_path: Path) -> None:
-    source = read(tmp_path, SOURCE + 'lookback = "2 days"\nsweep = "1 day"\n' + MODEL + PREDICTIONS).source
+    lines = 'changed_at = "at"\nlookback = "2 days"\nsweep = "1 day"\n'
+    source = read(tmp_path, SOURCE + lines + MODEL + PREDICTIONS).source
 
     assert (source.lookback, source.sweep) == (timedelta(days=2), timedelta(days=1))
+
+
+def test_lookback_needs_to_know_when_rows_were_changed(tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, SOURCE + 'lookback = "2 days"\nsweep = "1 day"\n' + MODEL + PREDICTIONS)
+
+    assert (problem.key, "changed_at" in problem.message) == ("source.lookback", True)
 
 
 @pytest.mark.parametrize(

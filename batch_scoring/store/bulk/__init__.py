@@ -20,11 +20,22 @@ Scalar: TypeAlias = Any
 """One value that stands in every row."""
 
 
+class Fetched(Protocol):
+    """The rows of a query as they came from the database."""
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+
+    def columns(self) -> list[Values]:
+        """Make columns of them. It may take a while and needs no connection."""
+
+
 class Bulk(Protocol):
     """How many rows move between the database and memory."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
-        """Run a query and return its columns; ``families`` says what each of them holds."""
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> Fetched:
+        """Run a query; ``families`` says what each of its columns holds."""
 
     def insert(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,20 +15,35 @@ _BOUND = "batch_scoring_bound_{}"
 """Names of bound values: SQLAlchemy wants them to be no column's."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedRows:
+    """Rows of the driver's own values."""
+
+    rows: Sequence[Any]
+    width: int
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self.rows)
+
+    def columns(self) -> list[Values]:
+        """The values by column."""
+        return [list(column) for column in zip(*self.rows, strict=True)] or [[] for _ in range(self.width)]
+
+
 class PortableBulk:
     """The driver's values as they are, in lists."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
-        """Run a query and return its columns, each a list of n values."""
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRows:
+        """Run a query; its columns are lists of n values."""
         try:
             rows = connection.execute(query).all()
         except sa.exc.OperationalError as exc:
             if not _is_undecodable_text(exc):
                 raise
             rows = _fetch_undecodable(connection, query)
-        if not rows:
-            return [[] for _ in families]
-        return [list(column) for column in zip(*rows, strict=True)]
+        return FetchedRows(rows=rows, width=len(families))
 
     def insert(
         self,
@@ -43,7 +59,7 @@ class PortableBulk:
             | {name: sa.literal(value, table.c[name].type) for name, value in constants.items()}
         )
         labels = [_BOUND.format(i) for i in range(len(names))]
-        rows = [dict(zip(labels, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows = [dict(zip(labels, row, strict=True)) for row in zip(*map(_plain, columns.values()), strict=True)]
         result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
         return result.rowcount
 
@@ -66,6 +82,12 @@ class PortableBulk:
         labels = [_BOUND.format(i) for i in range(len(names))]
         rows = [dict(zip(labels, row, strict=True)) for row in zip(*keys.values(), strict=True)]
         return connection.execute(statement, rows).rowcount
+
+
+def _plain(values: Values) -> Values:
+    """Python's own scalars: a driver fails on NumPy's, or stores their bytes."""
+    plain: Values = values.tolist() if hasattr(values, "tolist") else values
+    return plain
 
 
 def _is_undecodable_text(exc: sa.exc.OperationalError) -> bool:

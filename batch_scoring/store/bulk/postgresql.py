@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
+from psycopg2 import extensions
 
-from batch_scoring.store.bulk import Scalar, Values
+from batch_scoring.store.bulk import Scalar, Values, binary
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
 
-_BYTE_ORDER_MARK = "\ufeff".encode()
+_BLOCK = 1 << 20
+"""Bytes handed to the driver at once."""
+
+_AS_ONE_TEXT = "SELECT string_agg(CAST(r AS text), E'\\n'), count(*) FROM (SELECT NULL, q.*, NULL FROM ({}) AS q) AS r"
+"""The rows of a query as records in one value: COPY would hand them over one by one, each time letting go of the
+interpreter's lock and waiting to get it back from the thread that scores."""
 
 _TYPES: dict[str, pa.DataType] = {
     "integer": pa.int64(),
@@ -32,19 +40,31 @@ _TYPES: dict[str, pa.DataType] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedRecords:
+    """Rows in the text form of PostgreSQL's records, a line each."""
+
+    records: bytes | None
+    count: int
+    types: Sequence[pa.DataType]
+
+    def columns(self) -> list[Values]:
+        """Parse them into Arrow arrays."""
+        if self.records is None:
+            return [pa.array([], declared) for declared in self.types]
+        return _parse(self.records, self.types)
+
+
 class CopyBulk:
     """Arrow arrays; keys are the database's own text of them."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
-        """COPY a query out; columns come typed by family, moments as text because Arrow's types do not hold all."""
-        sink = io.BytesIO()
-        sink.write(_BYTE_ORDER_MARK)  # Arrow drops one at the start, which else might be a key's own
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRecords:
+        """Run a query; columns come typed by family, moments as text because Arrow's types do not hold all."""
         with _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY ({_inlined(connection, query, cursor)}) TO STDOUT (FORMAT csv)", sink)
-        types = [_TYPES[family] for family in families]
-        if sink.tell() == len(_BYTE_ORDER_MARK):
-            return [pa.array([], declared) for declared in types]
-        return _parse(sink, types)
+            extensions.register_type(extensions.BYTES, cursor)
+            cursor.execute(_AS_ONE_TEXT.format(_inlined(connection, query, cursor)))
+            records, count = cursor.fetchone()
+        return FetchedRecords(records=records, count=count, types=[_TYPES[family] for family in families])
 
     def insert(
         self,
@@ -53,21 +73,16 @@ class CopyBulk:
         columns: Mapping[str, Values],
         constants: Mapping[str, Scalar],
     ) -> int:
-        """COPY rows in."""
-        count = len(next(iter(columns.values())))
-        arrays = [_text(values) for values in columns.values()]
-        arrays += [pa.repeat(_constant(value), count) for value in constants.values()]
-        source = io.BytesIO()
-        pacsv.write_csv(
-            pa.table(arrays, names=[f"c{i}" for i in range(len(arrays))]),
-            source,
-            pacsv.WriteOptions(include_header=False, quoting_style="needed"),
-        )
-        source.seek(0)
-        names = ", ".join(quoted(connection.dialect, name) for name in [*columns, *constants])
+        """COPY rows in: in the binary format, or as CSV where a column has no binary form here."""
+        types = {name: _ddl(connection, table.c[name]) for name in (*columns, *constants)}
+        try:
+            content, form = binary.encode(columns, constants, types), "binary"
+        except binary.NotEncodable:
+            content, form = _csv(columns, constants), "csv"
+        names = ", ".join(quoted(connection.dialect, name) for name in types)
         target = quoted(connection.dialect, table.schema, table.name)
         with _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN (FORMAT csv)", source)
+            cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
             written: int = cursor.rowcount
         return written
 
@@ -77,7 +92,7 @@ class CopyBulk:
         """Close all keys in one UPDATE."""
         dialect = connection.dialect
         names = [quoted(dialect, name) for name in keys]
-        types = [table.c[name].type.compile(dialect=dialect).partition(" COLLATE ")[0] for name in keys]
+        types = [_ddl(connection, table.c[name]) for name in keys]
         arrays = ", ".join(f"CAST(%s AS {ddl}[])" for ddl in types)
         labels = ", ".join(f"k{i}" for i in range(len(names)))
         same = " AND ".join(f"outcome.{name} = closing.k{i}" for i, name in enumerate(names))
@@ -96,6 +111,23 @@ def _cursor(connection: sa.Connection) -> Any:
     return connection.connection.cursor()
 
 
+def _ddl(connection: sa.Connection, column: sa.Column[Any]) -> str:
+    return column.type.compile(dialect=connection.dialect).partition(" COLLATE ")[0]
+
+
+def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> bytes:
+    count = len(next(iter(columns.values())))
+    arrays = [_text(values) for values in columns.values()]
+    arrays += [pa.repeat(_constant(value), count) for value in constants.values()]
+    sink = io.BytesIO()
+    pacsv.write_csv(
+        pa.table(arrays, names=[f"c{i}" for i in range(len(arrays))]),
+        sink,
+        pacsv.WriteOptions(include_header=False, quoting_style="needed"),
+    )
+    return sink.getvalue()
+
+
 def _inlined(connection: sa.Connection, query: sa.Select[Any], cursor: Any) -> str:
     """The query with its parameters written into it by the driver: COPY takes none."""
     compiled = query.compile(dialect=connection.dialect)
@@ -103,14 +135,14 @@ def _inlined(connection: sa.Connection, query: sa.Select[Any], cursor: Any) -> s
     return text
 
 
-def _parse(csv: io.BytesIO, types: Sequence[pa.DataType]) -> list[Values]:
-    csv.seek(0)
+def _parse(records: bytes, types: Sequence[pa.DataType]) -> list[Values]:
     names = [f"c{i}" for i in range(len(types))]
     table = pacsv.read_csv(
-        csv,
-        read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
+        pa.BufferReader(records),
+        read_options=pacsv.ReadOptions(column_names=["open", *names, "close"], use_threads=False),
         parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pacsv.ConvertOptions(
+            include_columns=names,
             column_types=dict(zip(names, types, strict=True)),
             null_values=[""],
             true_values=["t"],
@@ -119,7 +151,15 @@ def _parse(csv: io.BytesIO, types: Sequence[pa.DataType]) -> list[Values]:
             quoted_strings_can_be_null=False,
         ),
     )
-    return [column.unify_dictionaries().combine_chunks() for column in table.columns]
+    columns = [column.unify_dictionaries().combine_chunks() for column in table.columns]
+    return [_without_escapes(column) for column in columns] if b"\\" in records else columns
+
+
+def _without_escapes(values: pa.Array) -> pa.Array:
+    """PostgreSQL doubles the backslashes of a record's fields."""
+    if pa.types.is_dictionary(values.type):
+        return pa.DictionaryArray.from_arrays(values.indices, _without_escapes(values.dictionary))
+    return pc.replace_substring(values, "\\\\", "\\") if pa.types.is_string(values.type) else values
 
 
 def _text(values: Values) -> pa.Array:

@@ -50,6 +50,11 @@ def upgrade() -> None:
         sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
         sa.Column("environment", json, nullable=False, comment="Versions of Python and libraries, and overrides"),
         sa.Column("job_config", json, nullable=False, comment="The job as it was declared at the time"),
+        sa.Column(
+            "mode", sa.String(16), comment="Where it looked: sweep (the whole source) or lookback (changed lately)"
+        ),
+        count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
+        sa.Column("stop_requested_at", utc, comment="When it was asked to stop at the next chunk boundary"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
         sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
         sa.Column(

@@ -1,0 +1,115 @@
+"""A key range, scored with reading, scoring and writing overlapped: while one chunk is scored the next is read and
+the last is written.
+
+Scoring stays in the calling thread; a reader and a writer thread have one task each at a time, so at most three
+chunks are in memory. A fault of a thread is raised in the calling thread when its result is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from time import perf_counter
+
+from batch_scoring.errors import PassingFault
+from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
+from batch_scoring.scoring.events import StageSeconds
+from batch_scoring.scoring.retrying import persistently
+from batch_scoring.store.source import EVERYTHING, KeyRange
+from batch_scoring.store.walk import Chunk, Walk
+
+
+class ChunkSize:
+    """How many rows the next chunk has: as the job says, or what takes its slowest stage about a second.
+
+    Rows that are wide make chunks smaller, so that memory stays flat.
+    """
+
+    FIRST = 20_000
+    LEAST = 1_000
+    MOST = 100_000
+    TIME = timedelta(seconds=1)
+    MEMORY = 32 * 2**20
+    """Bytes of the columns read."""
+
+    def __init__(self, fixed: int | None) -> None:
+        self._fixed = fixed
+        self._rows = self.FIRST
+
+    @property
+    def rows(self) -> int:
+        return self._fixed or self._rows
+
+    def learn(self, rows: int, seconds: StageSeconds, size: int) -> None:
+        """Take the last chunk as a measure; a step at most halves or doubles the rows."""
+        slowest = max(seconds.read, seconds.score, seconds.write)
+        by_time = rows * self.TIME.total_seconds() / max(slowest, 1e-6)
+        by_memory = rows * self.MEMORY / max(size, 1)
+        wanted = min(by_time, by_memory, 2 * self._rows, self.MOST)
+        self._rows = max(int(wanted), self._rows // 2, self.LEAST)
+
+
+class Pipeline:
+    """Scores key ranges. ``report`` hears of each committed chunk, ``check`` is asked between two; both are called in
+    the calling thread, and what ``check`` raises ends the range after the chunk that is being written.
+    """
+
+    def __init__(
+        self, stages: ChunkStages, report: Callable[[CommittedChunk], None], check: Callable[[], None]
+    ) -> None:
+        self._stages = stages
+        self._report = report
+        self._check = check
+        self._size = ChunkSize(stages.work.job.run.chunk_rows)
+
+    def run(self, within: KeyRange = EVERYTHING, *, due_count: int | None = None) -> None:
+        """Score what is due in a key range. Raises DatabaseFault, Fenced, EveryRowFailed and what ``check`` raises."""
+        work = self._stages.work
+        walk = Walk(
+            source=work.source,
+            layout=work.layout,
+            bulk=self._stages.bulk,
+            features=work.features,
+            left=within,
+            due_count=due_count,
+        )
+        writing: tuple[Chunk, Future[CommittedChunk]] | None = None
+        with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+            reading: Future[tuple[Chunk, float]] | None = reader.submit(self._read, walk)
+            try:
+                _ = self._stages.scorer  # loads while the first chunk is read
+                while reading is not None:
+                    chunk, seconds = reading.result()
+                    self._check()
+                    reading = None if chunk.rest is None else reader.submit(self._read, chunk.rest)
+                    if len(chunk):
+                        scored = self._stages.score(chunk.rows, seconds)
+                        if writing is not None:
+                            self._settle(*writing)
+                        writing = chunk, writer.submit(self._stages.commit, scored)
+            except BaseException:
+                if writing is not None and writing[1].exception() is None:
+                    self._report(writing[1].result())
+                raise
+            if writing is not None:
+                self._settle(*writing)
+
+    def _read(self, walk: Walk) -> tuple[Chunk, float]:
+        begun = perf_counter()
+
+        def step() -> Chunk:
+            with self._stages.database.read() as connection:
+                return walk.step(connection, self._size.rows)
+
+        return persistently(step), perf_counter() - begun
+
+    def _settle(self, chunk: Chunk, writing: Future[CommittedChunk]) -> None:
+        try:
+            committed = writing.result()
+        except PassingFault:
+            for redone in self._stages.redo(chunk.range):
+                self._report(redone)
+        else:
+            self._size.learn(len(chunk), committed.seconds, chunk.rows.size)
+            self._report(committed)

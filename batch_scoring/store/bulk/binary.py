@@ -1,0 +1,155 @@
+"""COPY's binary format, column by column: what PostgreSQL reads in half the time it takes to parse text.
+
+A row is the number of its fields, and for each field its length (-1 is NULL) and its bytes, all big-endian
+(https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"). What has no encoding here, such as NUMERIC
+or a type of the user's own, is left to the CSV way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch_scoring.store.bulk import Scalar, Values
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = b"\xff\xff"
+
+_EPOCH_MICROSECONDS = 946_684_800_000_000
+"""2000-01-01 in microseconds of the Unix epoch: where PostgreSQL's moments begin."""
+_EPOCH_DAYS = 10_957
+
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+"""Shape (n, width): the bytes of a column whose values are all of one width, or of a single row (1, width)."""
+
+Part: TypeAlias = "Bytes | pa.Array"
+"""A piece of every row: of one width, or an Arrow array of n byte strings."""
+
+
+class NotEncodable(Exception):
+    """A column has no encoding here."""
+
+
+def encode(columns: Mapping[str, Values], constants: Mapping[str, Scalar], types: Mapping[str, str]) -> bytes:
+    """The rows of n-value columns and constants as one COPY stream; ``types`` are the columns' types in DDL.
+
+    Raises NotEncodable.
+    """
+    parts: list[Part] = [_big_endian([len(columns) + len(constants)], "i2")]
+    for name, values in columns.items():
+        parts += _column(_array(values), types[name])
+    for name, value in constants.items():
+        parts += [_row(part) for part in _column(pa.array([value]), types[name])]
+    count = len(next(iter(columns.values())))
+    rows = pc.binary_join_element_wise(*_merged(parts, count), pa.scalar(b"", pa.large_binary()))
+    _, offsets, data = rows.buffers()
+    end = int(np.frombuffer(offsets, dtype=np.int64)[count])
+    return b"".join([_SIGNATURE, memoryview(data)[:end], _END])
+
+
+def _array(values: Values) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values)
+
+
+def _column(values: pa.Array, ddl: str) -> list[Part]:
+    encoder = next((encoder for pattern, encoder in _ENCODERS if pattern.fullmatch(ddl.upper())), None)
+    if encoder is None:
+        raise NotEncodable(ddl)
+    try:
+        payload = encoder(values)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, OverflowError) as exc:
+        raise NotEncodable(ddl) from exc
+    if isinstance(payload, pa.Array):
+        lengths = pc.fill_null(pc.binary_length(payload), -1).to_numpy(zero_copy_only=False)
+        return [_big_endian(lengths, "i4"), pc.fill_null(payload, b"")]
+    width = payload.shape[1]
+    if not values.null_count:
+        return [_big_endian([width], "i4"), payload]
+    missing = values.is_null()
+    lengths = np.where(missing.to_numpy(zero_copy_only=False), -1, width)
+    return [_big_endian(lengths, "i4"), pc.if_else(missing, pa.scalar(b"", pa.large_binary()), _strings(payload))]
+
+
+def _row(part: Part) -> Bytes:
+    return part if isinstance(part, np.ndarray) else np.frombuffer(part[0].as_py(), np.uint8).reshape(1, -1)
+
+
+def _merged(parts: Sequence[Part], count: int) -> list[pa.Array]:
+    """Neighbours of fixed width as one array: joining is paid by the array."""
+    merged: list[pa.Array] = []
+    fixed: list[Bytes] = []
+    for part in [*parts, None]:
+        if isinstance(part, np.ndarray):
+            fixed.append(part)
+            continue
+        if fixed:
+            merged.append(_strings(np.hstack([np.broadcast_to(piece, (count, piece.shape[1])) for piece in fixed])))
+            fixed = []
+        if part is not None:
+            merged.append(part)
+    return merged
+
+
+def _strings(rows: Bytes) -> pa.Array:
+    count, width = rows.shape
+    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
+    return pa.Array.from_buffers(pa.large_binary(), count, buffers)
+
+
+def _big_endian(values: Any, code: str) -> Bytes:
+    encoded = np.asarray(values).astype(f">{code}")
+    return encoded.view(np.uint8).reshape(len(encoded), encoded.dtype.itemsize)
+
+
+def _integer(code: str) -> Callable[[pa.Array], Bytes]:
+    width = pa.int64() if code == "i8" else pa.int32() if code == "i4" else pa.int16()
+
+    def encode_integer(values: pa.Array) -> Bytes:
+        return _big_endian(pc.fill_null(values.cast(width), 0).to_numpy(zero_copy_only=False), code)
+
+    return encode_integer
+
+
+def _double(values: pa.Array) -> Bytes:
+    return _big_endian(pc.fill_null(values.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False), "f8")
+
+
+def _text(values: pa.Array) -> pa.Array:
+    return values.cast(pa.large_string()).cast(pa.large_binary())
+
+
+def _moment(zone: str | None) -> Callable[[pa.Array], Bytes]:
+    def encode_moment(values: pa.Array) -> Bytes:
+        moments = values.cast(pa.timestamp("us", zone)).cast(pa.int64())
+        return _big_endian(pc.fill_null(moments, 0).to_numpy(zero_copy_only=False) - _EPOCH_MICROSECONDS, "i8")
+
+    return encode_moment
+
+
+def _date(values: pa.Array) -> Bytes:
+    days = values.cast(pa.date32()).cast(pa.int32())
+    return _big_endian(pc.fill_null(days, 0).to_numpy(zero_copy_only=False) - _EPOCH_DAYS, "i4")
+
+
+def _uuid(values: pa.Array) -> Bytes:
+    texts = pc.fill_null(values.cast(pa.string()), "0" * 32).to_pylist()
+    return np.frombuffer(bytes.fromhex("".join(texts).replace("-", "")), np.uint8).reshape(len(texts), 16)
+
+
+_ENCODERS: tuple[tuple[re.Pattern[str], Callable[[pa.Array], Bytes | pa.Array]], ...] = (
+    (re.compile("BIGINT"), _integer("i8")),
+    (re.compile("INTEGER"), _integer("i4")),
+    (re.compile("SMALLINT"), _integer("i2")),
+    (re.compile("DOUBLE PRECISION"), _double),
+    (re.compile(r"TEXT|VARCHAR(\(\d+\))?"), _text),
+    (re.compile(r"TIMESTAMP(\(\d\))? WITH TIME ZONE"), _moment("UTC")),
+    (re.compile(r"TIMESTAMP(\(\d\))? WITHOUT TIME ZONE"), _moment(None)),
+    (re.compile("DATE"), _date),
+    (re.compile("UUID"), _uuid),
+)
