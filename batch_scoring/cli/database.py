@@ -28,6 +28,8 @@ def upgrade(as_json: Json = False) -> None:
         typer.echo(f"made {table}, {table}_quarantine and the view {table}_current")
     for problem in done.waiting:
         notice(f"not yet: {problem.message}")
+    for message in done.advice:
+        notice(f"advice: {message}")
 
 
 @app.command()

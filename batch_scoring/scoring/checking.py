@@ -10,7 +10,7 @@ from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode
 from batch_scoring.job import Job, job_names, load_jobs
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring.preparation import artifact_of, check_signature, manifest_of
-from batch_scoring.store import migrations, models
+from batch_scoring.store import indexes, migrations, models
 from batch_scoring.store.database import Database
 from batch_scoring.store.source import Source
 
@@ -71,7 +71,10 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         with database.read() as connection:
             source.check_key(connection)
             migrations.check_tables(connection, job, source.layout(job))
+            cheaper = indexes.advice(connection, job, source)
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
+        for message in cheaper:
+            yield Finding(subject=subject, error=False, message=message)
         if not source.key_is_enforced:
             yield Finding(
                 subject=subject,

@@ -21,6 +21,7 @@ from batch_scoring.errors import (
 )
 from batch_scoring.job import Job
 from batch_scoring.resources import resource
+from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql
 from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
@@ -40,6 +41,8 @@ class Upgrade:
     """Predictions tables that were made."""
     waiting: tuple[Problem, ...]
     """Jobs whose tables could not be made yet, and why."""
+    advice: tuple[str, ...]
+    """Indexes of the sources that would make runs cheaper."""
 
 
 def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
@@ -53,6 +56,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
 
     created: list[str] = []
     waiting: list[Problem] = []
+    advice: list[str] = []
     with database.write(create=True) as connection:
         _lock(connection)
         before = _revision(connection)
@@ -66,15 +70,23 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             connection.exec_driver_sql(driver_sql(connection.dialect, statement))
         for job in jobs:
             try:
-                layout = Source.inspect(database, connection, job).layout(job)
+                source = Source.inspect(database, connection, job)
+                layout = source.layout(job)
             except SourceFault as exc:
                 waiting.append(Problem(where=f"job {job.name}", key="", message=str(exc)))
                 continue
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
+            advice += indexes.advice(connection, job, source)
             for statement in current_sql(connection.dialect, layout):
                 connection.exec_driver_sql(driver_sql(connection.dialect, statement))
-    return Upgrade(revision_before=before, revision=SCHEMA_REVISION, created=tuple(created), waiting=tuple(waiting))
+    return Upgrade(
+        revision_before=before,
+        revision=SCHEMA_REVISION,
+        created=tuple(created),
+        waiting=tuple(waiting),
+        advice=tuple(advice),
+    )
 
 
 def check_revision(connection: sa.Connection) -> None:

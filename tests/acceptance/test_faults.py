@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,86 +13,25 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import prepare_loans
-from support import LOAN_JOB, Workspace, wait_until
+from faults import (
+    assert_counters_equal_rows,
+    assert_each_applicant_has_one_current_prediction_of_its_present_version,
+    loan_job,
+    ready,
+    start_run,
+)
+from support import Workspace, wait_until
 
-from batch_scoring.job import load_job
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring.runner import run_job
 
-_PRELOADED = ["batch_scoring.model.training", "batch_scoring.scoring.chunk", "batch_scoring.store.bulk.postgresql"]
 _KILLS = 20
-
-
-def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str) -> None:
-    run_job(load_job(Path(jobs_dir), "loan_eligibility"), database_url, Path(artifacts_dir))
-
-
-def _start_run(workspace: Workspace) -> Any:
-    """A run as a process of its own, forked from a server that has the libraries loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir))
-    process = context.Process(target=_run_in_child, args=arguments)
-    process.start()
-    return process
-
-
-def _loan_job(*, chunk_rows: int, stalled_after: str = "5 minutes") -> str:
-    return LOAN_JOB.replace("# chunk_rows = 50000", f"chunk_rows = {chunk_rows}").replace(
-        'stalled_after = "5 minutes"', f'stalled_after = "{stalled_after}"'
-    )
-
-
-def _applicants(loan_test: pd.DataFrame, copies: int) -> pd.DataFrame:
-    return pd.concat(
-        [loan_test.assign(Loan_ID=loan_test["Loan_ID"] + f"-{copy}") for copy in range(copies)], ignore_index=True
-    )
-
-
-def _ready(
-    workspace: Workspace,
-    model: TrainedModel,
-    loan_test: pd.DataFrame,
-    *,
-    chunk_rows: int,
-    stalled_after: str,
-    copies: int,
-) -> Workspace:
-    prepare_loans(workspace, model, job=_loan_job(chunk_rows=chunk_rows, stalled_after=stalled_after))
-    more = _applicants(loan_test, copies).assign(updated_at="2026-01-01 00:00:00")
-    workspace.insert_frame("applicants", more)
-    return workspace
-
-
-def _assert_counters_equal_rows(workspace: Workspace) -> None:
-    counted = workspace.query(
-        "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions p WHERE p.run_id = r.run_id)"
-        " FROM scoring_runs r"
-    )
-    assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
-    superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM scoring_runs")
-    assert superseded == workspace.scalar("SELECT count(*) FROM predictions WHERE valid_to < '9999-01-01'")
-
-
-def _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace: Workspace) -> None:
-    same_version = 'p."Loan_ID" = s."Loan_ID" AND p.source_changed_at = s.updated_at'
-    current = f"SELECT count(*) FROM predictions p WHERE {same_version} AND p.valid_to > '9999-01-01'"
-    assert workspace.query(f'SELECT s."Loan_ID" FROM applicants s WHERE ({current}) <> 1') == []
-    assert workspace.scalar("SELECT count(*) FROM predictions_current") == workspace.scalar(
-        "SELECT count(*) FROM applicants"
-    )
-    overlapping = workspace.query(
-        'SELECT a."Loan_ID" FROM predictions a JOIN predictions b ON a."Loan_ID" = b."Loan_ID"'
-        " AND a.valid_to < b.valid_to AND b.valid_from < a.valid_to"
-    )
-    assert overlapping == []
 
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
-    _ready(workspace, loan_model, loan_test, chunk_rows=20, stalled_after="1 minute", copies=8)
+    ready(workspace, loan_model, loan_test, chunk_rows=20, stalled_after="1 minute", copies=8)
     chance = random.Random(20)
     keys = [key for (key,) in workspace.query('SELECT "Loan_ID" FROM applicants')]
     killed_midway = 0
@@ -105,18 +42,18 @@ def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
             'UPDATE applicants SET updated_at = :at, "LoanAmount" = 100 + "LoanAmount" WHERE "Loan_ID" = :key',
             changed,
         )
-        process = _start_run(workspace)
+        process = start_run(workspace)
         process.join(timeout=chance.uniform(0.05, 1.5))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         killed_midway += process.exitcode == -signal.SIGKILL
-        _assert_counters_equal_rows(workspace)
+        assert_counters_equal_rows(workspace)
         # as if the time-out had passed
         workspace.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00.000000' WHERE status = 'running'")
     clean = workspace.run()
 
-    _assert_counters_equal_rows(workspace)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_counters_equal_rows(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
     statuses = dict(workspace.query("SELECT status, count(*) FROM scoring_runs GROUP BY status"))
     assert clean.status == "succeeded"
     assert statuses.get("running", 0) == 0
@@ -131,8 +68,8 @@ def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
 def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    prepare_loans(workspace, loan_model, job=_loan_job(chunk_rows=2))
-    first = _start_run(workspace)
+    prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=2))
+    first = start_run(workspace)
     wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
 
     second = workspace.cli("run", "loan_eligibility")
@@ -145,8 +82,8 @@ def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
         "succeeded",
         "skipped",
     ]
-    _assert_counters_equal_rows(workspace)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_counters_equal_rows(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
 def _freeze_between_transactions(workspace: Workspace, pid: int) -> None:
@@ -168,7 +105,7 @@ def _freeze_between_transactions(workspace: Workspace, pid: int) -> None:
 
 
 def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Workspace, loan_model: TrainedModel) -> None:
-    prepare_loans(workspace, loan_model, job=_loan_job(chunk_rows=1, stalled_after="2 seconds"))
+    prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=1, stalled_after="2 seconds"))
     holder = workspace.start("run", "loan_eligibility")
     try:
         wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count >= 3"))
@@ -195,8 +132,8 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
     assert "fenced" in err
     assert workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to') == after_takeover
     assert workspace.query("SELECT status FROM scoring_runs ORDER BY run_id") == [("abandoned",), ("succeeded",)]
-    _assert_counters_equal_rows(workspace)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_counters_equal_rows(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
 def test_a_row_committed_late_with_an_older_timestamp_and_a_lower_id_is_scored(
@@ -223,7 +160,7 @@ def test_a_row_committed_late_with_an_older_timestamp_and_a_lower_id_is_scored(
 def test_a_run_whose_connections_are_cut_again_and_again_finishes_and_doubles_nothing(
     postgresql_workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
-    workspace = _ready(postgresql_workspace, loan_model, loan_test, chunk_rows=40, stalled_after="1 minute", copies=2)
+    workspace = ready(postgresql_workspace, loan_model, loan_test, chunk_rows=40, stalled_after="1 minute", copies=2)
     done = threading.Event()
     cuts = 0
 
@@ -261,15 +198,15 @@ def test_a_run_whose_connections_are_cut_again_and_again_finishes_and_doubles_no
             cutter.join()
 
     assert run.status == "succeeded"
-    _assert_counters_equal_rows(workspace)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_counters_equal_rows(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
     print(f"cut {cuts} connections; lost 0, doubled 0")
 
 
 def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    workspace = prepare_loans(sqlite_workspace, loan_model, job=_loan_job(chunk_rows=1))
+    workspace = prepare_loans(sqlite_workspace, loan_model, job=loan_job(chunk_rows=1))
     process = workspace.start("run", "loan_eligibility")
     wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
     process.send_signal(signal.SIGTERM)
@@ -281,8 +218,8 @@ def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
     assert stopped[:2] == ("failed", "RunStopped")
     assert 0 < stopped[2] < 367
     assert workspace.run().scored_count == 367 - stopped[2]
-    _assert_counters_equal_rows(workspace)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_counters_equal_rows(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
 def test_a_row_changed_while_its_chunk_is_scored_is_due_again(
@@ -309,4 +246,4 @@ def test_a_row_changed_while_its_chunk_is_scored_is_due_again(
     assert changed
     again = workspace.run()
     assert (again.due_count, again.superseded_count) == (1, 1)
-    _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)

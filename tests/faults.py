@@ -1,0 +1,104 @@
+"""What the fault tests share: many applicants, runs as processes of their own, and the ledger at the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from conftest import prepare_loans
+from support import LOAN_JOB, Workspace
+
+from batch_scoring.job import load_job
+from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring.runner import RunOptions, run_job
+
+_PRELOADED = ["batch_scoring.model.training", "batch_scoring.scoring.chunk", "batch_scoring.store.bulk.postgresql"]
+
+
+def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers: int) -> None:
+    options = RunOptions(workers=workers)
+    run_job(load_job(Path(jobs_dir), "loan_eligibility"), database_url, Path(artifacts_dir), options=options)
+
+
+def start_run(workspace: Workspace, *, workers: int = 1) -> Any:
+    """A run as a process of its own, forked from a server that has the libraries loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir), workers)
+    process = context.Process(target=_run_in_child, args=arguments)
+    process.start()
+    return process
+
+
+def children(process_id: int) -> list[int]:
+    """The worker processes of a run: its children that are no helper of multiprocessing's own."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (folder / "cmdline").read_bytes()
+        except OSError:  # it is gone
+            continue
+        if parent == process_id and b"popen_loky" in command:
+            found.append(int(folder.name))
+    return found
+
+
+def loan_job(*, chunk_rows: int, stalled_after: str = "5 minutes") -> str:
+    """The shipped job with chunks of a fixed size."""
+    return LOAN_JOB.replace("# chunk_rows = 50000", f"chunk_rows = {chunk_rows}").replace(
+        'stalled_after = "5 minutes"', f'stalled_after = "{stalled_after}"'
+    )
+
+
+def applicants(loan_test: pd.DataFrame, copies: int) -> pd.DataFrame:
+    """The real applicants several times over, under keys of their own."""
+    return pd.concat(
+        [loan_test.assign(Loan_ID=loan_test["Loan_ID"] + f"-{copy}") for copy in range(copies)], ignore_index=True
+    )
+
+
+def ready(
+    workspace: Workspace,
+    model: TrainedModel,
+    loan_test: pd.DataFrame,
+    *,
+    chunk_rows: int,
+    stalled_after: str,
+    copies: int,
+) -> Workspace:
+    """A workspace with the real applicants and copies of them, ready to run."""
+    prepare_loans(workspace, model, job=loan_job(chunk_rows=chunk_rows, stalled_after=stalled_after))
+    more = applicants(loan_test, copies).assign(updated_at="2026-01-01 00:00:00")
+    workspace.insert_frame("applicants", more)
+    return workspace
+
+
+def assert_counters_equal_rows(workspace: Workspace) -> None:
+    """What each run counted is what stands in the tables."""
+    counted = workspace.query(
+        "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions p WHERE p.run_id = r.run_id)"
+        " FROM scoring_runs r"
+    )
+    assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
+    superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM scoring_runs")
+    assert superseded == workspace.scalar("SELECT count(*) FROM predictions WHERE valid_to < '9999-01-01'")
+
+
+def assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace: Workspace) -> None:
+    """The ledger: lost 0, doubled 0, and no two lives of a key overlap."""
+    same_version = 'p."Loan_ID" = s."Loan_ID" AND p.source_changed_at = s.updated_at'
+    current = f"SELECT count(*) FROM predictions p WHERE {same_version} AND p.valid_to > '9999-01-01'"
+    assert workspace.query(f'SELECT s."Loan_ID" FROM applicants s WHERE ({current}) <> 1') == []
+    assert workspace.scalar("SELECT count(*) FROM predictions_current") == workspace.scalar(
+        "SELECT count(*) FROM applicants"
+    )
+    overlapping = workspace.query(
+        'SELECT a."Loan_ID" FROM predictions a JOIN predictions b ON a."Loan_ID" = b."Loan_ID"'
+        " AND a.valid_to < b.valid_to AND b.valid_from < a.valid_to"
+    )
+    assert overlapping == []
