@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # bytecode is written at installation, so that every start afterwards is a fast one
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start clean
+.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start bench clean
 
 help:
 	@echo "make demo      install and run the main job on an embedded database"
@@ -14,6 +14,7 @@ help:
 	@echo "make quick     the tests without the slow fault sweeps"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
+	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: half an hour"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
 
 install: $(VENV)/.installed
@@ -54,11 +55,23 @@ check: lint typecheck test wheel
 benchmark-start: dev
 	$(BIN)/python -m benchmarks.start
 
+# the peers want other versions of shared libraries, so they have an environment of their own
+.venv-bench/.installed: requirements-bench.txt pyproject.toml
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python -m benchmarks.speed
+
 requirements: dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
 	  pyproject.toml --upgrade -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev --constraint requirements.txt --upgrade -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  pyproject.toml --group bench --upgrade -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -24,10 +24,9 @@ def _seconds(command: list[str], environ: dict[str, str]) -> list[float]:
     return taken
 
 
-def main() -> None:
-    """Measure and print."""
-    scripts = Path(sys.executable).parent
-    program = str(scripts / "batch-scoring")
+def measure() -> dict[str, list[float]]:
+    """The seconds of every repetition, by what was started."""
+    program = str(Path(sys.executable).parent / "batch-scoring")
     with tempfile.TemporaryDirectory() as folder:
         demo = run_demo(Path(folder), lambda _text: None)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
@@ -36,17 +35,21 @@ def main() -> None:
             "BATCH_SCORING_JOBS_DIR": f"{demo.folder}/jobs",
             "BATCH_SCORING_ARTIFACTS_DIR": f"{demo.folder}/artifacts",
         }
-        measures = {
-            "batch-scoring --help (bar 0.4 s)": [program, "--help"],
-            "a run with nothing due, SQLite (bar 1 s)": [program, "run", JOB],
+        commands = {
+            "batch-scoring --help": [program, "--help"],
+            "a run with nothing due, SQLite": [program, "run", JOB],
             "python -c pass, for comparison": [sys.executable, "-c", "pass"],
         }
-        for name, command in measures.items():
-            taken = _seconds(command, environ)
-            print(
-                f"{name}: median {statistics.median(taken):.3f} s of {REPETITIONS}"
-                f" (from {min(taken):.3f} to {max(taken):.3f})"
-            )
+        return {name: _seconds(command, environ) for name, command in commands.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    for name, taken in measure().items():
+        print(
+            f"{name}: median {statistics.median(taken):.3f} s of {REPETITIONS}"
+            f" (from {min(taken):.3f} to {max(taken):.3f})"
+        )
 
 
 if __name__ == "__main__":

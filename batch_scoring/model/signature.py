@@ -169,16 +169,21 @@ def _number(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> 
     if isinstance(values, pa.Array):
         if pa.types.is_string(values.type) or pa.types.is_dictionary(values.type):
             return _number(_as_list(values), column, faults)
-        missing = values.is_null().to_numpy(zero_copy_only=False)
         numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     else:
-        missing = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
         numbers = _numbers_of_list(values, column, faults)
     finite = np.isfinite(numbers)
     if not finite.all():
+        missing = _missing(values)
         faults.add(np.flatnonzero(~finite & ~missing), column, ReasonCode.NON_FINITE_VALUE)
         _require(missing, column, faults)
     return numbers
+
+
+def _missing(values: Sequence[Any]) -> Any:
+    if isinstance(values, pa.Array):
+        return values.is_null().to_numpy(zero_copy_only=False)
+    return np.fromiter((value is None for value in values), dtype=bool, count=len(values))
 
 
 def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> Any:
@@ -211,9 +216,14 @@ def _integer(values: Sequence[Any], column: SignatureColumn, faults: _Faults) ->
         return numbers
     if isinstance(values, pa.Array) and pa.types.is_integer(values.type):
         return values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    plain = _as_list(values)
+    if set(map(type, plain)) == {int}:
+        try:
+            return np.array(plain, dtype=np.int64)
+        except OverflowError:
+            pass
     integers = np.zeros(len(numbers), dtype=np.int64)
     too_large = []
-    plain = _as_list(values)
     for position in np.flatnonzero(whole):
         integer = int(plain[position])  # exact, where the float might not be
         if -(2**63) <= integer < 2**63:

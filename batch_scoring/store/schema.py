@@ -225,6 +225,7 @@ class PredictionsLayout:
             sa.CheckConstraint("valid_from < valid_to", name="life"),
             schema=exactly(name.schema) if name.schema else None,
             comment=comment,
+            sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
         )
 
 

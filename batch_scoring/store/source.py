@@ -270,15 +270,15 @@ class Source:
     def _check_text(self, columns: Mapping[str, Values]) -> None:
         """Raise SourceFault where a key or version is text that cannot be written back."""
         for name, values in columns.items():
-            if isinstance(values, list):
-                texts = [value for value in values if isinstance(value, str)]
-                try:
-                    "".join(texts).encode()
-                except UnicodeEncodeError:
-                    raise SourceFault(
-                        f"column {name} of {self.table} holds text that is not valid UTF-8;"
-                        " mend it, or leave those rows out with [source] where"
-                    ) from None
+            if not isinstance(values, list):
+                continue  # Arrow has checked it
+            try:
+                "".join(value for value in values if type(value) is str).encode()
+            except UnicodeEncodeError:
+                raise SourceFault(
+                    f"column {name} of {self.table} holds text that is not valid UTF-8;"
+                    " mend it, or leave those rows out with [source] where"
+                ) from None
 
     def count_due(
         self, connection: sa.Connection, layout: PredictionsLayout, *, lookback_from: datetime | None = None
@@ -382,8 +382,13 @@ def _plain(values: Values) -> list[Any]:
 
 def _moments(values: Values) -> list[datetime | None]:
     moments = _plain(values)
-    parsed = {text: datetime.fromisoformat(text) for text in set(moments) if isinstance(text, str)}
+    parsed = {text: _moment(text) for text in set(moments) if isinstance(text, str)}
     return [parsed.get(moment, moment) for moment in moments] if parsed else moments
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _outcome(name: TableName, layout: PredictionsLayout) -> sa.TableClause:

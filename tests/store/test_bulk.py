@@ -19,6 +19,7 @@ from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk import Bulk, Values, bulk_for, take
 from batch_scoring.store.bulk.portable import PortableBulk
+from batch_scoring.store.bulk.sqlite import SqliteBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.database import FOREVER, Database, UtcTimestamp
 from batch_scoring.store.schema import RawType
@@ -513,7 +514,8 @@ def test_copy_is_the_way_of_psycopg2_unless_the_job_asks_for_the_portable_one(
 ) -> None:
     assert isinstance(bulk_for(postgresql), CopyBulk)
     assert isinstance(bulk_for(postgresql, "portable"), PortableBulk)
-    assert isinstance(bulk_for(sqlite), PortableBulk)
+    assert isinstance(bulk_for(sqlite), SqliteBulk)
+    assert isinstance(bulk_for(sqlite, "portable"), PortableBulk)
 
 
 def test_values_are_taken_by_position_in_the_form_they_have(way: tuple[Database, Bulk]) -> None:

@@ -34,6 +34,10 @@ class Fetched(Protocol):
 class Bulk(Protocol):
     """How many rows move between the database and memory."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether reading and writing gain from threads of their own while the model scores."""
+
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> Fetched:
         """Run a query; ``families`` says what each of its columns holds."""
 
@@ -58,6 +62,10 @@ def bulk_for(database: Database, preference: str = "auto") -> Bulk:
         from batch_scoring.store.bulk.postgresql import CopyBulk
 
         return CopyBulk()
+    if preference == "auto" and database.url.drivername in ("sqlite", "sqlite+pysqlite"):
+        from batch_scoring.store.bulk.sqlite import SqliteBulk
+
+        return SqliteBulk()
     from batch_scoring.store.bulk.portable import PortableBulk
 
     return PortableBulk()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from batch_scoring.store.database import FOREVER
 
 _BOUND = "batch_scoring_bound_{}"
 """Names of bound values: SQLAlchemy wants them to be no column's."""
+
+_BLOCK = 500
+"""Rows turned into columns at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,20 +32,26 @@ class FetchedRows:
 
     def columns(self) -> list[Values]:
         """The values by column."""
-        return [list(column) for column in zip(*self.rows, strict=True)] or [[] for _ in range(self.width)]
+        columns: list[list[Any]] = [[] for _ in range(self.width)]
+        for start in range(0, len(self.rows), _BLOCK):  # a block fits the processor's cache, all rows at once do not
+            for column, values in zip(columns, zip(*self.rows[start : start + _BLOCK], strict=True), strict=True):
+                column.extend(values)
+        return list(columns)
 
 
 class PortableBulk:
     """The driver's values as they are, in lists."""
+
+    overlaps = True
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRows:
         """Run a query; its columns are lists of n values."""
         try:
             rows = connection.execute(query).all()
         except sa.exc.OperationalError as exc:
-            if not _is_undecodable_text(exc):
+            if not is_undecodable_text(exc):
                 raise
-            rows = _fetch_undecodable(connection, query)
+            rows = fetch_undecodable(connection, lambda: connection.execute(query).all())
         return FetchedRows(rows=rows, width=len(families))
 
     def insert(
@@ -59,7 +68,7 @@ class PortableBulk:
             | {name: sa.literal(value, table.c[name].type) for name, value in constants.items()}
         )
         labels = [_BOUND.format(i) for i in range(len(names))]
-        rows = [dict(zip(labels, row, strict=True)) for row in zip(*map(_plain, columns.values()), strict=True)]
+        rows = [dict(zip(labels, row, strict=True)) for row in zip(*map(plain, columns.values()), strict=True)]
         result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
         return result.rowcount
 
@@ -84,22 +93,23 @@ class PortableBulk:
         return connection.execute(statement, rows).rowcount
 
 
-def _plain(values: Values) -> Values:
+def plain(values: Values) -> Values:
     """Python's own scalars: a driver fails on NumPy's, or stores their bytes."""
     plain: Values = values.tolist() if hasattr(values, "tolist") else values
     return plain
 
 
-def _is_undecodable_text(exc: sa.exc.OperationalError) -> bool:
-    return "Could not decode to UTF-8" in str(exc.orig)
+def is_undecodable_text(exc: Exception) -> bool:
+    """Whether SQLite met text that is no UTF-8."""
+    return "Could not decode to UTF-8" in str(exc)
 
 
-def _fetch_undecodable(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[Any]:
+def fetch_undecodable(connection: sa.Connection, fetch: Callable[[], Sequence[Any]]) -> Sequence[Any]:
     """Read again with bytes that are no UTF-8 kept as lone surrogates, so that one such text costs one row."""
     driver: Any = connection.connection.driver_connection
     decode = driver.text_factory
     driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
-        return connection.execute(query).all()
+        return fetch()
     finally:
         driver.text_factory = decode

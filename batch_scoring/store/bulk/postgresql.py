@@ -56,7 +56,9 @@ class FetchedRecords:
 
 
 class CopyBulk:
-    """Arrow arrays; keys are the database's own text of them."""
+    """Arrow arrays; keys are whole numbers or the database's own text of them."""
+
+    overlaps = True
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRecords:
         """Run a query; columns come typed by family, moments as text because Arrow's types do not hold all."""

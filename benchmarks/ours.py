@@ -1,0 +1,58 @@
+"""One run of this project as a process of its own: ``python -m benchmarks.ours URL FOLDER JOB [WORKERS]``.
+
+It prints what the run took from its opening to its closing, with everything a run does: finding out what is due,
+loading and proving the model, fence, counters, heartbeat. Imports are left out, as they are for the others.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import sklearn.pipeline  # noqa: F401 - imported before the clock starts
+
+from batch_scoring.job import load_job
+from batch_scoring.scoring import workers as _workers  # noqa: F401 - the same
+from batch_scoring.scoring.events import ChunkCommitted, Event
+from batch_scoring.scoring.runner import RunOptions, run_job
+from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.database import Database
+from benchmarks.peers import peak_mib
+
+
+def main() -> None:
+    """Do one run and print what it took."""
+    url, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    options = RunOptions(workers=int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    job = load_job(folder / "jobs", name)
+    bulk_for(Database(url))
+    stages: defaultdict[str, float] = defaultdict(float)
+
+    def add_up(event: Event) -> None:
+        if isinstance(event, ChunkCommitted):
+            for stage in ("read", "score", "write"):
+                stages[stage] += getattr(event.seconds, stage)
+
+    begun = time.perf_counter()
+    run = run_job(job, url, folder / "artifacts", options=options, observers=[add_up])
+    seconds = time.perf_counter() - begun
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "peak_mib": peak_mib(),
+                "scored": run.scored_count,
+                "superseded": run.superseded_count,
+                "mode": run.mode,
+                "chunks": run.chunk_count,
+                "stages": dict(stages),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""What ``make bench`` measured, as a page and a chart."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+CHART = "benchmarks.svg"
+
+CONTENDERS = {
+    "batch_scoring": "batch_scoring",
+    "hand_written": "hand-written loop",
+    "polars_adbc": "Polars with ADBC",
+    "pandas_at_once": "read_sql, to_sql",
+    "mlflow_pyfunc": "MLflow pyfunc, pandas",
+    "pandas_in_chunks": "the same in chunks",
+    "model_alone": "model alone, in memory",
+}
+ALGORITHMS = {"logistic_regression": "logistic regression", "hist_gradient_boosting": "histogram gradient boosting"}
+
+Measured = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def _seconds(measured: Measured, name: str) -> float:
+    return float(statistics.median(result["seconds"] for result in measured[name]))
+
+
+def _spread(values: Sequence[float], digits: int = 1) -> str:
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Each bar: what is measured, the bar, the aim, what came out. Parts that were not measured are left out."""
+    measured, rows = results["measured"], results["rows"]
+    rows_of_chart: list[tuple[str, str, str, str]] = []
+
+    def row(needed: Sequence[str], claim: str, bar: str, aim: str, value: Any) -> None:
+        if all(name in measured for name in needed):
+            rows_of_chart.append((claim, bar, aim, value()))
+
+    def times(slower: str, faster: str) -> Any:
+        return lambda: f"{_seconds(measured, slower) / _seconds(measured, faster):.2f}×"
+
+    bars = {
+        "logistic_regression": (("≥ 10×", "15×"), ("≥ 2×", "3×"), ("≥ 1.2×", "1.5×")),
+        "hist_gradient_boosting": (("≥ 8×", ""), ("≥ 1.6×", ""), ("≥ 1.2×", "")),
+    }
+    for algorithm, wanted in bars.items():
+        ours = f"{algorithm}/batch_scoring"
+        for peer, (bar, aim) in zip(("pandas_at_once", "polars_adbc", "hand_written"), wanted, strict=True):
+            theirs = f"{algorithm}/{peer}"
+            claim = f"{ALGORITHMS[algorithm]}: against {CONTENDERS[peer]}"
+            row([ours, theirs], claim, bar, aim, times(theirs, ours))
+    row(
+        ["sqlite/batch_scoring", "sqlite/pandas_at_once"],
+        f"SQLite, {rows['sqlite']:,} rows: against read_sql, to_sql",
+        "≥ 2×",
+        "3×",
+        times("sqlite/pandas_at_once", "sqlite/batch_scoring"),
+    )
+
+    def peak(name: str) -> float:
+        return float(max(result["peak_mib"] for result in measured[name]))
+
+    one, many = "logistic_regression/batch_scoring", "large/first"
+    row(
+        [one, many], f"peak memory at {rows['large']:,} rows", "≤ 450 MB", "", lambda: f"{peak(many) * 1.048576:.0f} MB"
+    )
+    row(
+        [one, many],
+        f"the same against {rows['compare']:,} rows",
+        "≤ 1.15×",
+        "",
+        lambda: f"{peak(many) / peak(one):.2f}×",
+    )
+    row(
+        ["large/new rows", "small/new rows"],
+        f"{rows['new']:,} new rows, lookback: {rows['large']:,} scored against {rows['small']:,}",
+        "≤ 1.5×",
+        "1.1×",
+        times("large/new rows", "small/new rows"),
+    )
+    row(
+        ["large/sweep"],
+        f"full sweep of {rows['large']:,} scored rows, nothing due",
+        "≤ 5 s",
+        "2 s",
+        lambda: f"{_seconds(measured, 'large/sweep'):.2f} s",
+    )
+    row(
+        ["forest/1 workers", "forest/2 workers"],
+        f"random forest of {results['trees']} trees: 2 workers against 1",
+        "≥ 1.6×",
+        "1.9×",
+        times("forest/1 workers", "forest/2 workers"),
+    )
+    row(
+        [one, "superseding every row"],
+        "superseding every row, against first scoring",
+        "≥ 0.4×",
+        "0.6×",
+        times(one, "superseding every row"),
+    )
+    if "start" in measured:
+        (nothing,) = [result for result in measured["start"] if result["name"].startswith("a run with nothing due")]
+        rows_of_chart.append(
+            (
+                "a run with nothing due, process start to exit",
+                "≤ 0.8 s",
+                "0.4 s",
+                f"{statistics.median(nothing['seconds']):.2f} s",
+            )
+        )
+    return rows_of_chart
+
+
+def write_report(results: Mapping[str, Any]) -> str:
+    """Write ``docs/benchmarks.md`` and its chart; returns the table of bars."""
+    bars = _table(["measure", "bar", "aim", "measured"], ratios(results))
+    page = _PAGE.format(
+        date=results["date"],
+        minutes=results["minutes"],
+        processors=results["machine"]["processors"],
+        memory=results["machine"]["memory_gib"],
+        postgresql=results["machine"]["postgresql"],
+        python=results["machine"]["python"],
+        libraries=", ".join(f"{name} {version}" for name, version in results["machine"]["libraries"].items()),
+        rows=f"{results['rows']['compare']:,}",
+        chart=CHART,
+        bars=bars,
+        contenders="\n\n".join(_contenders(results, algorithm) for algorithm in ALGORITHMS),
+        stages=_stages(results),
+        others=_others(results),
+    )
+    (DOCS / "benchmarks.md").write_text(page, encoding="utf-8")
+    _draw(results, DOCS / CHART)
+    return bars
+
+
+def _contenders(results: Mapping[str, Any], algorithm: str) -> str:
+    measured, rows = results["measured"], results["rows"]["compare"]
+    lines = []
+    for peer, shown in CONTENDERS.items():
+        found = measured.get(f"{algorithm}/{peer}")
+        if found:
+            seconds = [result["seconds"] for result in found]
+            whole = statistics.median(result["process_seconds"] for result in found)
+            peak = max(result["peak_mib"] for result in found)
+            rate = f"{rows / statistics.median(seconds):,.0f}"
+            process = "" if peer == "model_alone" else f"{whole:.1f}"
+            lines.append((shown, rate, _spread(seconds), str(len(found)), process, f"{peak:,.0f}"))
+    head = ["", "rows/s", "seconds, median (from, to)", "turns", "whole process, s", "peak memory, MiB"]
+    return f"{ALGORITHMS[algorithm].capitalize()}:\n\n{_table(head, lines)}"
+
+
+def _stages(results: Mapping[str, Any]) -> str:
+    measured = results["measured"]
+    lines = []
+    for name, shown in (
+        ("logistic_regression/batch_scoring", "logistic regression"),
+        ("hist_gradient_boosting/batch_scoring", "histogram gradient boosting"),
+        ("superseding every row", "superseding every row"),
+        ("forest/1 workers", "random forest, 1 worker"),
+        ("sqlite/batch_scoring", "SQLite"),
+    ):
+        if name in measured:
+            found = sorted(measured[name], key=lambda result: result["seconds"])[len(measured[name]) // 2]
+            stages = [f"{found['stages'].get(stage, 0):.1f}" for stage in ("read", "score", "write")]
+            lines.append((shown, f"{found['seconds']:.1f}", *stages, str(found["chunks"])))
+    return _table(["run", "seconds", "read", "score", "write", "chunks"], lines)
+
+
+def _others(results: Mapping[str, Any]) -> str:
+    measured = results["measured"]
+    lines = [
+        (name, _spread([result["seconds"] for result in found], 2), f"{max(r['peak_mib'] for r in found):,.0f}")
+        for name, found in measured.items()
+        if name.partition("/")[0] in ("large", "small", "forest", "sqlite", "superseding every row")
+    ]
+    lines += [(result["name"], _spread(result["seconds"], 2), "") for result in measured.get("start", [])]
+    return _table(["measure", "seconds, median (from, to)", "peak memory, MiB"], lines)
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _draw(results: Mapping[str, Any], file: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams |= {"svg.hashsalt": "batch_scoring", "font.size": 10}
+    from matplotlib import pyplot as plt
+
+    measured, rows = results["measured"], results["rows"]["compare"]
+    shown = [name for name in CONTENDERS if name != "model_alone"]
+    found = {algorithm: [name for name in shown if f"{algorithm}/{name}" in measured] for algorithm in ALGORITHMS}
+    found = {algorithm: names for algorithm, names in found.items() if names}
+    if not found:
+        return
+    heights = [len(names) for names in found.values()]
+    figure, axes = plt.subplots(
+        len(found), 1, figsize=(8, 0.9 + 0.42 * sum(heights)), sharex=True, squeeze=False, height_ratios=heights
+    )
+    for axis, (algorithm, names) in zip(axes[:, 0], found.items(), strict=True):
+        rates = [rows / _seconds(measured, f"{algorithm}/{name}") for name in names]
+        colours = ["#1b6ca8" if name == "batch_scoring" else "#b8bec4" for name in names]
+        bars = axis.barh([CONTENDERS[name] for name in names], rates, color=colours)
+        axis.bar_label(bars, labels=[f"{rate:,.0f}" for rate in rates], padding=4)
+        axis.invert_yaxis()
+        axis.set_title(f"{ALGORITHMS[algorithm]}", loc="left", fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.15)
+    axes[-1, 0].set_xlabel(f"rows scored per second, PostgreSQL, {rows:,} rows; longer is faster")
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
+
+
+_PAGE = """\
+# Benchmarks
+
+What a run costs beside what people do today. Written by `make bench` on {date} in {minutes} minutes: {processors}
+processors, {memory} GiB, PostgreSQL {postgresql} on the same machine with the settings it comes with, Python {python},
+{libraries}. Machines differ and this one is shared, so trust the ratios, which come from turns taken one after the
+other, and repeat them where it matters to you.
+
+![rows per second]({chart})
+
+## The bars
+
+{bars}
+
+## {rows} applicants on PostgreSQL
+
+All contenders read the same table and score with the same fitted pipeline; the scores of each are compared with this
+project's by key, within 1e-9, before its time counts. The peers write five columns (key, score, prediction, model
+version, moment) into a table whose primary key is the applicant, and nothing else. This project does everything a run
+does: it finds out what is due, checks each value, proves the model by its golden rows, holds the fence, counts, and
+writes predictions with their lives. Seconds are those of the work, without imports; "whole process" has them too.
+
+{contenders}
+
+## Where the time goes
+
+Seconds by stage, added up over the chunks of the median run. Stages of neighbouring chunks overlap, so they add up to
+more than the run takes. Each stage has a part in the database and a part in the process, and on two processors the
+three compete for both.
+
+{stages}
+
+## The other measures
+
+{others}
+
+## To repeat it
+
+```sh
+make bench                                          # everything: about half an hour
+.venv-bench/bin/python -m benchmarks.speed --help   # sizes, repetitions, parts
+```
+
+It starts a PostgreSQL server of its own and leaves nothing running. `benchmarks/data.py` says how the applicants are
+made and with which seed, `benchmarks/peers.py` is what each peer does, and `benchmarks/results/latest.json` holds every
+figure.
+"""

