@@ -47,6 +47,8 @@ class ChunkSize:
         """Take the last chunk as a measure; a step at most halves or doubles the rows."""
         slowest = max(seconds.read, seconds.score, seconds.write)
         by_time = rows * self.TIME.total_seconds() / max(slowest, 1e-6)
+        if slowest <= self.TIME.total_seconds():
+            by_time = max(by_time, self._rows)  # a chunk of few rows says little about many
         by_memory = rows * self.MEMORY / max(size, 1)
         wanted = min(by_time, by_memory, 2 * self._rows, self.MOST)
         self._rows = max(int(wanted), self._rows // 2, self.LEAST)

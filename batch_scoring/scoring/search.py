@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from batch_scoring.job import Job
 from batch_scoring.store import runs
@@ -32,7 +32,14 @@ def choose(database: Database, job: Job) -> Search:
         moment = now(connection)
     last = runs.last_success(database, job.name, mode="sweep")
     is_recent = last is not None and moment - last.started_at < source.sweep and _asked(last) == _asks(job)
-    return Search(mode="lookback" if is_recent else "sweep", lookback_from=moment - source.lookback)
+    return Search(mode="lookback" if is_recent else "sweep", lookback_from=_before(moment, source.lookback))
+
+
+def _before(moment: datetime, duration: timedelta) -> datetime:
+    try:
+        return moment - duration
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _asks(job: Job) -> tuple[object, ...]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex
 
 from batch_scoring.job import Job
 from batch_scoring.store.database import exactly
+from batch_scoring.store.reflection import indexed_columns
 from batch_scoring.store.source import Source
+
+_LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL."""
 
 
 def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
@@ -19,7 +24,7 @@ def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
     if table.name in inspector.get_view_names(schema=table.schema):
         wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
         return [f"{table} is a view: see that the tables under it have indexes on {', '.join(wanted)}"]
-    indexed = list(_indexed(inspector, source))
+    indexed = [index.names for index in indexed_columns(inspector, table)]
     found = []
     if not _is_covered(source.key, indexed):
         found.append(
@@ -34,16 +39,6 @@ def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
     return found
 
 
-def _indexed(inspector: sa.Inspector, source: Source) -> Iterator[Sequence[str | None]]:
-    table = source.table
-    yield inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
-    for constraint in inspector.get_unique_constraints(table.name, schema=table.schema):
-        yield constraint["column_names"]
-    for index in inspector.get_indexes(table.name, schema=table.schema):
-        if not any("where" in option for option in index.get("dialect_options", {})):
-            yield index["column_names"]
-
-
 def _is_covered(columns: Sequence[str], indexed: Sequence[Sequence[str | None]]) -> bool:
     return any(list(names[: len(columns)]) == list(columns) for names in indexed)
 
@@ -53,6 +48,14 @@ def _create_index(dialect: sa.Dialect, source: Source, columns: Sequence[str]) -
     table = sa.Table(
         exactly(source.table.name), sa.MetaData(), *(sa.Column(exactly(name)) for name in columns), schema=schema
     )
-    index = sa.Index(exactly("_".join(["ix", source.table.name, *columns])[:63]), *table.c)
+    index = sa.Index(exactly(_index_name(source.table.name, columns)), *table.c)
     statement = str(CreateIndex(index).compile(dialect=dialect))
     return statement.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else statement
+
+
+def _index_name(table: str, columns: Sequence[str]) -> str:
+    name = "_".join(["ix", table, *columns])
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,36 +18,13 @@ from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, Sour
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Fetched, Values
 from batch_scoring.store.database import FOREVER, Database, UtcTimestamp, exactly
+from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
 from batch_scoring.store.schema import PredictionsLayout
 
 _RAW = sa.types.NullType()
 
 Key = tuple[Any, ...]
 """One key: its columns' values in order, as the driver gives them."""
-
-
-class Family(StrEnum):
-    """What a column of the source holds, as far as it matters for a model."""
-
-    INTEGER = "integer"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
-    OTHER = "other"
-    UNKNOWN = "unknown"
-    """The database itself does not say, as for the columns of an SQLite view."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceColumn:
-    """A column of the source as the database declares it."""
-
-    name: str
-    ddl: str
-    family: Family
-    nullable: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +106,8 @@ class Source:
                     f"job {job.name}: there is no table or view {table} in {database.shown};"
                     " mend [source] table, or load it with `batch-scoring load`"
                 ) from None
-            unique = _unique_column_sets(inspector, table)
-        columns = {column["name"]: _column(column, connection.dialect) for column in reflected}
+            unique = [set(index.names) for index in indexed_columns(inspector, table) if index.unique]
+        columns = {column["name"]: source_column(column, connection.dialect) for column in reflected}
         wanted = [*job.source.key, *([job.source.changed_at] if job.source.changed_at else [])]
         if missing := [name for name in wanted if name not in columns]:
             raise SourceFault(
@@ -312,7 +288,9 @@ class Source:
     def _changed_since(self, columns: Any, moment: datetime) -> sa.ColumnElement[bool]:
         assert self.changed_at is not None
         # as text, which each database reads as the column's own type: naive columns hold UTC
-        text = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
+        naive = moment.astimezone(UTC).replace(tzinfo=None)
+        is_date = self.columns[self.changed_at].family is Family.DATE
+        text = naive.date().isoformat() if is_date else naive.isoformat(sep=" ", timespec="microseconds")
         changed_at: sa.ColumnElement[Any] = columns[self.changed_at]
         return changed_at >= sa.literal(text, _RAW)
 
@@ -423,34 +401,7 @@ def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, 
     return found[0], int(found[1] or 0)
 
 
-def _unique_column_sets(inspector: sa.Inspector, table: TableName) -> list[set[str | None]]:
-    try:
-        primary = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
-        unique = inspector.get_unique_constraints(table.name, schema=table.schema)
-        indexes = inspector.get_indexes(table.name, schema=table.schema)
-    except NoSuchTableError:  # a view
-        return []
-    found: list[set[str | None]] = [set(names) for names in (primary, *(c["column_names"] for c in unique))]
-    for index in indexes:
-        partial = any("where" in option for option in index.get("dialect_options", {}))
-        if index["unique"] and not partial:
-            found.append(set(index["column_names"]))
-    return found
-
-
 _INEXACT = {"REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION"}
-
-_FAMILIES: tuple[tuple[type[sa.types.TypeEngine[Any]], Family], ...] = (
-    (sa.Boolean, Family.BOOLEAN),
-    (sa.Integer, Family.INTEGER),
-    (sa.Numeric, Family.NUMBER),
-    (sa.Float, Family.NUMBER),
-    (sa.DateTime, Family.TIMESTAMP),
-    (sa.Date, Family.DATE),
-    (sa.Uuid, Family.TEXT),
-    (sa.Enum, Family.TEXT),
-    (sa.String, Family.TEXT),
-)
 
 
 def _check_lookback(job: Job, columns: Mapping[str, SourceColumn]) -> None:
@@ -460,20 +411,6 @@ def _check_lookback(job: Job, columns: Mapping[str, SourceColumn]) -> None:
             f"job {job.name}: lookback needs moments in {name}, which is {columns[name].ddl};"
             " name a column of timestamps in changed_at, or remove lookback and sweep"
         )
-
-
-def _column(reflected: Any, dialect: sa.Dialect) -> SourceColumn:
-    declared: sa.types.TypeEngine[Any] = reflected["type"]
-    if isinstance(declared, sa.types.NullType):
-        return SourceColumn(name=reflected["name"], ddl="BLOB", family=Family.UNKNOWN, nullable=reflected["nullable"])
-    underlying = getattr(declared, "data_type", declared)  # a PostgreSQL domain is of its base type's family
-    family = next((family for cls, family in _FAMILIES if isinstance(underlying, cls)), Family.OTHER)
-    return SourceColumn(
-        name=reflected["name"],
-        ddl=declared.compile(dialect=dialect),
-        family=family,
-        nullable=reflected["nullable"],
-    )
 
 
 def _listed(names: Iterable[str]) -> str:

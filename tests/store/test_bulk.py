@@ -19,8 +19,8 @@ from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk import Bulk, Values, bulk_for, take
 from batch_scoring.store.bulk.portable import PortableBulk
-from batch_scoring.store.bulk.sqlite import SqliteBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
+from batch_scoring.store.bulk.sqlite import SqliteBulk
 from batch_scoring.store.database import FOREVER, Database, UtcTimestamp
 from batch_scoring.store.schema import RawType
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ _END = b"\xff\xff"
 _EPOCH_MICROSECONDS = 946_684_800_000_000
 """2000-01-01 in microseconds of the Unix epoch: where PostgreSQL's moments begin."""
 _EPOCH_DAYS = 10_957
+_UUID_LENGTH = 36
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 """Shape (n, width): the bytes of a column whose values are all of one width, or of a single row (1, width)."""
@@ -138,7 +140,9 @@ def _date(values: pa.Array) -> Bytes:
 
 
 def _uuid(values: pa.Array) -> Bytes:
-    texts = pc.fill_null(values.cast(pa.string()), "0" * 32).to_pylist()
+    texts = pc.fill_null(values.cast(pa.string()), str(UUID(int=0))).to_pylist()
+    if any(len(text) != _UUID_LENGTH for text in texts):
+        raise ValueError
     return np.frombuffer(bytes.fromhex("".join(texts).replace("-", "")), np.uint8).reshape(len(texts), 16)
 
 
