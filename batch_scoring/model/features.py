@@ -46,3 +46,56 @@ class DerivedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         """The names of the columns that come out."""
         empty = pd.DataFrame({name: pd.Series(dtype=float) for name in self.feature_names_in_})
         return np.array(self.transform(empty).columns, dtype=object)
+
+
+class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """One column of zeros and ones for each category of each text column.
+
+    The same numbers as ``SimpleImputer(strategy="most_frequent")`` before ``OneHotEncoder(handle_unknown="ignore")``:
+    a missing text counts as the most frequent one, an unseen one belongs to no category. Those two look every text of
+    every row up; here only the distinct ones are, and rows go by the codes of a pandas categorical.
+    """
+
+    def fit(self, frame: pd.DataFrame, _labels: Any = None) -> Self:
+        """Learn the categories of each column. Raises ValueError where a column holds anything but text."""
+        self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        self.categories_ = []
+        self.most_frequent_ = []
+        for name in frame.columns:
+            counts = frame[name].dropna().astype(object).value_counts()
+            if not all(isinstance(text, str) for text in counts.index):
+                raise ValueError(f"column {name} holds values that are no text")
+            categories = sorted(counts.index)
+            self.categories_.append(np.array(categories, dtype=object))
+            # the first of the most frequent, in the order of the categories
+            self.most_frequent_.append(int(np.argmax(counts.reindex(categories))) if categories else 0)
+        return self
+
+    def transform(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Indicators of shape (rows, categories of all columns)."""
+        indicators = np.zeros((len(frame), sum(map(len, self.categories_))))
+        start = 0
+        for name, categories, most_frequent in zip(
+            self.feature_names_in_, self.categories_, self.most_frequent_, strict=True
+        ):
+            codes, texts = _coded(frame[name])
+            place = {text: number for number, text in enumerate(categories)}
+            # the last entry stands for a missing text, whose code is -1
+            translation = np.array([*(place.get(text, -1) for text in texts), most_frequent if len(categories) else -1])
+            chosen = translation[codes]
+            rows = np.flatnonzero(chosen >= 0)
+            indicators[rows, start + chosen[rows]] = 1.0
+            start += len(categories)
+        return indicators
+
+    def get_feature_names_out(self, _names: Any = None) -> Any:
+        """Column and category, joined by an underscore."""
+        pairs = zip(self.feature_names_in_, self.categories_, strict=True)
+        return np.array([f"{name}_{text}" for name, categories in pairs for text in categories], dtype=object)
+
+
+def _coded(values: pd.Series[Any]) -> tuple[Any, Any]:
+    """The code of each row's text, -1 where it is missing, and the distinct texts."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.codes.to_numpy(), values.cat.categories
+    return pd.factorize(values)

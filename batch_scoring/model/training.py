@@ -17,12 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from batch_scoring.errors import InputFault
 from batch_scoring.job import Job, Training
-from batch_scoring.model.features import DerivedFeatures
+from batch_scoring.model.features import CategoryIndicators, DerivedFeatures
 
 SEED = 20260101
 FOLDS = 10
@@ -161,14 +161,7 @@ def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algori
                 make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), *scale),
                 numbers,
             ),
-            (
-                "texts",
-                make_pipeline(
-                    SimpleImputer(strategy="most_frequent", keep_empty_features=True),
-                    OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-                ),
-                texts,
-            ),
+            ("texts", CategoryIndicators(), texts),
         ]
     )
     return Pipeline([("derive", derive), ("prepare", prepare), ("classify", _CLASSIFIERS[algorithm]())])
