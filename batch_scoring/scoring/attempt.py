@@ -139,7 +139,10 @@ class _Scoring:
 
         fewest_rows = min(_ROWS_WORTH_A_WORKER, attempt.job.run.chunk_rows or _ROWS_WORTH_A_WORKER)
         pieces = min(RANGES_PER_WORKER * attempt.workers, -(-due_count // fewest_rows))
-        with attempt.database.read() as connection:
+        return persistently(lambda: self._cut(pieces))
+
+    def _cut(self, pieces: int) -> list[KeyRange]:
+        with self.attempt.database.read() as connection:
             return self.source.cut(connection, pieces)
 
     def _here(self, work: ChunkWork, due_count: int) -> None:

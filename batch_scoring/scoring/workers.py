@@ -20,6 +20,7 @@ from batch_scoring.model.scorer import Scorer
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
+from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database, Timeouts
 from batch_scoring.store.source import KeyRange
@@ -89,7 +90,7 @@ def score_range(task: Task, within: KeyRange) -> list[CommittedChunk]:
     def check() -> None:
         if os.getppid() != parent:
             raise RunStopped("the process of the run is gone")
-        if runs.is_stop_requested(database, task.work.run_id):
+        if persistently(lambda: runs.is_stop_requested(database, task.work.run_id)):
             raise RunStopped("the run was asked to stop")
 
     try:

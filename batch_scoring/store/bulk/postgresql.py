@@ -1,7 +1,8 @@
-"""Rows through COPY, parsed and written by Arrow, on the connection and transaction SQLAlchemy holds.
+"""Many rows at once, read and written by Arrow, on the connection and transaction SQLAlchemy holds.
 
-CSV with quoting is used both ways: a line ``\\.`` would end COPY's text format silently and ``\\N`` would read as
-NULL. An unquoted empty field is NULL, a quoted one is the empty string.
+Rows come as PostgreSQL's text records, in which an unquoted empty field is NULL and a quoted one the empty string.
+They go by COPY in binary, or as CSV with quoting: in COPY's text format a line ``\\.`` would end the rows silently
+and ``\\N`` would read as NULL.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> byte
 
 
 def _inlined(connection: sa.Connection, query: sa.Select[Any], cursor: Any) -> str:
-    """The query with its parameters written into it by the driver: COPY takes none."""
+    """The query with its parameters written into it by the driver, to be put inside another."""
     compiled = query.compile(dialect=connection.dialect)
     text: str = cursor.mogrify(str(compiled), compiled.params).decode(cursor.connection.encoding or "utf-8")
     return text
