@@ -169,5 +169,9 @@ class ConstraintViolated(DatabaseFault):
     """A constraint of the database refused the write."""
 
 
+class TooMuchAtOnce(DatabaseFault):
+    """A chunk is more than the database hands over in one piece: it is read again with half the rows."""
+
+
 class WrittenCountDiffers(DatabaseFault):
     """The database wrote another number of rows than it was sent. The chunk was rolled back."""

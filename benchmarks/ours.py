@@ -12,9 +12,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import sklearn.pipeline  # noqa: F401 - imported before the clock starts
-
 from batch_scoring.job import load_job
+from batch_scoring.model.scorer import let_idle_threads_sleep
 from batch_scoring.scoring import workers as _workers  # noqa: F401 - the same
 from batch_scoring.scoring.events import ChunkCommitted, Event
 from batch_scoring.scoring.runner import RunOptions, run_job
@@ -29,6 +28,9 @@ def main() -> None:
     options = RunOptions(workers=int(sys.argv[4]) if len(sys.argv) > 4 else None)
     job = load_job(folder / "jobs", name)
     bulk_for(Database(url))
+    let_idle_threads_sleep()
+    import sklearn.pipeline  # noqa: F401 - before the clock starts, as everything else
+
     stages: defaultdict[str, float] = defaultdict(float)
 
     def add_up(event: Event) -> None:

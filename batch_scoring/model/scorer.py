@@ -210,8 +210,16 @@ def check_library_version(manifest: Manifest, *, allow_mismatch: bool) -> str | 
     return differs
 
 
+def let_idle_threads_sleep() -> None:
+    """Have OpenMP's idle threads sleep rather than spin, for the sake of what reads and writes beside the model.
+
+    It is read when the library is loaded, so call this before scikit-learn is imported; who set it otherwise keeps it.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def bound_parallelism(model: Any, threads: int | None = None) -> Any:
-    """Give the model one job and BLAS a bounded number of threads; returns what holds the bound.
+    """Give the model one job, and BLAS and OpenMP a bounded number of threads; returns what holds the bound.
 
     ``threads`` defaults to the processors this process may use.
     """
@@ -220,7 +228,9 @@ def bound_parallelism(model: Any, threads: int | None = None) -> Any:
     for part in _parts(model, set()):
         if getattr(part, "n_jobs", None) not in (None, 1):
             part.n_jobs = 1
-    return threadpool_limits(limits=threads or len(os.sched_getaffinity(0)))
+    processors = threads or len(os.sched_getaffinity(0))
+    # idle threads of BLAS spin, and nothing tells them not to: one processor is left to reading and writing
+    return threadpool_limits(limits={"blas": max(1, processors - 1), "openmp": processors})
 
 
 def _parts(value: Any, seen: set[int]) -> Iterator[Any]:

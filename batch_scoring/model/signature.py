@@ -287,9 +287,7 @@ def _text(
     values: Sequence[Any], column: SignatureColumn, faults: _Faults, *, as_object: bool
 ) -> tuple[Any, np.ndarray[Any, np.dtype[np.bool_]] | None]:
     """A column of text and, where some row holds a category not seen in training, which rows do."""
-    encoded = _dictionary(values, column, faults)
-    found: list[str] = encoded.dictionary.to_pylist()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    found, codes = _codes(values, column, faults)
     missing = codes < 0
     if missing.any():
         _require(missing, column, faults)
@@ -307,20 +305,22 @@ def _text(
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False), unseen
 
 
-def _dictionary(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> pa.DictionaryArray:
+def _codes(
+    values: Sequence[Any], column: SignatureColumn, faults: _Faults
+) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int32]]]:
+    """The distinct texts, and for each value which of them it is, or -1 where it is none."""
     if isinstance(values, pa.Array):
-        if pa.types.is_dictionary(values.type):
-            return values
-        return values.cast(pa.string()).dictionary_encode()
+        encoded = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
+        return encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     if not set(map(type, values)) <= {str, type(None)}:
         values = _texts_of_list(values, column, faults)
-    try:
-        return pa.array(values, pa.string()).dictionary_encode()
-    except UnicodeEncodeError:
-        undecodable = [i for i, text in enumerate(values) if text is not None and not _is_sound(text)]
-        faults.add(undecodable, column, ReasonCode.UNDECODABLE_TEXT)
-        bad = set(undecodable)
-        return pa.array([None if i in bad else text for i, text in enumerate(values)], pa.string()).dictionary_encode()
+    found = dict.fromkeys(values)
+    found.pop(None, None)
+    if unsound := {text for text in found if not _is_sound(text)}:
+        faults.add([i for i, text in enumerate(values) if text in unsound], column, ReasonCode.UNDECODABLE_TEXT)
+    sound = [text for text in found if text not in unsound]
+    code = dict.fromkeys([None, *unsound], -1) | {text: i for i, text in enumerate(sound)}
+    return sound, np.fromiter(map(code.__getitem__, values), np.int32, len(values))
 
 
 def _texts_of_list(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> list[str | None]:

@@ -29,6 +29,9 @@ _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows than this for each, more processes cost more than they bring."""
 
 
+_STOPPED = "the run was asked to stop and did so between two chunks; the rest is due"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """The steps of one run, in order."""
@@ -135,15 +138,17 @@ class _Scoring:
         attempt = self.attempt
         if attempt.workers == 1:
             return [EVERYTHING]
-        from batch_scoring.scoring.workers import RANGES_PER_WORKER
+        fewest = min(_ROWS_WORTH_A_WORKER, attempt.job.run.chunk_rows or _ROWS_WORTH_A_WORKER)
+        if due_count <= fewest:
+            return [EVERYTHING]
+        return persistently(lambda: self._cut(fewest))
 
-        fewest_rows = min(_ROWS_WORTH_A_WORKER, attempt.job.run.chunk_rows or _ROWS_WORTH_A_WORKER)
-        pieces = min(RANGES_PER_WORKER * attempt.workers, -(-due_count // fewest_rows))
-        return persistently(lambda: self._cut(pieces))
+    def _cut(self, fewest: int) -> list[KeyRange]:
+        from batch_scoring.scoring.workers import guided
 
-    def _cut(self, pieces: int) -> list[KeyRange]:
         with self.attempt.database.read() as connection:
-            return self.source.cut(connection, pieces)
+            total = self.source.count(connection)
+            return self.source.cut(connection, guided(total, workers=self.attempt.workers, fewest=fewest))
 
     def _here(self, work: ChunkWork, due_count: int) -> None:
         from batch_scoring.scoring.chunk import ChunkStages
@@ -165,12 +170,10 @@ class _Scoring:
     def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
         import joblib
 
-        from batch_scoring.model.artifact import read_verified
         from batch_scoring.model.scorer import check_library_version
         from batch_scoring.scoring.workers import Task, score_in_processes
 
         attempt = self.attempt
-        read_verified(self.artifact)  # each worker does so again, with the bytes it loads
         self._record_environment(check_library_version(self.manifest, allow_mismatch=attempt.allow_version_mismatch))
         task = Task(
             work=work,
@@ -181,10 +184,12 @@ class _Scoring:
             allow_version_mismatch=attempt.allow_version_mismatch,
             threads=max(1, joblib.cpu_count() // attempt.workers),
         )
-        score_in_processes(
+        is_whole = score_in_processes(
             task, ranges, workers=attempt.workers, report=self._report, check=self._check, stop=attempt.stop
         )
-        self._check()
+        if not is_whole:
+            self._check()
+            raise RunStopped(_STOPPED)
 
     def _record_environment(self, differs: str | None) -> None:
         attempt = self.attempt
@@ -207,4 +212,4 @@ class _Scoring:
     def _check(self) -> None:
         self.heartbeat.check()
         if self.attempt.stop.is_set():
-            raise RunStopped("the run was asked to stop and did so between two chunks; the rest is due")
+            raise RunStopped(_STOPPED)

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import perf_counter
 
+from batch_scoring.errors import TooMuchAtOnce
 from batch_scoring.job import Job
 from batch_scoring.model.scorer import ScoredRows, Scorer
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.database import Database
-from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk
+from batch_scoring.store.predictions import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import KeyRange, Source, SourceRows
@@ -51,8 +52,8 @@ class CommittedChunk:
 class ScoredChunk:
     """Rows with their outcomes, not yet written."""
 
-    rows: SourceRows
-    scored: ScoredRows
+    outcomes: Outcomes
+    reasons: Mapping[str, int]
     read_seconds: float
     score_seconds: float
 
@@ -72,15 +73,9 @@ class ChunkStages:
         return self._load()
 
     def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
-        """Score the rows of a chunk. Raises EveryRowFailed."""
+        """Score the rows of a chunk and make them ready to be written. Raises EveryRowFailed."""
         begun = perf_counter()
-        scored = self.scorer.score(rows.features)
-        return ScoredChunk(rows=rows, scored=scored, read_seconds=read_seconds, score_seconds=perf_counter() - begun)
-
-    def commit(self, chunk: ScoredChunk) -> CommittedChunk:
-        """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
-        begun = perf_counter()
-        scored, work = chunk.scored, self.work
+        scored, work = self.scorer.score(rows.features), self.work
         predictions = Predictions(
             positions=scored.positions,
             scores=scored.scores,  # type: ignore[arg-type]  # an array is a sequence
@@ -89,9 +84,19 @@ class ChunkStages:
             unseen_category_count=scored.unseen_category_count,
         )
         quarantined = _quarantined(scored)
-        counts = commit_chunk(self.database, self.bulk, work.layout, work.run_id, chunk.rows, predictions, quarantined)
+        return ScoredChunk(
+            outcomes=prepare_outcomes(self.bulk, work.layout, rows, predictions, quarantined),
+            reasons=Counter(quarantined.reason_codes),
+            read_seconds=read_seconds,
+            score_seconds=perf_counter() - begun,
+        )
+
+    def commit(self, chunk: ScoredChunk) -> CommittedChunk:
+        """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
+        begun = perf_counter()
+        counts = commit_chunk(self.database, self.bulk, self.work.layout, self.work.run_id, chunk.outcomes)
         seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - begun)
-        return CommittedChunk(counts=counts, reasons=Counter(quarantined.reason_codes), seconds=seconds)
+        return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds)
 
     def redo(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
         """Do a range over again after a fault that passes; yields once for each transaction committed.
@@ -101,7 +106,13 @@ class ChunkStages:
         """
         limit = self.work.job.run.chunk_rows or _ROWS_OF_A_RETRY
         while True:
-            committed, read = persistently(lambda: self._attempt(chunk, limit))
+            try:
+                committed, read = persistently(partial(self._attempt, chunk, limit))
+            except TooMuchAtOnce:
+                if limit == 1:
+                    raise
+                limit = limit // 2
+                continue
             if committed is not None:
                 yield committed
             if read < limit:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Any
 
-from batch_scoring.errors import PassingFault
+from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
@@ -42,6 +42,13 @@ class ChunkSize:
     @property
     def rows(self) -> int:
         return self._fixed or self._rows
+
+    def halve(self) -> None:
+        """Take half the rows, even where the job fixed them. Raises TooMuchAtOnce at a single one."""
+        if self.rows == 1:
+            raise TooMuchAtOnce("a single row is more than the database hands over in one piece")
+        self._rows = self.rows // 2
+        self._fixed = self._fixed and self._rows
 
     def learn(self, rows: int, seconds: StageSeconds, size: int) -> None:
         """Take the last chunk as a measure; a step at most halves or doubles the rows."""
@@ -103,7 +110,7 @@ class Pipeline:
                     chunk, seconds = reading.result()
                     self._check()
                     reading = None if chunk.rest is None else reader.submit(self._read, chunk.rest)
-                    if len(chunk):
+                    if len(chunk.rows):
                         scored = self._stages.score(chunk.rows, seconds)
                         if writing is not None:
                             self._settle(*writing)
@@ -122,7 +129,11 @@ class Pipeline:
             with self._stages.database.read() as connection:
                 return walk.step(connection, self._size.rows)
 
-        return persistently(step), perf_counter() - begun
+        while True:
+            try:
+                return persistently(step), perf_counter() - begun
+            except TooMuchAtOnce:
+                self._size.halve()
 
     def _settle(self, chunk: Chunk, writing: Future[CommittedChunk]) -> None:
         try:
@@ -131,5 +142,5 @@ class Pipeline:
             for redone in self._stages.redo(chunk.range):
                 self._report(redone)
         else:
-            self._size.learn(len(chunk), committed.seconds, chunk.rows.size)
+            self._size.learn(len(chunk.rows), committed.seconds, chunk.rows.size)
             self._report(committed)

@@ -70,8 +70,14 @@ def load_model(
 ) -> tuple[Any, str | None]:
     """Load an artifact whose bytes are the registered ones and whose golden rows come out as registered."""
     from batch_scoring.model.artifact import read_verified, unpickle
-    from batch_scoring.model.scorer import bound_parallelism, check_golden_rows, check_library_version
+    from batch_scoring.model.scorer import (
+        bound_parallelism,
+        check_golden_rows,
+        check_library_version,
+        let_idle_threads_sleep,
+    )
 
+    let_idle_threads_sleep()
     content = read_verified(artifact)
     differs = check_library_version(manifest, allow_mismatch=allow_version_mismatch)
     model = unpickle(content, manifest.format)

@@ -25,8 +25,10 @@ from batch_scoring.store import runs
 from batch_scoring.store.database import Database, Timeouts
 from batch_scoring.store.source import KeyRange
 
-RANGES_PER_WORKER = 8
-"""More ranges than workers, so that none waits long for the last."""
+_SHARES = 2
+"""A range is so many times smaller than what a worker would get if what is left were dealt out evenly."""
+_LEAST_SHARES = 16
+"""And never smaller by more than this than its share of the whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,26 @@ class Task:
     """BLAS and OpenMP threads of a worker."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredRange:
+    """What a worker did with a key range."""
+
+    committed: Sequence[CommittedChunk]
+    is_whole: bool
+    """It was not asked to stop before the end."""
+
+
+def guided(total: int, *, workers: int, fewest: int) -> Iterator[int]:
+    """Widths of ranges of ``total`` rows: wide at first, since each starts with empty stages, and ever narrower, so
+    that no worker waits long for the last (guided self-scheduling, Polychronopoulos and Kuck 1987).
+    """
+    fewest = max(fewest, total // (_LEAST_SHARES * workers))
+    while total > 0:
+        width = max(fewest, -(-total // (_SHARES * workers)))
+        yield width
+        total -= width
+
+
 def score_in_processes(
     task: Task,
     ranges: Sequence[KeyRange],
@@ -51,8 +73,8 @@ def score_in_processes(
     report: Callable[[CommittedChunk], None],
     check: Callable[[], None],
     stop: threading.Event,
-) -> None:
-    """Score key ranges in worker processes; returns when all are done, or early once ``stop`` is set.
+) -> bool:
+    """Score key ranges in worker processes; returns whether all are done, which ``stop`` may prevent.
 
     Raises what a worker raised, what ``check`` raises, and WorkerDied where a process ended without a word.
     """
@@ -67,10 +89,14 @@ def score_in_processes(
     try:
         results = parallel(joblib.delayed(score_range)(task, within) for within in ranges)
         with _stop_told_to_workers(database, task.work.run_id, stop), closing(results):
-            for committed in results:
-                for chunk in committed:
+            whole = True
+            for scored in results:
+                for chunk in scored.committed:
                     report(chunk)
-                check()
+                whole = whole and scored.is_whole
+                if not whole:
+                    check()
+            return whole
     except BrokenProcessPool as exc:
         raise WorkerDied(
             "a worker process ended without a word (killed, out of memory, or a crash in the model's libraries);"
@@ -81,9 +107,10 @@ def score_in_processes(
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def score_range(task: Task, within: KeyRange) -> list[CommittedChunk]:
-    """What a worker does: score one key range on connections of its own. Returns what it committed."""
+def score_range(task: Task, within: KeyRange) -> ScoredRange:
+    """What a worker does: score one key range on connections of its own."""
     committed: list[CommittedChunk] = []
+    is_whole = True
     database = Database(task.database_url, label=runs.session_label(task.work.run_id), timeouts=task.timeouts)
     parent = os.getppid()
 
@@ -98,12 +125,12 @@ def score_range(task: Task, within: KeyRange) -> list[CommittedChunk]:
             check()
             Pipeline(ChunkStages(task.work, database, lambda: _scorer(task)), committed.append, check).run(within)
     except RunStopped:
-        pass  # the process of the run says so, once
+        is_whole = False  # the process of the run says so, once
     finally:
         database.dispose()
     if os.getppid() != parent:
         os._exit(1)  # nobody is left to answer to
-    return committed
+    return ScoredRange(committed=committed, is_whole=is_whole)
 
 
 _loaded: dict[int, Scorer] = {}

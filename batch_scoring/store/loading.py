@@ -232,7 +232,8 @@ def _upsert(
         prefixes=["TEMPORARY"],
     )
     stage.create(connection)
-    bulk_for(database).insert(connection, stage, columns, {})
+    bulk = bulk_for(database)
+    bulk.insert(connection, stage, bulk.prepare(stage, columns), {})
     names = ", ".join(quote(column) for column in columns)
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from batch_scoring.errors import WrittenCountDiffers
-from batch_scoring.store.bulk import Bulk, Values, take
+from batch_scoring.store.bulk import Bulk, Prepared, Values, take
 from batch_scoring.store.database import FOREVER, Database
 from batch_scoring.store.runs import ChunkCounts, fence
 from batch_scoring.store.schema import PredictionsLayout
@@ -40,57 +40,80 @@ class Quarantined:
     messages: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcomes:
+    """What became of a chunk's rows, ready to be sent."""
+
+    counts: ChunkCounts
+    superseded: Mapping[str, Values]
+    """Keys whose current prediction is to be closed."""
+    reentered: Mapping[str, Values]
+    """Keys whose open quarantine entry is to be closed."""
+    begun: Collection[datetime]
+    """When the lives began that are to be closed."""
+    predictions: Prepared
+    quarantined: Prepared
+    model_version: int
+
+
+def prepare_outcomes(
+    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
+) -> Outcomes:
+    """All of committing a chunk that needs no connection."""
+    superseding = _standing(rows.current_since, predictions.positions)
+    reentering = _standing(rows.quarantined_since, sorted([*predictions.positions, *quarantined.positions]))
+    begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentering}
+    scored: dict[str, Values] = {**_version(layout, rows, predictions.positions), "score": predictions.scores}
+    if predictions.labels is not None:
+        scored["prediction"] = predictions.labels
+    set_aside: dict[str, Values] = {
+        **_version(layout, rows, quarantined.positions),
+        "reason_code": list(quarantined.reason_codes),
+        "column_name": list(quarantined.column_names),
+        "message": list(quarantined.messages),
+        "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
+    }
+    return Outcomes(
+        counts=ChunkCounts(
+            scored=len(predictions.positions),
+            superseded=len(superseding),
+            quarantined=len(quarantined.positions),
+            unseen_category=predictions.unseen_category_count,
+        ),
+        superseded=_keys(layout, rows, superseding),
+        reentered=_keys(layout, rows, reentering),
+        begun=[since for since in begun if since is not None],
+        predictions=bulk.prepare(layout.predictions_table, scored) if predictions.positions else None,
+        quarantined=bulk.prepare(layout.quarantine_table, set_aside) if quarantined.positions else None,
+        model_version=predictions.model_version,
+    )
+
+
 def commit_chunk(
-    database: Database,
-    bulk: Bulk,
-    layout: PredictionsLayout,
-    run_id: int,
-    rows: SourceRows,
-    predictions: Predictions,
-    quarantined: Quarantined,
+    database: Database, bulk: Bulk, layout: PredictionsLayout, run_id: int, outcomes: Outcomes
 ) -> ChunkCounts:
     """Write the outcomes of a chunk's rows in one transaction, or nothing.
 
     Raises Fenced where the run lost its job, WrittenCountDiffers where the database wrote another number of rows than
     it was sent, and DatabaseFault.
     """
-    superseding = _standing(rows.current_since, predictions.positions)
-    reentered = _standing(rows.quarantined_since, sorted([*predictions.positions, *quarantined.positions]))
-    counts = ChunkCounts(
-        scored=len(predictions.positions),
-        superseded=len(superseding),
-        quarantined=len(quarantined.positions),
-        unseen_category=predictions.unseen_category_count,
-    )
+    counts = outcomes.counts
     table, quarantine = layout.predictions_table, layout.quarantine_table
     with database.write() as connection:
         moment = fence(connection, run_id, counts)
         # a clock that was set back must not make a life that ends before it began
-        begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentered}
-        moment = max([moment, *(since + _TICK for since in begun if since is not None)])
-        for outcome, closing in ((table, superseding), (quarantine, reentered)):
+        moment = max([moment, *(since + _TICK for since in outcomes.begun)])
+        for outcome, keys in ((table, outcomes.superseded), (quarantine, outcomes.reentered)):
+            closing = len(next(iter(keys.values())))
             if closing:
-                closed = bulk.close_current(connection, outcome, _keys(layout, rows, closing), moment)
-                _expect(closed, len(closing), outcome, "closed")
+                _expect(bulk.close_current(connection, outcome, keys, moment), closing, outcome, "closed")
         constants = {"run_id": run_id, "valid_from": moment, "valid_to": FOREVER}
-        if predictions.positions:
-            columns: dict[str, Values] = {
-                **_version(layout, rows, predictions.positions),
-                "score": predictions.scores,
-            }
-            if predictions.labels is not None:
-                columns["prediction"] = predictions.labels
-            written = bulk.insert(connection, table, columns, {**constants, "model_version": predictions.model_version})
+        if counts.scored:
+            stamped = {**constants, "model_version": outcomes.model_version}
+            written = bulk.insert(connection, table, outcomes.predictions, stamped)
             _expect(written, counts.scored, table, "written")
-        if quarantined.positions:
-            columns = {
-                **_version(layout, rows, quarantined.positions),
-                "reason_code": list(quarantined.reason_codes),
-                "column_name": list(quarantined.column_names),
-                "message": list(quarantined.messages),
-                "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
-            }
-            written = bulk.insert(connection, quarantine, columns, constants)
+        if counts.quarantined:
+            written = bulk.insert(connection, quarantine, outcomes.quarantined, constants)
             _expect(written, counts.quarantined, quarantine, "written")
     return counts
 

@@ -16,10 +16,10 @@ from sqlalchemy.exc import NoSuchTableError
 
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
-from batch_scoring.store.bulk import Bulk, Fetched, Values
+from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.database import FOREVER, Database, UtcTimestamp, exactly
 from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
-from batch_scoring.store.schema import PredictionsLayout
+from batch_scoring.store.schema import PredictionsLayout, RawType
 
 _RAW = sa.types.NullType()
 
@@ -176,11 +176,13 @@ class Source:
                 " name every column that makes a row unique in [source] key, or remove the duplicates"
             )
 
-    def cut(self, connection: sa.Connection, pieces: int) -> list[KeyRange]:
-        """At most ``pieces`` key ranges, of about as many source rows each, that cover every row there will ever be."""
-        width = max(1, -(-self.count(connection) // pieces))
+    def cut(self, connection: sa.Connection, widths: Iterable[int]) -> list[KeyRange]:
+        """Key ranges of so many source rows each, the last of all others: every row there will ever be is in one."""
         ranges = [EVERYTHING]
-        while len(ranges) < pieces and (end := self.key_at(connection, ranges[-1], width)) is not None:
+        for width in widths:
+            end = self.key_at(connection, ranges[-1], width)
+            if end is None:
+                break
             ranges[-1] = replace(ranges[-1], upto=end)
             ranges.append(KeyRange(after=end))
         return ranges
@@ -202,19 +204,10 @@ class Source:
         features: Sequence[str],
         limit: int,
     ) -> SourceRows:
-        """Read the first ``limit`` due rows of a chunk in key order; only those that are due at this moment."""
-        return self.rows_of(self.fetch(connection, bulk, layout, chunk, features, limit), features)
+        """Read the first ``limit`` due rows of a chunk in key order; only those that are due at this moment.
 
-    def fetch(
-        self,
-        connection: sa.Connection,
-        bulk: Bulk,
-        layout: PredictionsLayout,
-        chunk: KeyRange,
-        features: Sequence[str],
-        limit: int,
-    ) -> Fetched:
-        """The first half of ``read``, which needs the connection."""
+        Raises SourceFault, TooMuchAtOnce.
+        """
         due = self._due(connection.dialect, layout, chunk, features).limit(limit)
         families = [
             *(Family.INTEGER if self.columns[name].family is Family.INTEGER else Family.OTHER for name in self.key),
@@ -224,11 +217,7 @@ class Source:
             Family.TIMESTAMP,
             Family.INTEGER,
         ]
-        return bulk.fetch(connection, due, [family.value for family in families])
-
-    def rows_of(self, fetched: Fetched, features: Sequence[str]) -> SourceRows:
-        """The second half of ``read``: columns from what was fetched. Raises SourceFault."""
-        columns = fetched.columns()
+        columns = bulk.fetch(connection, due, [family.value for family in families])
         width = len(self.key)
         rest = columns[width:]
         changed_at = rest.pop(0) if self.changed_at else None
@@ -277,13 +266,16 @@ class Source:
         """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
         schema = exactly(self.table.schema) if self.table.schema else None
-        table = sa.table(exactly(self.table.name), *(sa.column(exactly(name), _RAW) for name in names), schema=schema)
+        table = sa.table(exactly(self.table.name), *map(self._column, names), schema=schema)
         query = sa.select(*table.c)
         if self.where:
             query = query.where(sa.literal_column(f"({self.where})"))
         if self.since is not None:
             query = query.where(self._changed_since(table.c, self.since))
         return query.subquery("source")
+
+    def _column(self, name: str) -> sa.ColumnClause[Any]:
+        return sa.column(exactly(name), RawType(self.columns[name].ddl))
 
     def _changed_since(self, columns: Any, moment: datetime) -> sa.ColumnElement[bool]:
         assert self.changed_at is not None
@@ -322,8 +314,10 @@ class Source:
         quarantine = _outcome(layout.quarantine, layout).alias("open_entry")
         keys = [self._key_of(rows, name, dialect) for name in self.key]
         joined: sa.FromClause = rows
+        conditions = _within(keys, chunk)
         for outcome in (predictions, quarantine):
             joined = joined.outerjoin(outcome, sa.and_(*_holds_for(keys, outcome, layout, chunk)))
+            conditions.append(self._is_older(outcome, rows))
         return (
             sa.select(
                 *(key.label(f"k{i}") for i, key in enumerate(keys)),
@@ -334,9 +328,17 @@ class Source:
                 quarantine.c.attempts.label("attempts"),
             )
             .select_from(joined)
-            .where(*self._is_due(rows, dialect, layout, chunk))
+            .where(*conditions)
             .order_by(*keys)
         )
+
+    def _is_older(self, outcome: sa.FromClause, rows: sa.FromClause) -> sa.ColumnElement[bool]:
+        """The outcome that was joined to a row is none, or one of another version."""
+        differs: sa.ColumnElement[bool] = sa.false()
+        if self.changed_at is not None:
+            differs = outcome.c.source_changed_at.is_distinct_from(rows.c[self.changed_at])
+        # a CASE, because of "IS NULL OR" PostgreSQL believes that it leaves one row, and then joins row by row
+        return sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=differs)
 
 
 def _holds_for(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import sqlalchemy as sa
 
-from batch_scoring.store.bulk import Bulk, Fetched
+from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import EVERYTHING, KeyRange, Source, SourceRows
 
@@ -47,18 +46,18 @@ class Walk:
             width = max(rows, int(rows * self.span))
             upto = self.source.key_at(connection, self.left, width) or self.left.upto
         range_ = KeyRange(after=self.left.after, upto=upto)
-        fetched = self.source.fetch(connection, self.bulk, self.layout, range_, self.features, rows)
-        if width != rows and fetched.count >= rows:  # the range may hold more than was read
-            upto = self.source.rows_of(fetched, self.features).last_key
+        read = self.source.read(connection, self.bulk, self.layout, range_, self.features, rows)
+        if width != rows and len(read) >= rows:  # the range may hold more than was read
+            upto = read.last_key
             rest = replace(
                 self, left=replace(self.left, after=upto), due_count=None, span=max(1.0, self.span / _WIDEST_STEP)
             )
-            return Chunk(range=replace(range_, upto=upto), walk=self, fetched=fetched, rest=rest)
+            return Chunk(range=replace(range_, upto=upto), rows=read, rest=rest)
         if upto == self.left.upto:
-            return Chunk(range=range_, walk=self, fetched=fetched, rest=None)
-        span = self.span * min(_WIDEST_STEP, rows / fetched.count if fetched.count else _WIDEST_STEP)
+            return Chunk(range=range_, rows=read, rest=None)
+        span = self.span * min(_WIDEST_STEP, rows / len(read) if len(read) else _WIDEST_STEP)
         rest = replace(self, left=replace(self.left, after=upto), due_count=None, span=span)
-        return Chunk(range=range_, walk=self, fetched=fetched, rest=rest)
+        return Chunk(range=range_, rows=read, rest=rest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +65,6 @@ class Chunk:
     """A key range and what was due in it."""
 
     range: KeyRange
-    walk: Walk
-    fetched: Fetched
+    rows: SourceRows
     rest: Walk | None
     """What is left of the walk; None at its end."""
-
-    def __len__(self) -> int:
-        return self.fetched.count
-
-    @cached_property
-    def rows(self) -> SourceRows:
-        """The rows by column: made when they are first asked for. Raises SourceFault."""
-        return self.walk.source.rows_of(self.fetched, self.walk.features)

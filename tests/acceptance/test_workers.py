@@ -119,7 +119,7 @@ def _is_midway_or_over(workspace: Workspace, process: Any) -> bool:
 def test_a_run_in_processes_killed_again_and_again_loses_and_doubles_nothing(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
-    ready(workspace, loan_model, loan_test, chunk_rows=20, stalled_after="1 minute", copies=8)
+    ready(workspace, loan_model, loan_test, chunk_rows=5, stalled_after="1 minute", copies=8)
     chance = random.Random(4)
     keys = [key for (key,) in workspace.query('SELECT "Loan_ID" FROM applicants')]
     killed_midway = 0
@@ -129,7 +129,7 @@ def test_a_run_in_processes_killed_again_and_again_loses_and_doubles_nothing(
         process = start_run(workspace, workers=2)
         wait_until(partial(_is_midway_or_over, workspace, process))
         time.sleep(chance.uniform(0, 0.2))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         killed_midway += process.exitcode == -signal.SIGKILL
         # as if the time-out had passed; workers that outlive their run are fenced by the next one

@@ -18,7 +18,7 @@ from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.database import FOREVER, Database, now
-from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, count_current
+from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, count_current, prepare_outcomes
 from batch_scoring.store.runs import ChunkCounts, Run, Status
 from batch_scoring.store.schema import PredictionsLayout, metadata, scoring_runs
 from batch_scoring.store.source import KeyRange, Source, SourceRows
@@ -76,19 +76,23 @@ class Desk:
             self.bulk,
             self.layout,
             self.run_id if run_id is None else run_id,
-            rows,
-            Predictions(
-                positions=scored,
-                scores=list(scores) if scores is not None else [0.5] * len(scored),
-                labels=labels,
-                model_version=3,
-                unseen_category_count=1 if scored else 0,
-            ),
-            Quarantined(
-                positions=list(quarantine),
-                reason_codes=["missing_value"] * len(quarantine),
-                column_names=["income"] * len(quarantine),
-                messages=["the model needs a value here and the column is NULL"] * len(quarantine),
+            prepare_outcomes(
+                self.bulk,
+                self.layout,
+                rows,
+                Predictions(
+                    positions=scored,
+                    scores=list(scores) if scores is not None else [0.5] * len(scored),
+                    labels=labels,
+                    model_version=3,
+                    unseen_category_count=1 if scored else 0,
+                ),
+                Quarantined(
+                    positions=list(quarantine),
+                    reason_codes=["missing_value"] * len(quarantine),
+                    column_names=["income"] * len(quarantine),
+                    messages=["the model needs a value here and the column is NULL"] * len(quarantine),
+                ),
             ),
         )
 
@@ -225,9 +229,13 @@ def test_labels_of_any_text_are_written_as_they_are(desk: Desk) -> None:
         desk.bulk,
         desk.layout,
         desk.run_id,
-        desk.read(),
-        Predictions(positions=range(5), scores=[0.5] * 5, labels=labels, model_version=1, unseen_category_count=0),
-        Quarantined(positions=[], reason_codes=[], column_names=[], messages=[]),
+        prepare_outcomes(
+            desk.bulk,
+            desk.layout,
+            desk.read(),
+            Predictions(positions=range(5), scores=[0.5] * 5, labels=labels, model_version=1, unseen_category_count=0),
+            Quarantined(positions=[], reason_codes=[], column_names=[], messages=[]),
+        ),
     )
 
     assert [label for (label,) in desk.predictions("prediction")] == labels
@@ -467,13 +475,17 @@ def test_an_entry_without_a_column_is_written(desk: Desk) -> None:
         desk.bulk,
         desk.layout,
         desk.run_id,
-        desk.read(),
-        Predictions(positions=[], scores=[], labels=[], model_version=1, unseen_category_count=0),
-        Quarantined(
-            positions=range(5),
-            reason_codes=["model_error"] * 5,
-            column_names=[None] * 5,
-            messages=['it\nbroke, "so"'] * 5,
+        prepare_outcomes(
+            desk.bulk,
+            desk.layout,
+            desk.read(),
+            Predictions(positions=[], scores=[], labels=[], model_version=1, unseen_category_count=0),
+            Quarantined(
+                positions=range(5),
+                reason_codes=["model_error"] * 5,
+                column_names=[None] * 5,
+                messages=['it\nbroke, "so"'] * 5,
+            ),
         ),
     )
 

@@ -23,7 +23,7 @@ from batch_scoring.store import migrations, runs
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.database import Database, driver_sql
-from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk
+from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout, metadata
 from batch_scoring.store.source import EVERYTHING, KeyRange, Source, SourceRows
@@ -62,7 +62,7 @@ class Desk:
         ranges = []
         while walk is not None:
             chunk = self.step(walk, chunk_rows)
-            if len(chunk):
+            if len(chunk.rows):
                 ranges.append(chunk.range)
             walk = chunk.rest
         return ranges
@@ -103,19 +103,23 @@ class Desk:
             self.ways[way],
             self.layout,
             self.run_id,
-            rows,
-            Predictions(
-                positions=scored,
-                scores=[0.5] * len(scored),
-                labels=["Y"] * len(scored),
-                model_version=1,
-                unseen_category_count=0,
-            ),
-            Quarantined(
-                positions=aside,
-                reason_codes=["missing_value"] * len(aside),
-                column_names=[None] * len(aside),
-                messages=["the model needs a value here and the column is NULL"] * len(aside),
+            prepare_outcomes(
+                self.ways[way],
+                self.layout,
+                rows,
+                Predictions(
+                    positions=scored,
+                    scores=[0.5] * len(scored),
+                    labels=["Y"] * len(scored),
+                    model_version=1,
+                    unseen_category_count=0,
+                ),
+                Quarantined(
+                    positions=aside,
+                    reason_codes=["missing_value"] * len(aside),
+                    column_names=[None] * len(aside),
+                    messages=["the model needs a value here and the column is NULL"] * len(aside),
+                ),
             ),
         )
 
@@ -1113,7 +1117,7 @@ def test_a_walk_through_few_due_rows_takes_wide_steps_and_misses_none(prepare: P
             found, steps = [], 0
             while walk is not None:
                 chunk = desk.step(walk, chunk_rows)
-                assert len(chunk) <= chunk_rows
+                assert len(chunk.rows) <= chunk_rows
                 found += [key for (key,) in _keys(chunk.rows)]
                 steps += 1
                 walk = chunk.rest
@@ -1133,8 +1137,8 @@ def test_a_step_can_be_taken_again(prepare: Prepare) -> None:
         assert _keys(desk.step(rest, 2).rows) == [("3",)]
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 3, 7, 100])
-def test_a_source_is_cut_into_ranges_that_cover_it_once(prepare: Prepare, pieces: int) -> None:
+@pytest.mark.parametrize("widths", [[], [20], [7, 5, 3], [1] * 30, [19, 1, 1]])
+def test_a_source_is_cut_into_ranges_that_cover_it_once(prepare: Prepare, widths: list[int]) -> None:
     desk = prepare(
         "CREATE TABLE applicants (branch TEXT NOT NULL, id BIGINT NOT NULL, updated_at TIMESTAMP,"
         " PRIMARY KEY (id, branch))",
@@ -1144,19 +1148,18 @@ def test_a_source_is_cut_into_ranges_that_cover_it_once(prepare: Prepare, pieces
     _insert_keys(desk, keys)
 
     with desk.database.read() as connection:
-        ranges = desk.source.cut(connection, pieces)
+        ranges = desk.source.cut(connection, widths)
     held = _cover(desk, ranges)
 
-    assert len(ranges) <= pieces
     assert sorted(key for keys in held for key in keys) == sorted((branch, str(id_)) for branch, id_ in keys)
-    assert max(map(len, held)) <= -(-20 // min(pieces, 20))
+    assert all(len(keys) == width for keys, width in zip(held[:-1], widths, strict=False))
     assert (ranges[0].after, ranges[-1].upto) == (None, None), "rows that come later are in a range too"
 
 
 def test_an_empty_source_is_one_range(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS)
     with desk.database.read() as connection:
-        assert desk.source.cut(connection, 4) == [EVERYTHING]
+        assert desk.source.cut(connection, [4]) == [EVERYTHING]
 
 
 def test_a_read_takes_no_more_rows_than_its_limit_and_the_rest_later(prepare: Prepare) -> None:

@@ -35,7 +35,9 @@ MAY_BE_HEAVY = {
     "model/signature.py",
     "model/training.py",
     "store/bulk/binary.py",
+    "store/bulk/packed.py",
     "store/bulk/postgresql.py",
+    "store/bulk/sqlite.py",
     "store/loading.py",
 }
 

@@ -20,15 +20,8 @@ Scalar: TypeAlias = Any
 """One value that stands in every row."""
 
 
-class Fetched(Protocol):
-    """The rows of a query as they came from the database."""
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-
-    def columns(self) -> list[Values]:
-        """Make columns of them. It may take a while and needs no connection."""
+Prepared: TypeAlias = Any
+"""Rows in the form in which a way of moving them sends them."""
 
 
 class Bulk(Protocol):
@@ -38,22 +31,21 @@ class Bulk(Protocol):
     def overlaps(self) -> bool:
         """Whether reading and writing gain from threads of their own while the model scores."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> Fetched:
-        """Run a query; ``families`` says what each of its columns holds."""
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+        """Run a query; ``families`` says what each of its columns holds. Raises TooMuchAtOnce."""
+
+    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:
+        """Bring n rows, given by column, into the form in which they are sent; takes a while and no connection."""
 
     def insert(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        columns: Mapping[str, Values],
-        constants: Mapping[str, Scalar],
+        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
     ) -> int:
-        """Insert rows given by column; returns how many the database wrote."""
+        """Insert rows, each with the constants; returns how many the database wrote."""
 
     def close_current(
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
     ) -> int:
-        """End the life of the current rows of these keys; returns how many were ended."""
+        """End the life of the current rows of these keys, given in their order; returns how many were ended."""
 
 
 def bulk_for(database: Database, preference: str = "auto") -> Bulk:

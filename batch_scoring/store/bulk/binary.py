@@ -7,8 +7,10 @@ or a type of the user's own, is left to the CSV way.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -37,21 +39,37 @@ class NotEncodable(Exception):
     """A column has no encoding here."""
 
 
-def encode(columns: Mapping[str, Values], constants: Mapping[str, Scalar], types: Mapping[str, str]) -> bytes:
-    """The rows of n-value columns and constants as one COPY stream; ``types`` are the columns' types in DDL.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The encoded fields of n rows, to which constants are added when they are sent."""
 
-    Raises NotEncodable.
-    """
-    parts: list[Part] = [_big_endian([len(columns) + len(constants)], "i2")]
-    for name, values in columns.items():
-        parts += _column(_array(values), types[name])
-    for name, value in constants.items():
-        parts += [_row(part) for part in _column(pa.array([value]), types[name])]
+    names: tuple[str, ...]
+    fields: pa.Array
+    """n byte strings: the fields of a row, one after the other."""
+
+    def stream(self, constants: Mapping[str, Scalar], types: Mapping[str, str]) -> bytes:
+        """The rows as one COPY stream, each with the constants at its end. Raises NotEncodable."""
+        width = _big_endian([len(self.names) + len(constants)], "i2").tobytes()
+        ending = b"".join(
+            part.tobytes() if isinstance(part, np.ndarray) else part[0].as_py()
+            for name, value in constants.items()
+            for part in _column(pa.array([value]), types[name])
+        )
+        binary = pa.large_binary()
+        rows = pc.binary_join_element_wise(
+            pa.scalar(width, binary), self.fields, pa.scalar(ending, binary), pa.scalar(b"", binary)
+        )
+        _, offsets, data = rows.buffers()
+        end = int(np.frombuffer(offsets, dtype=np.int64)[len(self.fields)])
+        return b"".join([_SIGNATURE, memoryview(data)[:end], _END])
+
+
+def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
+    """Encode columns of n values; ``types`` are their types in DDL. Raises NotEncodable."""
     count = len(next(iter(columns.values())))
-    rows = pc.binary_join_element_wise(*_merged(parts, count), pa.scalar(b"", pa.large_binary()))
-    _, offsets, data = rows.buffers()
-    end = int(np.frombuffer(offsets, dtype=np.int64)[count])
-    return b"".join([_SIGNATURE, memoryview(data)[:end], _END])
+    parts = [part for name, values in columns.items() for part in _column(_array(values), types[name])]
+    fields = pc.binary_join_element_wise(*_merged(parts, count), pa.scalar(b"", pa.large_binary()))
+    return Rows(names=tuple(columns), fields=fields)
 
 
 def _array(values: Values) -> pa.Array:
@@ -77,23 +95,14 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
     return [_big_endian(lengths, "i4"), pc.if_else(missing, pa.scalar(b"", pa.large_binary()), _strings(payload))]
 
 
-def _row(part: Part) -> Bytes:
-    return part if isinstance(part, np.ndarray) else np.frombuffer(part[0].as_py(), np.uint8).reshape(1, -1)
-
-
 def _merged(parts: Sequence[Part], count: int) -> list[pa.Array]:
     """Neighbours of fixed width as one array: joining is paid by the array."""
     merged: list[pa.Array] = []
-    fixed: list[Bytes] = []
-    for part in [*parts, None]:
-        if isinstance(part, np.ndarray):
-            fixed.append(part)
-            continue
-        if fixed:
-            merged.append(_strings(np.hstack([np.broadcast_to(piece, (count, piece.shape[1])) for piece in fixed])))
-            fixed = []
-        if part is not None:
-            merged.append(part)
+    for is_fixed, run in itertools.groupby(parts, lambda part: isinstance(part, np.ndarray)):
+        if is_fixed:
+            merged.append(_strings(np.hstack([np.broadcast_to(part, (count, part.shape[1])) for part in run])))
+        else:
+            merged += run
     return merged
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import sqlalchemy as sa
 
-from batch_scoring.store.bulk import Scalar, Values
+from batch_scoring.store.bulk import Prepared, Scalar, Values
 from batch_scoring.store.database import FOREVER
+
+Result = TypeVar("Result")
 
 _BOUND = "batch_scoring_bound_{}"
 """Names of bound values: SQLAlchemy wants them to be no column's."""
@@ -18,33 +20,12 @@ _BLOCK = 500
 """Rows turned into columns at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FetchedRows:
-    """Rows of the driver's own values."""
-
-    rows: Sequence[Any]
-    width: int
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-        return len(self.rows)
-
-    def columns(self) -> list[Values]:
-        """The values by column."""
-        columns: list[list[Any]] = [[] for _ in range(self.width)]
-        for start in range(0, len(self.rows), _BLOCK):  # a block fits the processor's cache, all rows at once do not
-            for column, values in zip(columns, zip(*self.rows[start : start + _BLOCK], strict=True), strict=True):
-                column.extend(values)
-        return list(columns)
-
-
 class PortableBulk:
     """The driver's values as they are, in lists."""
 
     overlaps = True
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRows:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
         """Run a query; its columns are lists of n values."""
         try:
             rows = connection.execute(query).all()
@@ -52,24 +33,24 @@ class PortableBulk:
             if not is_undecodable_text(exc):
                 raise
             rows = fetch_undecodable(connection, lambda: connection.execute(query).all())
-        return FetchedRows(rows=rows, width=len(families))
+        return by_column(rows, len(families))
+
+    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:  # noqa: ARG002 - the contract's
+        """Rows by the labels of their bound values."""
+        labels = [_BOUND.format(i) for i in range(len(columns))]
+        rows = zip(*map(plain, columns.values()), strict=True)
+        return list(columns), [dict(zip(labels, row, strict=True)) for row in rows]
 
     def insert(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        columns: Mapping[str, Values],
-        constants: Mapping[str, Scalar],
+        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
     ) -> int:
         """Insert with executemany."""
-        names = list(columns)
+        names, values = rows
         statement = sa.insert(table).values(
             {name: sa.bindparam(_BOUND.format(i), type_=table.c[name].type) for i, name in enumerate(names)}
             | {name: sa.literal(value, table.c[name].type) for name, value in constants.items()}
         )
-        labels = [_BOUND.format(i) for i in range(len(names))]
-        rows = [dict(zip(labels, row, strict=True)) for row in zip(*map(plain, columns.values()), strict=True)]
-        result = connection.execute(statement, rows, execution_options={"preserve_rowcount": True})
+        result = connection.execute(statement, values, execution_options={"preserve_rowcount": True})
         return result.rowcount
 
     def close_current(
@@ -93,9 +74,21 @@ class PortableBulk:
         return connection.execute(statement, rows).rowcount
 
 
+def by_column(rows: Sequence[Any], width: int) -> list[Values]:
+    """The values of rows by column."""
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    for start in range(0, len(rows), _BLOCK):  # a block fits the processor's cache, all rows at once do not
+        for column, values in zip(columns, zip(*rows[start : start + _BLOCK], strict=True), strict=True):
+            column.extend(values)
+    return list(columns)
+
+
 def plain(values: Values) -> Values:
     """Python's own scalars: a driver fails on NumPy's, or stores their bytes."""
-    plain: Values = values.tolist() if hasattr(values, "tolist") else values
+    found: Any = values
+    if hasattr(found, "dictionary"):  # of Arrow: each text is made once
+        found = np.array([*found.dictionary.to_pylist(), None], dtype=object)[found.indices.fill_null(-1)]
+    plain: Values = found.tolist() if hasattr(found, "tolist") else found
     return plain
 
 
@@ -104,7 +97,7 @@ def is_undecodable_text(exc: Exception) -> bool:
     return "Could not decode to UTF-8" in str(exc)
 
 
-def fetch_undecodable(connection: sa.Connection, fetch: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+def fetch_undecodable(connection: sa.Connection, fetch: Callable[[], Result]) -> Result:
     """Read again with bytes that are no UTF-8 kept as lone surrogates, so that one such text costs one row."""
     driver: Any = connection.connection.driver_connection
     decode = driver.text_factory

@@ -1,15 +1,14 @@
 """Many rows at once, read and written by Arrow, on the connection and transaction SQLAlchemy holds.
 
-Rows come as PostgreSQL's text records, in which an unquoted empty field is NULL and a quoted one the empty string.
-They go by COPY in binary, or as CSV with quoting: in COPY's text format a line ``\\.`` would end the rows silently
-and ``\\N`` would read as NULL.
+Rows come packed, one value a column, or by COPY where that does not do. They go by COPY in binary, or as CSV with
+quoting: in COPY's text format a line ``\\.`` would end the rows silently and ``\\N`` would read as NULL.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,105 +16,138 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import sqlalchemy as sa
-from psycopg2 import extensions
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from batch_scoring.store.bulk import Scalar, Values, binary
+from batch_scoring.errors import TooMuchAtOnce
+from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
+from batch_scoring.store.bulk.packed import NULL, SEPARATOR, TYPES, NotPacked, unpack
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
+from batch_scoring.store.reflection import Family
 
 _BLOCK = 1 << 20
 """Bytes handed to the driver at once."""
 
-_AS_ONE_TEXT = "SELECT string_agg(CAST(r AS text), E'\\n'), count(*) FROM (SELECT NULL, q.*, NULL FROM ({}) AS q) AS r"
-"""The rows of a query as records in one value: COPY would hand them over one by one, each time letting go of the
-interpreter's lock and waiting to get it back from the thread that scores."""
+_DIALECT: sa.Dialect = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
-_TYPES: dict[str, pa.DataType] = {
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "boolean": pa.bool_(),
-    "text": pa.dictionary(pa.int32(), pa.string()),
-    "date": pa.string(),
-    "timestamp": pa.string(),
-    "other": pa.string(),
-    "unknown": pa.string(),
-}
+_TEXT = re.compile(r"TEXT|VARCHAR(\(\d+\))?")
+"""Types that are text already."""
 
+_WRITTEN_ALIKE = {Family.INTEGER, Family.NUMBER, Family.BOOLEAN, Family.DATE, Family.TIMESTAMP}
+"""Families whose cast to text writes what the database itself shows; CHAR's drops blanks."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FetchedRecords:
-    """Rows in the text form of PostgreSQL's records, a line each."""
-
-    records: bytes | None
-    count: int
-    types: Sequence[pa.DataType]
-
-    def columns(self) -> list[Values]:
-        """Parse them into Arrow arrays."""
-        if self.records is None:
-            return [pa.array([], declared) for declared in self.types]
-        return _parse(self.records, self.types)
+_TOO_LARGE = {"54000", "53200"}
+"""SQLSTATE of a value beyond 1 GB."""
 
 
 class CopyBulk:
-    """Arrow arrays; keys are whole numbers or the database's own text of them."""
+    """Arrow arrays; keys are whole numbers or the database's own text of them, moments text."""
 
     overlaps = True
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRecords:
-        """Run a query; columns come typed by family, moments as text because Arrow's types do not hold all."""
-        with _cursor(connection) as cursor:
-            extensions.register_type(extensions.BYTES, cursor)
-            cursor.execute(_AS_ONE_TEXT.format(_inlined(connection, query, cursor)))
-            records, count = cursor.fetchone()
-        return FetchedRecords(records=records, count=count, types=[_TYPES[family] for family in families])
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+        """Run a query; columns come typed by family."""
+        kinds = [Family(family) for family in families]
+        try:
+            return _fetch_packed(connection, query, kinds)
+        except (NotPacked, UnicodeDecodeError):  # a database of SQL_ASCII may hold any bytes
+            return _fetch_csv(connection, query, kinds)
+        except sa.exc.DBAPIError as exc:
+            if getattr(exc.orig, "pgcode", None) not in _TOO_LARGE:
+                raise
+            raise TooMuchAtOnce("a chunk takes more than PostgreSQL's 1 GB a value; set [run] chunk_rows") from exc
+
+    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:
+        """Rows in COPY's binary format, or the columns where one has no binary form here."""
+        try:
+            return binary.rows_of(columns, {name: _ddl(table.c[name].type) for name in columns})
+        except binary.NotEncodable:
+            return columns
 
     def insert(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        columns: Mapping[str, Values],
-        constants: Mapping[str, Scalar],
+        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
     ) -> int:
-        """COPY rows in: in the binary format, or as CSV where a column has no binary form here."""
-        types = {name: _ddl(connection, table.c[name]) for name in (*columns, *constants)}
-        try:
-            content, form = binary.encode(columns, constants, types), "binary"
-        except binary.NotEncodable:
-            content, form = _csv(columns, constants), "csv"
-        names = ", ".join(quoted(connection.dialect, name) for name in types)
+        """COPY rows in."""
+        if isinstance(rows, binary.Rows):
+            names = [*rows.names, *constants]
+            content, form = rows.stream(constants, {name: _ddl(table.c[name].type) for name in constants}), "binary"
+        else:
+            names, content, form = [*rows, *constants], _csv(rows, constants), "csv"
+        listed = ", ".join(quoted(connection.dialect, name) for name in names)
         target = quoted(connection.dialect, table.schema, table.name)
         with _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY {target} ({names}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
+            cursor.copy_expert(f"COPY {target} ({listed}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
             written: int = cursor.rowcount
         return written
 
     def close_current(
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
     ) -> int:
-        """Close all keys in one UPDATE."""
-        dialect = connection.dialect
-        names = [quoted(dialect, name) for name in keys]
-        types = [_ddl(connection, table.c[name]) for name in keys]
+        """Close all keys in one UPDATE, which looks between the first and the last of them only."""
+        names = [driver_sql(connection.dialect, quoted(connection.dialect, name)) for name in keys]
+        types = [_ddl(table.c[name].type) for name in keys]
+        texts = [_text(values) for values in keys.values()]
         arrays = ", ".join(f"CAST(%s AS {ddl}[])" for ddl in types)
         labels = ", ".join(f"k{i}" for i in range(len(names)))
         same = " AND ".join(f"outcome.{name} = closing.k{i}" for i, name in enumerate(names))
-        target = quoted(dialect, table.schema, table.name)
+        key = ", ".join(f"outcome.{name}" for name in names)
+        bound = ", ".join(f"CAST(%s AS {ddl})" for ddl in types)
+        target = driver_sql(connection.dialect, quoted(connection.dialect, table.schema, table.name))
         statement = (
-            f"UPDATE {driver_sql(dialect, target)} AS outcome SET valid_to = %s"  # noqa: S608 - quoted identifiers
-            f" FROM unnest({arrays}) AS closing({labels}) WHERE {driver_sql(dialect, same)} AND outcome.valid_to = %s"
+            f"UPDATE {target} AS outcome SET valid_to = %s"  # noqa: S608 - quoted identifiers
+            f" FROM unnest({arrays}) AS closing({labels}) WHERE {same} AND outcome.valid_to = %s"
+            f" AND ({key}) >= ({bound}) AND ({key}) <= ({bound})"
         )
+        bounds = [text[i].as_py() for i in (0, -1) for text in texts]
         with _cursor(connection) as cursor:
-            cursor.execute(statement, [valid_to, *(_text(values).to_pylist() for values in keys.values()), FOREVER])
+            cursor.execute(statement, [valid_to, *map(_array_literal, texts), FOREVER, *bounds])
             closed: int = cursor.rowcount
         return closed
+
+
+def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    rows = query.subquery("packed")
+    texts = [_text_of(column, family) for column, family in zip(rows.c, families, strict=True)]
+    packed = [sa.func.string_agg(sa.func.coalesce(text, NULL), SEPARATOR) for text in texts]
+    # rows are wanted in the order of an index; left alone, the planner sorts them once it takes the tables for large
+    connection.exec_driver_sql("SET LOCAL enable_sort = off")
+    with connection.begin_nested():  # what is too large must not end the transaction
+        count, *found = connection.execute(sa.select(sa.func.count(), *packed).select_from(rows)).one()
+    return [unpack(text, count, family) for text, family in zip(found, families, strict=True)]
+
+
+def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[Any]:
+    """A value as the database itself shows it."""
+    if family in _WRITTEN_ALIKE:
+        return sa.cast(column, sa.Text)
+    if not isinstance(column.type, sa.types.NullType) and _TEXT.fullmatch(_ddl(column.type)):
+        return column
+    return sa.case((column.is_not(None), sa.func.concat(column)))
+
+
+def _fetch_csv(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    """By COPY, row by row and slower: whatever the texts hold, CSV's quoting keeps them apart."""
+    compiled = query.compile(dialect=connection.dialect)
+    sink = io.BytesIO()
+    with _cursor(connection) as cursor:
+        text = cursor.mogrify(str(compiled), compiled.params).decode(cursor.connection.encoding or "utf-8")
+        cursor.copy_expert(f"COPY ({text}) TO STDOUT (FORMAT csv)", sink)
+    return _parse(sink.getbuffer(), [TYPES.get(family, pa.string()) for family in families])
 
 
 def _cursor(connection: sa.Connection) -> Any:
     return connection.connection.cursor()
 
 
-def _ddl(connection: sa.Connection, column: sa.Column[Any]) -> str:
-    return column.type.compile(dialect=connection.dialect).partition(" COLLATE ")[0]
+def _ddl(declared: sa.types.TypeEngine[Any]) -> str:
+    return declared.compile(dialect=_DIALECT).partition(" COLLATE ")[0]
+
+
+def _array_literal(texts: pa.Array) -> str:
+    """An array as PostgreSQL reads it from a text: a thousandth of what its parser takes for a list of literals."""
+    if pa.types.is_string(texts.type):
+        quoted = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+        texts = pc.binary_join_element_wise('"', quoted, '"', "")
+    return "{" + ",".join(map(str, texts.to_pylist())) + "}"
 
 
 def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> bytes:
@@ -131,21 +163,15 @@ def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> byte
     return sink.getvalue()
 
 
-def _inlined(connection: sa.Connection, query: sa.Select[Any], cursor: Any) -> str:
-    """The query with its parameters written into it by the driver, to be put inside another."""
-    compiled = query.compile(dialect=connection.dialect)
-    text: str = cursor.mogrify(str(compiled), compiled.params).decode(cursor.connection.encoding or "utf-8")
-    return text
-
-
-def _parse(records: bytes, types: Sequence[pa.DataType]) -> list[Values]:
+def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Values]:
     names = [f"c{i}" for i in range(len(types))]
+    if not len(rows):
+        return [pa.array([], declared) for declared in types]
     table = pacsv.read_csv(
-        pa.BufferReader(records),
-        read_options=pacsv.ReadOptions(column_names=["open", *names, "close"], use_threads=False),
+        pa.BufferReader(rows),
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
         parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pacsv.ConvertOptions(
-            include_columns=names,
             column_types=dict(zip(names, types, strict=True)),
             null_values=[""],
             true_values=["t"],
@@ -154,15 +180,7 @@ def _parse(records: bytes, types: Sequence[pa.DataType]) -> list[Values]:
             quoted_strings_can_be_null=False,
         ),
     )
-    columns = [column.unify_dictionaries().combine_chunks() for column in table.columns]
-    return [_without_escapes(column) for column in columns] if b"\\" in records else columns
-
-
-def _without_escapes(values: pa.Array) -> pa.Array:
-    """PostgreSQL doubles the backslashes of a record's fields."""
-    if pa.types.is_dictionary(values.type):
-        return pa.DictionaryArray.from_arrays(values.indices, _without_escapes(values.dictionary))
-    return pc.replace_substring(values, "\\\\", "\\") if pa.types.is_string(values.type) else values
+    return [column.unify_dictionaries().combine_chunks() for column in table.columns]
 
 
 def _text(values: Values) -> pa.Array:

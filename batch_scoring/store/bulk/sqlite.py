@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
-from batch_scoring.store.bulk import Scalar, Values
-from batch_scoring.store.bulk.portable import FetchedRows, fetch_undecodable, is_undecodable_text, plain
+from batch_scoring.store.bulk import Prepared, Scalar, Values
+from batch_scoring.store.bulk.portable import fetch_undecodable, is_undecodable_text, plain
 from batch_scoring.store.database import FOREVER, quoted
+from batch_scoring.store.reflection import Family
+
+_BLOCK = 500
+"""Rows turned into Arrow at once."""
+
+_ROWS_A_STATEMENT = 100
+"""A statement's start costs as much as the writing of a row."""
+
+_VALUES_A_STATEMENT = 32_766
+"""More than these SQLite does not take."""
 
 
 class SqliteBulk:
-    """Lists of the driver's values."""
+    """Arrow arrays; where a column holds more than its family, a list of the driver's values."""
 
     overlaps = False
-    """The driver lets go of the interpreter's lock at every row, so threads beside it only get in each other's way."""
+    """Two threads in SQLite wait for each other at every piece of memory it takes: together they are slower than one
+    after the other."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> FetchedRows:
-        """Run a query; its columns are lists of n values, moments as the text they are stored as."""
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+        """Run a query; moments come as the text they are stored as."""
         try:
-            rows: Sequence[Any] = _cursor_of(connection.execute(query)).fetchall()
+            return _fetch(connection, query, families)
         except (sa.exc.OperationalError, sqlite3.OperationalError) as exc:
             if not is_undecodable_text(exc):
                 raise
-            rows = fetch_undecodable(connection, lambda: _cursor_of(connection.execute(query)).fetchall())
-        return FetchedRows(rows=rows, width=len(families))
+            return fetch_undecodable(connection, lambda: _fetch(connection, query, families))
+
+    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:  # noqa: ARG002 - the contract's
+        """The driver's values, row after row in one list."""
+        rows = zip(*map(plain, columns.values()), strict=True)
+        return list(columns), list(itertools.chain.from_iterable(rows))
 
     def insert(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        columns: Mapping[str, Values],
-        constants: Mapping[str, Scalar],
+        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
     ) -> int:
-        """Insert with executemany; constants stand in the statement."""
+        """Insert with executemany, many rows a statement; constants stand in the statement."""
         dialect = connection.dialect
+        columns, values = rows
         names = ", ".join(quoted(dialect, name) for name in [*columns, *constants])
-        values = ", ".join([*("?" for _ in columns), *map(_literal, constants.values())])
+        one = f"({', '.join([*('?' for _ in columns), *map(_literal, constants.values())])})"
         target = quoted(dialect, table.schema, table.name)
-        statement = f"INSERT INTO {target} ({names}) VALUES ({values})"  # noqa: S608 - quoted names, own literals
-        return _execute(connection, statement, zip(*map(plain, columns.values()), strict=True))
+        width = len(columns)
+        together = max(1, min(_ROWS_A_STATEMENT, _VALUES_A_STATEMENT // width))
+        many = together * width
+        whole = len(values) - len(values) % many
+        insert = f"INSERT INTO {target} ({names}) VALUES "  # noqa: S608 - quoted names, own literals
+        statement = insert + ", ".join([one] * together)
+        written = _execute(connection, statement, (values[i : i + many] for i in range(0, whole, many)))
+        rest = (values[i : i + width] for i in range(whole, len(values), width))
+        return written + _execute(connection, insert + one, rest)
 
     def close_current(
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
@@ -59,15 +80,60 @@ class SqliteBulk:
         return _execute(connection, statement, zip(*map(plain, keys.values()), strict=True))
 
 
-def _cursor_of(result: sa.CursorResult[Any]) -> Any:
-    return result.cursor
+class _Column:
+    """Gathers a column block by block: values are turned into Arrow while the processor still has them at hand."""
+
+    def __init__(self, family: Family) -> None:
+        self._type, self._of = _TYPES.get(family, _TEXT)
+        self._is_category = family is Family.TEXT
+        self._arrays: list[pa.Array] = []
+        self._plain: list[Any] | None = None
+
+    def add(self, values: Sequence[Any]) -> None:
+        """The next values of the column."""
+        if self._plain is None and set(map(type, values)) <= self._of:
+            try:
+                self._arrays.append(pa.array(values, self._type))
+                return
+            except (pa.ArrowInvalid, UnicodeEncodeError, OverflowError):
+                pass
+        if self._plain is None:
+            self._plain = [value for array in self._arrays for value in array.to_pylist()]
+        self._plain += values
+
+    def values(self) -> Values:
+        """All of them."""
+        if self._plain is not None:
+            return self._plain
+        array = pa.concat_arrays(self._arrays) if self._arrays else pa.array([], self._type)
+        values: Values = array.dictionary_encode() if self._is_category else array
+        return values
 
 
-def _execute(connection: sa.Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> int:
+_TEXT: tuple[pa.DataType, set[type]] = (pa.string(), {str, type(None)})
+_WHOLE: tuple[pa.DataType, set[type]] = (pa.int64(), {int, type(None)})
+_TYPES = {
+    Family.INTEGER: _WHOLE,
+    Family.BOOLEAN: _WHOLE,
+    Family.NUMBER: (pa.float64(), {int, float, type(None)}),
+}
+"""SQLite has no truth values, only 0 and 1, and no moments, only their texts."""
+
+
+def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+    columns = [_Column(Family(family)) for family in families]
+    result: Any = connection.execute(query)
+    while block := result.cursor.fetchmany(_BLOCK):
+        for column, values in zip(columns, zip(*block, strict=True), strict=True):
+            column.add(values)
+    return [column.values() for column in columns]
+
+
+def _execute(connection: sa.Connection, statement: str, rows: Iterable[Sequence[Any]]) -> int:
     cursor: Any = connection.connection.cursor()
     try:
         cursor.executemany(statement, rows)
-        changed: int = cursor.rowcount
+        changed: int = max(0, cursor.rowcount)  # -1 where there were none
     finally:
         cursor.close()
     return changed
@@ -77,4 +143,4 @@ def _literal(value: Scalar) -> str:
     """A constant of the package's own making as SQL: a number, or a moment as SQLite stores it."""
     if isinstance(value, datetime):
         return f"'{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
-    return str(int(value))
+    return "NULL" if value is None else str(int(value))
