@@ -97,10 +97,10 @@ def _zone(name: str) -> str:
 
 
 def _cron(expression: str) -> str:
-    from apscheduler.triggers.cron import CronTrigger  # the reader of the expression is also its judge
+    from batch_scoring.slots import CronTrigger  # the reader of the expression is also its judge
 
     try:
-        CronTrigger.from_crontab(expression, timezone="UTC")
+        CronTrigger(expression, "UTC")
     except ValueError as exc:
         raise ValueError(f'expected the five fields of cron, such as "*/15 * * * *" ({exc})') from None
     return expression
@@ -163,6 +163,7 @@ class Run(_Section):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     stalled_after: Duration = timedelta(minutes=5)
     bulk: Literal["auto", "portable"] = "auto"
+    max_duration: Duration | None = None
 
 
 class Schedule(_Section):
@@ -171,6 +172,8 @@ class Schedule(_Section):
     cron: Annotated[str, AfterValidator(_cron)] | None = None
     every: Duration | None = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    jitter: Duration | None = None
+    stale_after: Duration | None = None
 
 
 class Training(_Section):

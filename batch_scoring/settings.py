@@ -1,4 +1,4 @@
-"""What the environment says: where the database, the jobs and the artifacts are, and how to log."""
+"""What the environment says: where the database, the jobs and the artifacts are, how to log, and whom to tell."""
 
 from __future__ import annotations
 
@@ -13,6 +13,40 @@ from batch_scoring.errors import ConfigurationError, Problem
 LogFormat = Literal["console", "json"]
 
 DEFAULT_DATABASE_URL = "sqlite:///batch_scoring.db"
+DEFAULT_LISTEN = ("127.0.0.1", 9680)
+DEFAULT_MAIL_FROM = "batch-scoring@localhost"
+
+_PREFIX = "BATCH_SCORING_"
+
+SETTINGS = frozenset(
+    _PREFIX + name
+    for name in (
+        "DATABASE_URL",
+        "JOBS_DIR",
+        "ARTIFACTS_DIR",
+        "LOG_FORMAT",
+        "LISTEN",
+        "METRICS_DIR",
+        "WEBHOOK_URL",
+        "SMTP_URL",
+        "MAIL_FROM",
+        "MAIL_TO",
+    )
+)
+
+SECRETS = frozenset(_PREFIX + name for name in ("DATABASE_URL", "WEBHOOK_URL", "SMTP_URL"))
+"""These may also be named with ``_FILE`` at the end: the file that holds them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipients:
+    """Who is told when a job needs somebody."""
+
+    webhook_url: str | None = field(default=None, repr=False)
+    smtp_url: str | None = field(default=None, repr=False)
+    """``smtp://user:password@host:587`` (STARTTLS where the server offers it) or ``smtps://…``."""
+    mail_from: str = DEFAULT_MAIL_FROM
+    mail_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +58,11 @@ class Settings:
     artifacts_dir: Path = Path("artifacts")
     log_format: LogFormat | None = None
     """``None``: console on a terminal, JSON elsewhere."""
+    listen: tuple[str, int] | None = DEFAULT_LISTEN
+    """Where the scheduler service answers; ``None``: nowhere."""
+    metrics_dir: Path | None = None
+    """The folder where each run leaves its job's metrics for node_exporter."""
+    recipients: Recipients = Recipients()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -31,40 +70,82 @@ class Settings:
 
         Raises ConfigurationError naming every variable that cannot be used, unknown ones included.
         """
-        known = {
-            "BATCH_SCORING_DATABASE_URL",
-            "BATCH_SCORING_JOBS_DIR",
-            "BATCH_SCORING_ARTIFACTS_DIR",
-            "BATCH_SCORING_LOG_FORMAT",
-        }
-        problems = [
+        reader = _Reader(environ)
+        found = cls(
+            database_url=reader.url("DATABASE_URL", "a SQLAlchemy URL such as postgresql://user@host/database")
+            or DEFAULT_DATABASE_URL,
+            jobs_dir=Path(reader.text("JOBS_DIR") or "jobs"),
+            artifacts_dir=Path(reader.text("ARTIFACTS_DIR") or "artifacts"),
+            log_format=cast("LogFormat | None", reader.one_of("LOG_FORMAT", get_args(LogFormat))),
+            listen=reader.address("LISTEN", DEFAULT_LISTEN),
+            metrics_dir=Path(file) if (file := reader.text("METRICS_DIR")) else None,
+            recipients=Recipients(
+                webhook_url=reader.url("WEBHOOK_URL", "an https:// or http:// URL", ("https", "http")),
+                smtp_url=reader.url("SMTP_URL", "smtp://user:password@host:587 or smtps://…", ("smtp", "smtps")),
+                mail_from=reader.text("MAIL_FROM") or DEFAULT_MAIL_FROM,
+                mail_to=tuple(part.strip() for part in (reader.text("MAIL_TO") or "").split(",") if part.strip()),
+            ),
+        )
+        recipients = found.recipients
+        if bool(recipients.smtp_url) != bool(recipients.mail_to):
+            reader.problem("SMTP_URL", f"{_PREFIX}SMTP_URL and {_PREFIX}MAIL_TO: expected both or neither")
+        if reader.problems:
+            raise ConfigurationError(reader.problems)
+        return found
+
+
+class _Reader:
+    """Reads variables and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        known = SETTINGS | {f"{name}_FILE" for name in SECRETS}
+        self.problems = [
             Problem(where=name, key="", message=f"is not a setting; expected one of {', '.join(sorted(known))}")
             for name in sorted(environ)
-            if name.startswith("BATCH_SCORING_") and name not in known
+            if name.startswith(_PREFIX) and name not in known
         ]
-        url = environ.get("BATCH_SCORING_DATABASE_URL", "") or DEFAULT_DATABASE_URL
-        if "://" not in url:
-            problems.append(
-                Problem(
-                    where="BATCH_SCORING_DATABASE_URL",
-                    key="",
-                    message="expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db",
-                )
-            )
-        log_format = environ.get("BATCH_SCORING_LOG_FORMAT", "") or None
-        if log_format is not None and log_format not in get_args(LogFormat):
-            problems.append(
-                Problem(
-                    where="BATCH_SCORING_LOG_FORMAT",
-                    key="",
-                    message=f"expected {' or '.join(get_args(LogFormat))}, found {log_format!r}",
-                )
-            )
-        if problems:
-            raise ConfigurationError(problems)
-        return cls(
-            database_url=url,
-            jobs_dir=Path(environ.get("BATCH_SCORING_JOBS_DIR", "") or "jobs"),
-            artifacts_dir=Path(environ.get("BATCH_SCORING_ARTIFACTS_DIR", "") or "artifacts"),
-            log_format=cast("LogFormat | None", log_format),
-        )
+
+    def problem(self, name: str, message: str) -> None:
+        self.problems.append(Problem(where=_PREFIX + name, key="", message=message))
+
+    def text(self, name: str) -> str | None:
+        """The value of a variable, or of the file that its ``_FILE`` names."""
+        given = self._environ.get(_PREFIX + name, "")
+        file = self._environ.get(f"{_PREFIX}{name}_FILE", "") if _PREFIX + name in SECRETS else ""
+        if given and file:
+            self.problem(name, f"and {_PREFIX}{name}_FILE are both set; expected one of them")
+        if not file:
+            return given or None
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+            self.problem(f"{name}_FILE", f"{file} cannot be read: {reason}")
+            return None
+
+    def url(self, name: str, expected: str, schemes: tuple[str, ...] = ()) -> str | None:
+        found = self.text(name)
+        scheme, separator, rest = (found or "").partition("://")
+        if found is not None and (not separator or not rest or (schemes and scheme not in schemes)):
+            self.problem(name, f"expected {expected}")  # the value is a secret
+            return None
+        return found
+
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
+        found = self.text(name)
+        if found is not None and found not in choices:
+            self.problem(name, f"expected {' or '.join(choices)}, found {found!r}")
+        return found
+
+    def address(self, name: str, default: tuple[str, int]) -> tuple[str, int] | None:
+        found = self.text(name)
+        if found is None:
+            return default
+        if found == "off":
+            return None
+        host, _, port = found.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535:
+            self.problem(name, f'expected host:port such as "127.0.0.1:9680", or "off", found {found!r}')
+            return None
+        return host.strip("[]"), int(port)

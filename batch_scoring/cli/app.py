@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batch_scoring import __version__
-from batch_scoring.cli import checking, database, demo, models, running
+from batch_scoring.cli import checking, database, demo, models, running, scheduling
 
 app = typer.Typer(
     name="batch-scoring",
@@ -45,5 +45,6 @@ app.command()(database.load)
 app.command()(models.train)
 app.add_typer(models.app, name="model")
 app.command()(running.run)
+app.command()(scheduling.schedule)
 app.add_typer(running.app, name="runs")
 app.command()(running.status)

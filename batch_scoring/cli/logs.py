@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
     ChunkCommitted,
     Event,
@@ -18,6 +20,9 @@ from batch_scoring.scoring.events import (
 )
 from batch_scoring.settings import LogFormat
 from batch_scoring.store.runs import Status
+
+if TYPE_CHECKING:
+    from batch_scoring.scheduling.service import ServiceEvent
 
 
 def configure(log_format: LogFormat) -> None:
@@ -34,6 +39,11 @@ def configure(log_format: LogFormat) -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
+
+
+def is_watched() -> bool:
+    """Whether a person looks at the log."""
+    return sys.stderr.isatty()
 
 
 def log_event(event: Event) -> None:
@@ -80,3 +90,57 @@ def log_event(event: Event) -> None:
                 error_type=run.error_type,
                 error=run.error_message,
             )
+
+
+def log_failed(job: str, exc: BatchScoringError) -> None:
+    """A run ended with an error, recorded or not."""
+    structlog.get_logger().error("run_failed", job=job, error_type=type(exc).__name__, error=str(exc))
+
+
+def log_undelivered(way: str, reason: str) -> None:
+    """Somebody could not be told, or metrics could not be left."""
+    structlog.get_logger().error("not_delivered", way=way, reason=reason)
+
+
+def log_listening(host: str, port: int) -> None:
+    """Where the service answers."""
+    structlog.get_logger().info("listening", host=host, port=port)
+
+
+def log_service_event(event: ServiceEvent) -> None:
+    """One log line for one fact of the scheduler service."""
+    from batch_scoring.scheduling import service
+
+    log = structlog.get_logger()
+    match event:
+        case service.ServiceStarted():
+            log.info("service_started", jobs=list(event.jobs))
+        case service.ServiceStopped():
+            log.info("service_stopped")
+        case service.JobScheduled():
+            log.info("job_scheduled", job=event.job, next_slot=_iso(event.next_slot))
+        case service.JobUnscheduled():
+            log.info("job_unscheduled", job=event.job)
+        case service.JobFileBroken():
+            log.error("job_file_broken", job=event.job, problem=event.problem)
+        case service.SlotFired():
+            log.info("slot_fired", job=event.job, slot=_iso(event.slot), process_id=event.process_id)
+        case service.SlotPassedOver():
+            log.warning("slot_passed_over", job=event.job, slot=_iso(event.slot))
+        case service.ServiceFault():
+            log.error("service_fault", job=event.job, problem=event.problem)
+        case service.RunEnded():
+            level = log.info if event.ended.exit_code == 0 else log.error
+            level(
+                "run_ended",
+                job=event.job,
+                process_id=event.ended.process_id,
+                exit_code=event.ended.exit_code,
+                died=event.ended.died,
+                overran=event.ended.overran,
+                abandoned_run_id=event.abandoned.run_id if event.abandoned else None,
+            )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +24,10 @@ from batch_scoring.cli.output import (
     show_record,
     show_table,
 )
-from batch_scoring.errors import ExitCode, InputFault
+from batch_scoring.errors import BatchScoringError, ExitCode, InputFault
 
 if TYPE_CHECKING:
+    from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring.events import Observer
     from batch_scoring.store.runs import Run
 
@@ -41,21 +43,36 @@ def run(
         typer.Option(help="Processes that score at the same time; without it what the job says.", min=1, max=1024),
     ] = None,
     allow_version_mismatch: AllowMismatch = False,
+    scheduled_for: Annotated[
+        datetime | None,
+        typer.Option(
+            help="The slot of the schedule that this run fills, in UTC: one run each. The scheduler service says it.",
+            formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score every row that is due, once. This is what cron calls."""
+    """Score every row that is due, once. This is what cron and the scheduler service call."""
     from batch_scoring.job import load_job
+    from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring import runner
 
     chosen = settings()
     declared = load_job(chosen.jobs_dir, job)
-    with _observers() as observers:
+    slot = None if scheduled_for is None else scheduled_for.replace(tzinfo=UTC)
+    after = AfterRun(declared, chosen, _not_delivered)
+    with _observers() as observers, _told(after, is_logged=slot is not None):
         finished = runner.run_job(
             declared,
             chosen.database_url,
             chosen.artifacts_dir,
-            options=runner.RunOptions(allow_version_mismatch=allow_version_mismatch, workers=workers),
-            observers=observers,
+            options=runner.RunOptions(
+                trigger="cli" if slot is None else "schedule",
+                scheduled_for=slot,
+                allow_version_mismatch=allow_version_mismatch,
+                workers=workers,
+            ),
+            observers=[*observers, after],
             stop=_stop_on_signals(),
         )
     code = runner.exit_code(finished, declared)
@@ -70,6 +87,25 @@ def run(
             f" see {declared.predictions.table}_quarantine"
         )
     raise typer.Exit(code)
+
+
+@contextmanager
+def _told(after: AfterRun, *, is_logged: bool) -> Iterator[None]:
+    """Somebody hears of a run that could not even be recorded, too; beside the service, as an event of its log."""
+    try:
+        yield
+    except BatchScoringError as exc:
+        after.without_record(exc)
+        if not is_logged:
+            raise
+        from batch_scoring.cli import logs
+
+        logs.log_failed(after.job.name, exc)
+        raise typer.Exit(exc.exit_code) from exc
+
+
+def _not_delivered(way: str, reason: str) -> None:
+    notice(f"warning: {way}: not delivered ({reason})")
 
 
 def _summary(run: Run) -> str:
@@ -204,7 +240,7 @@ def status(
 ) -> None:
     """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
     from batch_scoring.job import load_job, load_jobs, parse_duration
-    from batch_scoring.scoring.status import job_status, status_of
+    from batch_scoring.scoring.status import status_of
 
     chosen = settings()
     jobs = [load_job(chosen.jobs_dir, job)] if job else load_jobs(chosen.jobs_dir)
@@ -212,8 +248,7 @@ def status(
         limit = parse_duration(max_age) if max_age else None
     except ValueError as exc:
         raise InputFault(f"--max-age {max_age}: {exc}") from exc
-    ask = job_status if job else status_of
-    states = [ask(database(), declared, max_age=limit) for declared in jobs]
+    states = [status_of(database(), declared, chosen.artifacts_dir, max_age=limit) for declared in jobs]
     if as_json:
         show_json(states)
     else:

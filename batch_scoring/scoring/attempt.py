@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_scoring.errors import AccessDenied, DatabaseReadOnly, RunStopped
+from batch_scoring.errors import AccessDenied, DatabaseFault, DatabaseReadOnly, PassingFault, RunStopped
 from batch_scoring.job import Job
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring import preparation, search
@@ -24,6 +24,7 @@ from batch_scoring.store.source import EVERYTHING, DueCount, KeyRange, Source
 if TYPE_CHECKING:
     from batch_scoring.model.scorer import Scorer
     from batch_scoring.scoring.chunk import ChunkWork, CommittedChunk
+    from batch_scoring.scoring.workers import Task
 
 _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows than this for each, more processes cost more than they bring."""
@@ -62,7 +63,11 @@ class Attempt:
             due = persistently(lambda: self._count_due(source, layout, looking))
             self.emit(RunPlanned(run_id=self.run_id, job=self.job.name, due_count=due.total, mode=looking.mode))
             if due.total:
-                _Scoring(self, version, manifest, source, layout, heartbeat).carry_out(due.total)
+                try:
+                    _Scoring(self, version, manifest, source, layout, heartbeat).carry_out(due.total)
+                except DatabaseFault as exc:
+                    self._blame_a_changed_source(source, exc)
+                    raise
 
     def _source(self, looking: Search) -> Source:
         with self.database.read() as connection:
@@ -73,6 +78,21 @@ class Attempt:
         with self.database.read() as connection:
             source.check_key(connection)
         return source
+
+    def _blame_a_changed_source(self, source: Source, exc: DatabaseFault) -> None:
+        """Raise a fault that names the columns whose type changed while the run went on, where there are any."""
+        if isinstance(exc, PassingFault):
+            return
+        try:
+            with self.database.read() as connection:
+                changed = source.changed_columns(Source.inspect(self.database, connection, self.job))
+        except DatabaseFault:
+            return
+        if changed:
+            raise DatabaseFault(
+                f"{source.table} changed while the run read it: {', '.join(changed)}; whole chunks stay, the rest is"
+                " due. `batch-scoring check` says whether the model can take the source as it is now"
+            ) from exc
 
     def _ensure_tables(self, layout: PredictionsLayout) -> None:
         try:
@@ -167,23 +187,30 @@ class _Scoring:
         stages = ChunkStages(work, self.attempt.database, load)
         Pipeline(stages, self._report, self._check).run(due_count=due_count)
 
-    def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
+    def _task(self, work: ChunkWork, *, workers: int) -> Task:
+        """What a worker process needs; the library's version is checked and recorded here, once."""
         import joblib
 
         from batch_scoring.model.scorer import check_library_version
-        from batch_scoring.scoring.workers import Task, score_in_processes
+        from batch_scoring.scoring.workers import Task
 
         attempt = self.attempt
         self._record_environment(check_library_version(self.manifest, allow_mismatch=attempt.allow_version_mismatch))
-        task = Task(
+        return Task(
             work=work,
             database_url=attempt.database.url.render_as_string(hide_password=False),
             timeouts=attempt.database.timeouts,
             artifact=self.artifact,
             manifest=self.manifest,
             allow_version_mismatch=attempt.allow_version_mismatch,
-            threads=max(1, joblib.cpu_count() // attempt.workers),
+            threads=max(1, joblib.cpu_count() // workers),
         )
+
+    def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
+        from batch_scoring.scoring.workers import score_in_processes
+
+        attempt = self.attempt
+        task = self._task(work, workers=attempt.workers)
         is_whole = score_in_processes(
             task, ranges, workers=attempt.workers, report=self._report, check=self._check, stop=attempt.stop
         )

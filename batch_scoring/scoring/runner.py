@@ -6,6 +6,7 @@ import platform
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from batch_scoring.errors import BatchScoringError, DatabaseFault, ExitCode, Fenced, RunStopped
@@ -23,6 +24,8 @@ class RunOptions:
     """What whoever starts a run may choose."""
 
     trigger: runs.Trigger = "cli"
+    scheduled_for: datetime | None = None
+    """The slot that the run fills, aware."""
     allow_version_mismatch: bool = False
     workers: int | None = None
     """Worker processes; None leaves it to the job."""
@@ -63,6 +66,7 @@ def run_job(
         environment={"python": platform.python_version()},
         stalled_after=job.run.stalled_after,
         trigger=options.trigger,
+        scheduled_for=options.scheduled_for,
     )
     database.label = runs.session_label(opened.run_id)
     emit(RunStarted(run_id=opened.run_id, job=job.name))

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
 
-from batch_scoring.errors import ConfigurationError, SourceFault
+from batch_scoring.errors import ArtifactMissing, ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
 from batch_scoring.job import Job
-from batch_scoring.store import migrations, runs
+from batch_scoring.scoring import preparation
+from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.predictions import count_current
 from batch_scoring.store.runs import Run
 from batch_scoring.store.source import Source
+
+_GROWING = 3
+"""Runs in a row, each with more due than the one before, that make a growing backlog."""
+
+
+class Trouble(StrEnum):
+    """What makes a job unhealthy."""
+
+    SCHEMA = "schema"
+    """The database lacks the tables of this version."""
+    SOURCE = "source"
+    """The source is not what the job says."""
+    MODEL = "model"
+    """The model would be refused."""
+    STALLED = "stalled"
+    """A run has no heartbeat."""
+    FAILED = "failed"
+    """The last run did not succeed."""
+    STALE = "stale"
+    """The last success is too old."""
+    BACKLOG = "backlog"
+    """Runs do not keep up: more is due at each than at the one before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +53,14 @@ class JobStatus:
     due_count: int
     current_count: int
     quarantined_count: int
+    trouble: Trouble | None
+    """The kind of thing that makes the job unhealthy, None where it is healthy."""
     unhealthy: str | None
-    """Why the job is not healthy, None where it is."""
+    """The same in words."""
 
 
-def job_status(database: Database, job: Job, *, max_age: timedelta | None = None) -> JobStatus:
-    """The state of one job. Unhealthy: its last run failed, a run is stalled, or no run succeeded within ``max_age``.
+def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
+    """The state of one job: unhealthy for one of the kinds of Trouble, the gravest if there are more.
 
     Raises SchemaOutOfDate, SourceFault, DatabaseFault.
     """
@@ -47,6 +76,12 @@ def job_status(database: Database, job: Job, *, max_age: timedelta | None = None
     last_run = latest[0] if latest else None
     success = runs.last_success(database, job.name)
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None
+    found = (
+        _model_trouble(database, job, source, artifacts_dir)
+        or _run_trouble(job, last_run, moment)
+        or _age_trouble(age, max_age)
+        or _backlog_trouble(latest, due)
+    )
     return JobStatus(
         job=job.name,
         last_run=last_run,
@@ -55,18 +90,16 @@ def job_status(database: Database, job: Job, *, max_age: timedelta | None = None
         due_count=due,
         current_count=counts["current"],
         quarantined_count=counts["quarantined"],
-        unhealthy=_unhealthy(job, last_run, age, moment, max_age),
+        trouble=found[0] if found else None,
+        unhealthy=found[1] if found else None,
     )
 
 
-def status_of(database: Database, job: Job, *, max_age: timedelta | None = None) -> JobStatus:
-    """The same, where a fault of the job itself, such as a missing source, is what makes it unhealthy.
-
-    Raises SchemaOutOfDate and DatabaseFault, which are no job's.
-    """
+def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
+    """The same, where a missing table or source is what makes the job unhealthy. Raises DatabaseFault."""
     try:
-        return job_status(database, job, max_age=max_age)
-    except (SourceFault, ConfigurationError) as exc:
+        return job_status(database, job, artifacts_dir, max_age=max_age)
+    except (SchemaOutOfDate, SourceFault, ConfigurationError) as exc:
         return JobStatus(
             job=job.name,
             last_run=None,
@@ -75,21 +108,61 @@ def status_of(database: Database, job: Job, *, max_age: timedelta | None = None)
             due_count=0,
             current_count=0,
             quarantined_count=0,
+            trouble=Trouble.SCHEMA if isinstance(exc, SchemaOutOfDate) else Trouble.SOURCE,
             unhealthy=str(exc),
         )
 
 
-def _unhealthy(
-    job: Job, last_run: Run | None, age: timedelta | None, moment: datetime, max_age: timedelta | None
-) -> str | None:
-    if last_run is not None and last_run.status is runs.Status.RUNNING:
-        if moment - last_run.heartbeat_at > job.run.stalled_after:
-            return f"run {last_run.run_id} is stalled: no heartbeat since {last_run.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-    elif last_run is not None and last_run.status is not runs.Status.SUCCEEDED:
-        return f"run {last_run.run_id} {last_run.status}: {last_run.error_message}"
-    if max_age is not None:
-        if age is None:
-            return "no run has succeeded yet"
-        if age > max_age:
-            return f"the last success is {timedelta(seconds=int(age.total_seconds()))} old, {max_age} is allowed"
+_Found = tuple[Trouble, str]
+
+
+def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: Path) -> _Found | None:
+    try:
+        version = models.resolve_alias(database, job.model.name, job.model.alias)
+        manifest = preparation.manifest_of(version)
+        manifest.positive_index(job)
+        preparation.check_signature(manifest, source, version)
+        if not (artifacts_dir / version.artifact_uri).is_file():
+            raise ArtifactMissing(
+                f"the artifact of {version.name} version {version.version} is not in {artifacts_dir}/"
+            )
+    except ModelRefused as exc:
+        return Trouble.MODEL, str(exc)
     return None
+
+
+def _run_trouble(job: Job, last_run: Run | None, moment: datetime) -> _Found | None:
+    if last_run is None or last_run.status is runs.Status.SUCCEEDED:
+        return None
+    if last_run.status is not runs.Status.RUNNING:
+        return Trouble.FAILED, f"run {last_run.run_id} {last_run.status}: {last_run.error_message}"
+    if moment - last_run.heartbeat_at > job.run.stalled_after:
+        since = f"{last_run.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+        return Trouble.STALLED, f"run {last_run.run_id} is stalled: no heartbeat since {since}"
+    return None
+
+
+def _age_trouble(age: timedelta | None, max_age: timedelta | None) -> _Found | None:
+    if max_age is None:
+        return None
+    if age is None:
+        return Trouble.STALE, "no run has succeeded yet"
+    if age > max_age:
+        return (
+            Trouble.STALE,
+            f"the last success is {timedelta(seconds=int(age.total_seconds()))} old, {max_age} is allowed",
+        )
+    return None
+
+
+def _backlog_trouble(latest: Sequence[Run], due: int) -> _Found | None:
+    """More and more is due at each run, and runs take most of the time there is: they do not keep up."""
+    counts = [due, *(run.due_count for run in latest[:_GROWING])]
+    grows = len(counts) > _GROWING and all(later > earlier for later, earlier in pairwise(counts))
+    if not grows or latest[0].seconds is None:
+        return None
+    between = (latest[0].started_at - latest[1].started_at).total_seconds()
+    if latest[0].seconds < between / 2:
+        return None
+    grown = ", ".join(f"{count:,}" for count in reversed(counts))
+    return Trouble.BACKLOG, f"the backlog grows: {grown} rows were due at the last {_GROWING} runs and now"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 
 from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerDied
@@ -121,9 +122,10 @@ def score_range(task: Task, within: KeyRange) -> ScoredRange:
             raise RunStopped("the run was asked to stop")
 
     try:
-        with _signals_left_to_the_run():
+        # what libraries print here is none of the result that the run prints
+        with _signals_left_to_the_run(), redirect_stdout(sys.stderr):
             check()
-            Pipeline(ChunkStages(task.work, database, lambda: _scorer(task)), committed.append, check).run(within)
+            Pipeline(ChunkStages(task.work, database, lambda: scorer_of(task)), committed.append, check).run(within)
     except RunStopped:
         is_whole = False  # the process of the run says so, once
     finally:
@@ -137,7 +139,8 @@ _loaded: dict[int, Scorer] = {}
 """The model of the run that this worker process works for, by the run's number."""
 
 
-def _scorer(task: Task) -> Scorer:
+def scorer_of(task: Task) -> Scorer:
+    """The model of a task, loaded and proven once in a process. Raises ModelRefused."""
     run_id = task.work.run_id
     if run_id not in _loaded:
         _loaded.clear()

@@ -225,6 +225,41 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
     return stalled if result.rowcount else None
 
 
+def abandon_dead(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
+    """Close the run of a process of this machine that is known to have died; None where it left no running run.
+
+    The next run then need not wait until it counts as stalled.
+    """
+    with database.write() as connection:
+        mine = sa.and_(
+            scoring_runs.c.running_job == job,
+            scoring_runs.c.host == socket.gethostname(),
+            scoring_runs.c.process_id == process_id,
+        )
+        run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
+        if run_id is None:
+            return None
+        connection.execute(
+            sa.update(scoring_runs)
+            .where(mine)
+            .values(
+                status=Status.ABANDONED,
+                finished_at=database_now(),
+                error_type="Abandoned",
+                error_message=message,
+            )
+        )
+    return get_run(database, run_id)
+
+
+def last_slot(database: Database, job: str) -> datetime | None:
+    """The latest slot that a run of the job filled."""
+    query = sa.select(sa.func.max(scoring_runs.c.scheduled_for)).where(scoring_runs.c.job == job)
+    with database.read() as connection:
+        slot: datetime | None = connection.execute(query).scalar_one()
+    return slot
+
+
 def session_label(run_id: int) -> str:
     """The application name a run's sessions carry, so that a frozen one can be found."""
     return f"batch-scoring run {run_id}"

@@ -126,6 +126,14 @@ class Source:
             key_is_enforced=set(key) in unique and not any(columns[name].nullable for name in key),
         )
 
+    def changed_columns(self, now: Source) -> list[str]:
+        """Columns that are of another type now, each with both."""
+        return [
+            f"{name} was {column.ddl} and is {now.columns[name].ddl}"
+            for name, column in self.columns.items()
+            if name in now.columns and now.columns[name].ddl != column.ddl
+        ]
+
     def layout(self, job: Job) -> PredictionsLayout:
         """The shape of the job's predictions table, typed after this source."""
         for name in self.key:
@@ -217,6 +225,8 @@ class Source:
             Family.TIMESTAMP,
             Family.INTEGER,
         ]
+        if chunk.upto is not None and self.since is None:
+            due = due.execution_options(reads_a_range=True)
         columns = bulk.fetch(connection, due, [family.value for family in families])
         width = len(self.key)
         rest = columns[width:]

@@ -18,7 +18,7 @@ import pyarrow.csv as pacsv
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from batch_scoring.errors import TooMuchAtOnce
+from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
 from batch_scoring.store.bulk.packed import NULL, SEPARATOR, TYPES, NotPacked, unpack
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
@@ -50,7 +50,12 @@ class CopyBulk:
         try:
             return _fetch_packed(connection, query, kinds)
         except (NotPacked, UnicodeDecodeError):  # a database of SQL_ASCII may hold any bytes
-            return _fetch_csv(connection, query, kinds)
+            try:
+                return _fetch_csv(connection, query, kinds)
+            except pa.ArrowInvalid:  # its text quotes the value
+                raise DatabaseFault(
+                    "a value of the source is not of the type its column had when the run began"
+                ) from None
         except sa.exc.DBAPIError as exc:
             if getattr(exc.orig, "pgcode", None) not in _TOO_LARGE:
                 raise
@@ -108,8 +113,9 @@ def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Se
     rows = query.subquery("packed")
     texts = [_text_of(column, family) for column, family in zip(rows.c, families, strict=True)]
     packed = [sa.func.string_agg(sa.func.coalesce(text, NULL), SEPARATOR) for text in texts]
-    # rows are wanted in the order of an index; left alone, the planner sorts them once it takes the tables for large
-    connection.exec_driver_sql("SET LOCAL enable_sort = off")
+    if query.get_execution_options().get("reads_a_range"):
+        # an index has its rows in order; left alone, the planner sorts them once it takes the tables for large
+        connection.exec_driver_sql("SET LOCAL enable_sort = off")
     with connection.begin_nested():  # what is too large must not end the transaction
         count, *found = connection.execute(sa.select(sa.func.count(), *packed).select_from(rows)).one()
     return [unpack(text, count, family) for text, family in zip(found, families, strict=True)]

@@ -1,0 +1,73 @@
+"""``schedule``: the scheduler service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+
+from batch_scoring.cli.output import database, notice, settings
+from batch_scoring.errors import ConfigurationError, ExitCode, Problem
+
+
+def schedule() -> None:
+    """Serve every job that has a schedule: start its runs, watch them, tell when somebody is needed.
+
+    One foreground process. SIGTERM and SIGINT end it after the chunks under way, a second one at once. Job files are
+    read again when they change.
+    """
+    from batch_scoring.cli import logs
+    from batch_scoring.scheduling.health import answering
+    from batch_scoring.scheduling.job_files import JobFiles
+    from batch_scoring.scheduling.notifications import notify
+    from batch_scoring.scheduling.service import RunEnded, Service, ServiceEvent
+    from batch_scoring.scheduling.watch import Watch
+
+    def emit(event: ServiceEvent) -> None:
+        logs.log_service_event(event)
+        if isinstance(event, RunEnded):
+            watch.again.set()
+
+    chosen = settings()
+    log_format = chosen.log_format or ("console" if logs.is_watched() else "json")
+    logs.configure(log_format)
+    if not chosen.jobs_dir.is_dir():
+        message = f"there is no folder {chosen.jobs_dir}/; write job files there, or name another"
+        raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
+    files, found = JobFiles(chosen.jobs_dir), database()
+    service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
+    watch = Watch(
+        files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, logs.log_undelivered)
+    )
+    _end_on_signals(service.stop, service.kill)
+    ended = threading.Event()
+    with ExitStack() as stack:
+        if chosen.listen is not None:
+            port = stack.enter_context(answering(chosen.listen, service, watch))
+            logs.log_listening(chosen.listen[0], port)
+        watcher = threading.Thread(target=watch.go_on, args=[ended], name="watch", daemon=True)
+        watcher.start()
+        try:
+            service.run()
+        finally:
+            ended.set()
+            watch.again.set()
+    found.dispose()
+
+
+def _end_on_signals(stop: Callable[[], None], kill: Callable[[], None]) -> None:
+    asked = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            kill()
+            raise SystemExit(ExitCode.RUN_FAILED)
+        asked.set()
+        notice(f"{signal.Signals(number).name}: ending after the chunks under way; once more ends at once")
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)

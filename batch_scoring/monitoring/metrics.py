@@ -1,0 +1,105 @@
+"""Metrics in Prometheus' words, made from what stands in the database: the same for the service and for cron.
+
+Counters are sums over ``scoring_runs``, so a restart resets none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Metric, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from batch_scoring.store.runs import Status
+
+if TYPE_CHECKING:
+    from batch_scoring.scoring.status import JobStatus
+    from batch_scoring.store.history import RunTotals
+
+
+class JobMetrics(Collector):
+    """Jobs as metrics: their totals, and how they stood when somebody last looked."""
+
+    def __init__(self, totals: Sequence[RunTotals] = (), states: Sequence[JobStatus] = ()) -> None:
+        self.totals = totals
+        self.states = states
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, with a sample for each job."""
+        runs = CounterMetricFamily("batch_scoring_runs", "Runs by how they ended.", labels=["job", "status"])
+        rows = CounterMetricFamily("batch_scoring_rows", "Rows by what became of them.", labels=["job", "outcome"])
+        for job in dict.fromkeys(total.job for total in self.totals):
+            of_job = [total for total in self.totals if total.job == job]
+            by_status = {total.status: total.runs for total in of_job}
+            for status in Status:
+                if status is not Status.RUNNING:  # a counter never falls
+                    runs.add_metric([job, status.value], by_status.get(status, 0))
+            for outcome in ("scored", "superseded", "quarantined"):
+                rows.add_metric([job, outcome], sum(getattr(total, outcome) for total in of_job))
+        yield runs
+        yield rows
+        yield from self._states()
+
+    def _states(self) -> Iterator[Metric]:
+        states = self.states
+        yield _gauge("healthy", "1 where `batch-scoring status` finds nothing wrong.", _healthy(states))
+        yield _gauge("running", "1 while a run of the job is running.", _running(states))
+        yield _gauge("due_rows", "Rows that are due.", ((s.job, s.due_count) for s in states))
+        yield _gauge("current_predictions", "Keys with a prediction.", ((s.job, s.current_count) for s in states))
+        yield _gauge("quarantined_rows", "Rows set aside.", ((s.job, s.quarantined_count) for s in states))
+        yield _gauge("last_run_seconds", "How long the last finished run took.", _seconds(states))
+        yield _gauge("last_run_lateness_seconds", "From the slot of the last run to its start.", _lateness(states))
+        yield _gauge(
+            "last_success_timestamp_seconds",
+            "When the last run that succeeded ended, in seconds of the Unix epoch.",
+            (
+                (s.job, s.last_success.finished_at.timestamp())
+                for s in states
+                if s.last_success and s.last_success.finished_at
+            ),
+        )
+        yield _gauge(
+            "last_success_age_seconds",
+            "How long ago that was, by the database's clock.",
+            ((s.job, s.last_success_age.total_seconds()) for s in states if s.last_success_age is not None),
+        )
+
+
+def _gauge(name: str, documentation: str, values: Iterable[tuple[str, float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"batch_scoring_{name}", documentation, labels=["job"])
+    for job, value in values:
+        family.add_metric([job], value)
+    return family
+
+
+def _healthy(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
+    return ((state.job, float(state.trouble is None)) for state in states)
+
+
+def _running(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
+    for state in states:
+        yield state.job, float(state.last_run is not None and state.last_run.status is Status.RUNNING)
+
+
+def _seconds(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
+    for state in states:
+        run = state.last_run if state.last_run and state.last_run.seconds is not None else state.last_success
+        if run is not None and run.seconds is not None:
+            yield state.job, run.seconds
+
+
+def _lateness(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
+    for state in states:
+        run = state.last_run
+        if run is not None and run.scheduled_for is not None:
+            yield state.job, (run.started_at - run.scheduled_for).total_seconds()
+
+
+def write_metrics_file(file: Path, totals: Sequence[RunTotals], states: Sequence[JobStatus]) -> None:
+    """Write metrics where node_exporter's textfile collector reads them, whole or not at all. Raises OSError."""
+    registry = CollectorRegistry()
+    registry.register(JobMetrics(totals, states))
+    write_to_textfile(str(file), registry)

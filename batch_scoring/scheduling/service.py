@@ -1,0 +1,288 @@
+"""The scheduler service: one process that starts a run of each scheduled job when its slot comes.
+
+It owns no logic of a run. Each firing starts the command that cron would start, in a process of its own, and waits for
+its end. What is due is the database's business, so a slot that was missed costs nothing but time: it is made up for by
+one run, however many were missed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from batch_scoring.errors import BatchScoringError
+from batch_scoring.job import Job, Schedule
+from batch_scoring.scheduling.child import GRACE, Ended, RunProcess
+from batch_scoring.scheduling.job_files import JobFiles
+from batch_scoring.slots import latest_slot, trigger_of
+from batch_scoring.store import runs
+from batch_scoring.store.database import Database
+from batch_scoring.store.runs import Run
+
+_TICK = timedelta(seconds=0.5)
+"""How often files, clock and signals are looked at."""
+
+_PATIENCE = timedelta(seconds=10)
+"""Until a database that did not answer is asked again."""
+
+_MOST_JOBS_AT_ONCE = 200
+"""Threads that wait for runs; they cost next to nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceStarted:
+    """The service is up, with these jobs."""
+
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobScheduled:
+    """A job file was read: its runs start at these times."""
+
+    job: str
+    next_slot: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobUnscheduled:
+    """A job file is gone or has no schedule any more."""
+
+    job: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFileBroken:
+    """A job file cannot be used; its last good version stays in force."""
+
+    job: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotFired:
+    """A run was started for a slot."""
+
+    job: str
+    slot: datetime
+    process_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotPassedOver:
+    """The run before still goes on, so nothing was started; it does what is due."""
+
+    job: str
+    slot: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnded:
+    """The process of a run ended; ``abandoned`` is its run, where it died without closing it."""
+
+    job: str
+    ended: Ended
+    abandoned: Run | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceFault:
+    """Something the service could not do now and will try again."""
+
+    job: str | None
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceStopped:
+    """The service is down; runs it had started were asked to stop and did."""
+
+
+ServiceEvent: TypeAlias = (
+    ServiceStarted
+    | JobScheduled
+    | JobUnscheduled
+    | JobFileBroken
+    | SlotFired
+    | SlotPassedOver
+    | RunEnded
+    | ServiceFault
+    | ServiceStopped
+)
+
+
+class Service:
+    """The service, from ``run`` to ``stop``."""
+
+    def __init__(
+        self,
+        files: JobFiles,
+        database: Database,
+        *,
+        emit: Callable[[ServiceEvent], None],
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.files = files
+        self.database = database
+        self._emit = emit
+        self._environ = environ
+        self._clock = clock
+        self._is_asked_to_stop = False
+        self._stop = threading.Event()
+        self._scheduled: dict[str, Schedule] = {}
+        self._running: dict[str, RunProcess] = {}
+        self._lock = threading.Lock()
+        self._caught_up: set[str] = set()
+        self._catch_up_again = datetime.min.replace(tzinfo=UTC)
+        self.last_tick: datetime | None = None
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(_MOST_JOBS_AT_ONCE)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._scheduler.add_listener(self._on_passed_over, EVENT_JOB_MAX_INSTANCES)
+
+    @property
+    def is_alive(self) -> bool:
+        """It ticked lately."""
+        return self.last_tick is not None and self._clock() - self.last_tick < 60 * _TICK
+
+    def run(self) -> None:
+        """Serve until ``stop``; returns when the runs under way have ended."""
+        self._scheduler.start()
+        self._refresh()
+        self._emit(ServiceStarted(jobs=tuple(sorted(self.files.scheduled()))))
+        try:
+            while not self._is_asked_to_stop:
+                self.last_tick = self._clock()
+                self._refresh()
+                # a machine that slept, or a clock that was set, is noticed now and not when an old wait is over
+                self._scheduler.wakeup()
+                time.sleep(_TICK.total_seconds())
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._stop.set()
+            for process in self._running.values():
+                process.stop()
+        patience = threading.Timer(GRACE.total_seconds(), self.kill)
+        patience.start()
+        try:
+            self._scheduler.shutdown(wait=True)
+        finally:
+            patience.cancel()
+        self._emit(ServiceStopped())
+
+    def stop(self) -> None:
+        """Start nothing more, and ask the runs under way to end after their chunk.
+
+        Safe in a signal handler: an event could not be set there while its lock is held by whom the signal interrupts.
+        """
+        self._is_asked_to_stop = True
+
+    def kill(self) -> None:
+        """End the runs under way at once; what they had committed stays, the rest is due."""
+        for process in list(self._running.values()):
+            process.kill()
+
+    def _refresh(self) -> None:
+        if self.files.refresh():
+            self._reschedule()
+        if self._clock() >= self._catch_up_again:
+            for name, job in self.files.scheduled().items():
+                if name not in self._caught_up:
+                    self._catch_up(job)
+
+    def _reschedule(self) -> None:
+        for name, exc in self.files.broken.items():
+            self._emit(JobFileBroken(job=name, problem=str(exc)))
+        wanted = self.files.scheduled()
+        for name in self._scheduled.keys() - wanted.keys():
+            del self._scheduled[name]
+            self._scheduler.remove_job(name)
+            self._emit(JobUnscheduled(job=name))
+        for name, job in wanted.items():
+            assert job.schedule is not None
+            if self._scheduled.get(name) == job.schedule:
+                self._scheduler.modify_job(name, args=[job])
+                continue
+            self._scheduled[name] = job.schedule
+            added = self._scheduler.add_job(
+                self._fire, trigger_of(job.schedule), args=[job], id=name, replace_existing=True
+            )
+            self._emit(JobScheduled(job=name, next_slot=added.next_run_time))
+
+    def _catch_up(self, job: Job) -> None:
+        """One run for all the slots that passed while no service was up, if there were any."""
+        assert job.schedule is not None
+        slot = latest_slot(trigger_of(job.schedule), self._clock())
+        try:
+            filled = runs.last_slot(self.database, job.name)
+        except BatchScoringError as exc:
+            self._emit(ServiceFault(job=job.name, problem=f"cannot see yet which slots were missed: {exc}"))
+            self._catch_up_again = self._clock() + _PATIENCE
+            return
+        self._caught_up.add(job.name)
+        if slot is not None and filled is not None and filled < slot:
+            self._scheduler.add_job(self._fire, args=[job, slot], id=f"{job.name} (missed)", replace_existing=True)
+
+    def _fire(self, job: Job, slot: datetime | None = None) -> None:
+        assert job.schedule is not None
+        slot = slot or latest_slot(trigger_of(job.schedule), self._clock())
+        if slot is None or self._is_stopped_in_jitter(job):
+            return
+        with self._lock:
+            if self._stop.is_set():
+                return
+            if job.name in self._running:  # a missed slot is being made up for
+                self._emit(SlotPassedOver(job=job.name, slot=slot))
+                return
+            process = RunProcess(job.name, slot, self._environ)
+            self._running[job.name] = process
+        self._emit(SlotFired(job=job.name, slot=slot, process_id=process.process_id))
+        try:
+            ended = process.wait(at_most=job.run.max_duration)
+        finally:
+            with self._lock:
+                del self._running[job.name]
+        self._emit(RunEnded(job=job.name, ended=ended, abandoned=self._close_what_died(job.name, ended)))
+
+    def _is_stopped_in_jitter(self, job: Job) -> bool:
+        assert job.schedule is not None
+        jitter = job.schedule.jitter
+        if jitter is None:
+            return False
+        return self._stop.wait(random.uniform(0, jitter.total_seconds()))  # noqa: S311 - spreads load, hides nothing
+
+    def _close_what_died(self, job: str, ended: Ended) -> Run | None:
+        if ended.died is None:
+            return None
+        why = "took longer than max_duration and did not stop" if ended.overran else "died"
+        message = (
+            f"its process {why} ({ended.died}); its finished chunks stay, the rest is due."
+            " Look at the machine's log for what killed it"
+        )
+        try:
+            return runs.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
+        except BatchScoringError as exc:
+            self._emit(
+                ServiceFault(job=job, problem=f"a run that died could not be closed, it will count as stalled: {exc}")
+            )
+            return None
+
+    def _on_passed_over(self, event: object) -> None:
+        name, times = event.job_id, event.scheduled_run_times  # type: ignore[attr-defined]  # APScheduler is untyped
+        self._emit(SlotPassedOver(job=name, slot=times[-1].astimezone(UTC)))

@@ -1,0 +1,108 @@
+"""Looking after the jobs while the service runs: how they stand, and telling somebody when one needs help."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from batch_scoring.errors import BatchScoringError
+from batch_scoring.job import Job
+from batch_scoring.scheduling.job_files import JobFiles
+from batch_scoring.scheduling.notifications import Kind, Notice
+from batch_scoring.scoring.status import JobStatus, Trouble, status_of
+from batch_scoring.slots import latest_slot, trigger_of
+from batch_scoring.store.database import Database
+from batch_scoring.store.history import RunTotals, run_totals
+
+_EVERY = timedelta(seconds=30)
+
+_REST = 20
+"""A look that took long, because tables are large, is followed by a rest so many times as long."""
+
+_SLOTS_WITHOUT_SUCCESS = 3
+"""So many slots may pass before a job is stale, where its schedule does not say how old a success may be."""
+
+
+def stale_after(job: Job, moment: datetime) -> timedelta | None:
+    """How old the last success may be at a moment; None where the schedule is too young or too rare to say."""
+    assert job.schedule is not None
+    if job.schedule.stale_after is not None:
+        return job.schedule.stale_after
+    trigger, slot = trigger_of(job.schedule), moment
+    for _ in range(_SLOTS_WITHOUT_SUCCESS):
+        earlier = latest_slot(trigger, slot - timedelta(microseconds=1))
+        if earlier is None:
+            return None
+        slot = earlier
+    return moment - slot
+
+
+@dataclass
+class Watch:
+    """What was last seen of the jobs, and who was told of what."""
+
+    files: JobFiles
+    database: Database
+    artifacts_dir: Path
+    tell: Callable[[Notice], None]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    states: Sequence[JobStatus] = ()
+    totals: Sequence[RunTotals] = ()
+    problem: str | None = "nobody has looked at the jobs yet"
+    """Why nothing can be said of the jobs now."""
+    again: threading.Event = field(default_factory=threading.Event)
+    """Set when there is something new to see."""
+    _told: dict[str, Trouble] = field(default_factory=dict)
+    _begun: datetime | None = None
+
+    def go_on(self, stop: threading.Event) -> None:
+        """Look again and again until ``stop`` is set."""
+        while not stop.is_set():
+            begun = time.monotonic()
+            self.look()
+            self.again.wait(max(_EVERY.total_seconds(), _REST * (time.monotonic() - begun)))
+            self.again.clear()
+
+    def look(self) -> None:
+        """See how every scheduled job stands, and tell of what changed. Raises nothing."""
+        moment = self.clock()
+        self._begun = self._begun or moment
+        try:
+            self.totals = run_totals(self.database)
+            self.states = [
+                status_of(self.database, job, self.artifacts_dir, max_age=stale_after(job, moment))
+                for job in self.files.scheduled().values()
+            ]
+        except BatchScoringError as exc:
+            self.problem = str(exc)
+            return
+        self.problem = None
+        for state in self.states:
+            self._tell_of(state, moment)
+
+    def _tell_of(self, state: JobStatus, moment: datetime) -> None:
+        before = self._told.get(state.job)
+        # a run that failed tells so itself; a job that never succeeded is given the time it needs for that
+        is_young = state.last_success is None and self._is_young(state.job, moment)
+        if state.trouble is Trouble.FAILED or (state.trouble is Trouble.STALE and is_young):
+            return
+        if state.trouble is not None and state.trouble is not before:
+            self._told[state.job] = state.trouble
+            self._send("unhealthy", state, state.unhealthy or "")
+        elif state.trouble is None and before is not None:
+            del self._told[state.job]
+            self._send("recovered", state, f"job {state.job} is healthy again (it was not: {before.value})")
+
+    def _is_young(self, name: str, moment: datetime) -> bool:
+        allowed = stale_after(self.files.jobs[name], moment) if name in self.files.jobs else None
+        assert self._begun is not None
+        return allowed is None or moment - self._begun < allowed
+
+    def _send(self, kind: Kind, state: JobStatus, message: str) -> None:
+        run_id = state.last_run.run_id if state.last_run else None
+        self.tell(Notice(kind=kind, job=state.job, message=message, run_id=run_id, host=socket.gethostname()))

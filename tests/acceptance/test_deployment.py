@@ -1,0 +1,118 @@
+"""What stands beside the package: units, crontab, alerts, dashboard, container; judged by the tools that read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from support import REPOSITORY
+
+from batch_scoring.monitoring.metrics import JobMetrics
+from batch_scoring.settings import SECRETS, SETTINGS
+
+OPERATIONS = REPOSITORY / "docs" / "operations"
+DEPLOY = REPOSITORY / "deploy"
+
+
+def tool(name: str) -> str:
+    """A program of the system's. In CI it has to be there; elsewhere the test is left out where it is not."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not installed; .ci/run installs it")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.mark.parametrize("unit", ["batch-scoring.service", "batch-scoring-run@.service", "batch-scoring-run@.timer"])
+def test_systemd_finds_nothing_wrong_with_the_units(unit: str, tmp_path: Path) -> None:
+    program = tmp_path / "batch-scoring"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for file in (DEPLOY / "systemd").glob("batch-scoring*"):
+        text = file.read_text().replace("/opt/batch_scoring/.venv/bin/batch-scoring", str(program))
+        (tmp_path / file.name.replace("@.", "@loan_eligibility.")).write_text(
+            text.replace("User=batch-scoring", "User=root").replace("Group=batch-scoring", "Group=root")
+        )
+
+    done = subprocess.run(
+        [
+            tool("systemd-analyze"),
+            "verify",
+            "--recursive-errors=no",
+            str(tmp_path / unit.replace("@.", "@loan_eligibility.")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    own = [line for line in done.stderr.splitlines() if "batch-scoring" in line]
+    assert (done.returncode, own) == (0, []), done.stderr
+
+
+def test_the_service_is_confined() -> None:
+    done = subprocess.run(
+        [tool("systemd-analyze"), "security", "--offline=true", str(DEPLOY / "systemd" / "batch-scoring.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (exposure,) = re.findall(r"Overall exposure level.*: ([\d.]+)", done.stdout) or [done.stdout + done.stderr]
+    assert float(exposure) < 3, done.stdout
+
+
+def test_promtool_finds_nothing_wrong_with_the_alerts() -> None:
+    for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
+        done = subprocess.run(
+            [tool("promtool"), *arguments], cwd=OPERATIONS, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _known_metrics() -> set[str]:
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in JobMetrics().collect()}
+    return names | {"batch_scoring_job_file_broken", "batch_scoring_database_up"}
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "grafana.json", "README.md"])
+def test_only_metrics_that_exist_are_spoken_of(name: str) -> None:
+    spoken_of = set(re.findall(r"\bbatch_scoring_[a-z_]+\b", (OPERATIONS / name).read_text())) - {"batch_scoring_"}
+
+    assert spoken_of <= _known_metrics()
+    if name == "README.md":
+        assert spoken_of == _known_metrics(), "the table of metrics is whole"
+
+
+def test_the_dashboard_is_one_that_grafana_imports() -> None:
+    board = json.loads((OPERATIONS / "grafana.json").read_text())
+
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert all(panel["targets"] and panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in board["panels"])
+
+
+def test_every_setting_is_documented_and_every_one_in_the_examples_exists() -> None:
+    documented = (REPOSITORY / "README.md").read_text() + (OPERATIONS / "README.md").read_text()
+    assert {name for name in SETTINGS if name not in documented} == set()
+    known = SETTINGS | {f"{name}_FILE" for name in SECRETS}
+    for file in [*DEPLOY.rglob("*"), REPOSITORY / "crontab.example"]:
+        if file.is_file():
+            assert set(re.findall(r"\bBATCH_SCORING_[A-Z_]+", file.read_text())) <= known, file
+
+
+def test_the_container_runs_what_the_project_needs() -> None:
+    text = (DEPLOY / "docker" / "Dockerfile").read_text()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+    (version,) = set(re.findall(r"^FROM python:(\d+\.\d+)-slim", text, re.MULTILINE))
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    assert re.search(r"^USER (?!0|root)", text, re.MULTILINE), "not as root"
+    assert 'CMD ["schedule"]' in text
