@@ -127,7 +127,7 @@ class _Reader:
     def url(self, name: str, expected: str, schemes: tuple[str, ...] = ()) -> str | None:
         found = self.text(name)
         scheme, separator, rest = (found or "").partition("://")
-        if found is not None and (not separator or not rest or (schemes and scheme not in schemes)):
+        if found is not None and (not separator or (schemes and (scheme not in schemes or not rest))):
             self.problem(name, f"expected {expected}")  # the value is a secret
             return None
         return found

@@ -599,7 +599,6 @@ def test_a_database_without_our_schema_says_how_to_upgrade(workspace: Workspace,
     workspace.sql('CREATE TABLE applicants ("Loan_ID" TEXT PRIMARY KEY, updated_at TIMESTAMP)')
     commands: list[tuple[str, ...]] = [
         RUN,
-        ("status",),
         ("model", "verify", "loan_eligibility"),
         ("model", "promote", "loan_eligibility", "1"),
         ("model", "list"),
@@ -611,6 +610,9 @@ def test_a_database_without_our_schema_says_how_to_upgrade(workspace: Workspace,
     for arguments in commands:
         done = command(workspace, *arguments)
         assert_refused(done, 2, "the database has no batch_scoring schema", "batch-scoring db upgrade")
+    unhealthy = command(workspace, "status")
+    assert unhealthy.returncode == 5
+    assert "the database has no batch_scoring schema" in unhealthy.stderr
 
 
 def test_a_database_of_a_newer_version_is_left_alone(loan_workspace: Workspace, command: Command) -> None:
