@@ -83,6 +83,7 @@ def run_job(
         emit=emit,
         stop=stop or threading.Event(),
     )
+    finished: Run | None = None
     try:
         attempt.carry_out()
         persistently(lambda: runs.close_run(database, opened.run_id))
@@ -100,13 +101,15 @@ def run_job(
         fault = UnexpectedFault(f"an unexpected {type(exc).__name__} ended the run; see the log of the process")
         _record_failure(database, opened.run_id, fault)
         raise
+    else:
+        # the run has succeeded, whatever becomes of the connection that says so
+        finished = persistently(lambda: _recorded(database, opened.run_id))
+        return finished
     finally:
-        finished = _closed(database, opened.run_id)
+        finished = finished or _closed(database, opened.run_id)
         database.dispose()
         if finished is not None:
             emit(RunFinished(job=job.name, run=finished))
-    assert finished is not None
-    return finished
 
 
 def exit_code(run: Run, job: Job) -> ExitCode:
@@ -121,6 +124,12 @@ def _record_failure(database: Database, run_id: int, error: BatchScoringError) -
         persistently(lambda: runs.close_run(database, run_id, error=error))
     except (DatabaseFault, Fenced):
         return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
+
+
+def _recorded(database: Database, run_id: int) -> Run:
+    found = runs.get_run(database, run_id)
+    assert found is not None
+    return found
 
 
 def _closed(database: Database, run_id: int) -> Run | None:
