@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from batch_scoring.store.history import RunTotals
 
 
+JOB_LABEL = "scoring_job"
+"""Not ``job``: Prometheus gives every sample a label of that name, for where it was scraped."""
+
+
 class JobMetrics(Collector):
     """Jobs as metrics: their totals, and how they stood when somebody last looked."""
 
@@ -29,8 +33,8 @@ class JobMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family, with a sample for each job."""
-        runs = CounterMetricFamily("batch_scoring_runs", "Runs by how they ended.", labels=["job", "status"])
-        rows = CounterMetricFamily("batch_scoring_rows", "Rows by what became of them.", labels=["job", "outcome"])
+        runs = CounterMetricFamily("batch_scoring_runs", "Runs by how they ended.", labels=[JOB_LABEL, "status"])
+        rows = CounterMetricFamily("batch_scoring_rows", "Rows by what became of them.", labels=[JOB_LABEL, "outcome"])
         for job in dict.fromkeys(total.job for total in self.totals):
             of_job = [total for total in self.totals if total.job == job]
             by_status = {total.status: total.runs for total in of_job}
@@ -69,7 +73,7 @@ class JobMetrics(Collector):
 
 
 def _gauge(name: str, documentation: str, values: Iterable[tuple[str, float]]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"batch_scoring_{name}", documentation, labels=["job"])
+    family = GaugeMetricFamily(f"batch_scoring_{name}", documentation, labels=[JOB_LABEL])
     for job, value in values:
         family.add_metric([job], value)
     return family

@@ -14,7 +14,7 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from batch_scoring.errors import ConfigurationError, Problem
-from batch_scoring.monitoring.metrics import JobMetrics
+from batch_scoring.monitoring.metrics import JOB_LABEL, JobMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class _Watched(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from JobMetrics(self._watch.totals, self._watch.states).collect()
         broken = GaugeMetricFamily(
-            "batch_scoring_job_file_broken", "1 where a job's file cannot be used as it is now.", labels=["job"]
+            "batch_scoring_job_file_broken", "1 where a job's file cannot be used as it is now.", labels=[JOB_LABEL]
         )
         for name in {*self._service.files.jobs, *self._service.files.broken}:
             broken.add_metric([name], float(name in self._service.files.broken))

@@ -24,7 +24,6 @@ from batch_scoring.store.source import EVERYTHING, DueCount, KeyRange, Source
 if TYPE_CHECKING:
     from batch_scoring.model.scorer import Scorer
     from batch_scoring.scoring.chunk import ChunkWork, CommittedChunk
-    from batch_scoring.scoring.workers import Task
 
 _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows than this for each, more processes cost more than they bring."""
@@ -187,30 +186,23 @@ class _Scoring:
         stages = ChunkStages(work, self.attempt.database, load)
         Pipeline(stages, self._report, self._check).run(due_count=due_count)
 
-    def _task(self, work: ChunkWork, *, workers: int) -> Task:
-        """What a worker process needs; the library's version is checked and recorded here, once."""
+    def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
         import joblib
 
         from batch_scoring.model.scorer import check_library_version
-        from batch_scoring.scoring.workers import Task
+        from batch_scoring.scoring.workers import Task, score_in_processes
 
         attempt = self.attempt
         self._record_environment(check_library_version(self.manifest, allow_mismatch=attempt.allow_version_mismatch))
-        return Task(
+        task = Task(
             work=work,
             database_url=attempt.database.url.render_as_string(hide_password=False),
             timeouts=attempt.database.timeouts,
             artifact=self.artifact,
             manifest=self.manifest,
             allow_version_mismatch=attempt.allow_version_mismatch,
-            threads=max(1, joblib.cpu_count() // workers),
+            threads=max(1, joblib.cpu_count() // attempt.workers),
         )
-
-    def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
-        from batch_scoring.scoring.workers import score_in_processes
-
-        attempt = self.attempt
-        task = self._task(work, workers=attempt.workers)
         is_whole = score_in_processes(
             task, ranges, workers=attempt.workers, report=self._report, check=self._check, stop=attempt.stop
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -277,7 +278,7 @@ def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(e
         status, reason = service.get("/readyz")
         assert status == 503
         assert "sauce" in reason
-        assert 'batch_scoring_job_file_broken{job="loan_eligibility"} 1.0' in service.get("/metrics")[1]
+        assert 'batch_scoring_job_file_broken{scoring_job="loan_eligibility"} 1.0' in service.get("/metrics")[1]
         assert service.get("/healthz")[0] == 200
 
         file.write_text(_without_schedule(good) + EVERY_SECOND)
@@ -291,12 +292,12 @@ def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(e
 def test_it_answers_what_it_knows(scheduled: Workspace) -> None:
     with serving(scheduled) as service:
         wait_until(lambda: _succeeded(scheduled) >= 1)
-        wait_until(lambda: 'batch_scoring_runs_total{job="loan_eligibility"' in service.get("/metrics")[1])
+        wait_until(lambda: 'batch_scoring_runs_total{scoring_job="loan_eligibility"' in service.get("/metrics")[1])
         _, metrics = service.get("/metrics")
         assert service.get("/nowhere")[0] == 404
         assert service.stop() == 0
     for name in ("runs_total", "rows_total", "healthy", "running", "quarantined_rows", "current_predictions"):
-        assert f"batch_scoring_{name}{{job=" in metrics
+        assert re.search(rf'^batch_scoring_{name}{{.*scoring_job="loan_eligibility"', metrics, re.MULTILINE), name
     assert "process_resident_memory_bytes" in metrics
     assert "batch_scoring_database_up 1.0" in metrics
 
