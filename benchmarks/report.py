@@ -16,7 +16,7 @@ CONTENDERS = {
     "polars_adbc": "Polars with ADBC",
     "pandas_at_once": "read_sql, to_sql",
     "mlflow_pyfunc": "MLflow pyfunc, pandas",
-    "pandas_in_chunks": "the same in chunks",
+    "pandas_in_chunks": "read_sql, to_sql in chunks",
     "model_alone": "model alone, in memory",
 }
 ALGORITHMS = {"logistic_regression": "logistic regression", "hist_gradient_boosting": "histogram gradient boosting"}
