@@ -16,6 +16,7 @@ from batch_scoring.scoring.events import (
     RunPlanned,
     RunStarted,
     RunTookOver,
+    ScoringIsolated,
     VersionMismatchAccepted,
 )
 from batch_scoring.settings import LogFormat
@@ -59,6 +60,8 @@ def log_event(event: Event) -> None:
             log.info("run_planned", due=event.due_count, mode=event.mode)
         case VersionMismatchAccepted():
             log.warning("version_mismatch_accepted", difference=event.difference)
+        case ScoringIsolated():
+            log.warning("scoring_isolated", deaths=event.deaths)
         case ChunkCommitted():
             counts = event.counts
             log.info(

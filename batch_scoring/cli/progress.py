@@ -14,6 +14,7 @@ from batch_scoring.scoring.events import (
     Observer,
     RunPlanned,
     RunTookOver,
+    ScoringIsolated,
     VersionMismatchAccepted,
 )
 
@@ -35,5 +36,7 @@ def progress_bar() -> Iterator[list[Observer]]:
                     progress.console.print(f"took over from run {event.abandoned.run_id}, which had stalled")
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}")
+                case ScoringIsolated():
+                    progress.console.print(f"the last {event.deaths} runs died: scoring in a process of its own")
 
         yield [draw]

@@ -62,7 +62,7 @@ class Scorer:
         good[list(broken)] = False
         scores, labels = self._read(outputs)
         total = len(checked.positions) + len(checked.faults)
-        _blame_no_row_for_a_common_fault(faults, total)
+        blame_no_row_for_a_common_fault(faults, total)
         return ScoredRows(
             positions=checked.positions[good].tolist(),
             scores=scores,
@@ -85,7 +85,24 @@ class Scorer:
         return scores, self._labels[chosen].tolist()
 
 
-def _blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
+def joined(pieces: Sequence[tuple[int, ScoredRows]], faults: Mapping[int, RowFault]) -> ScoredRows:
+    """What came of a chunk that was scored in pieces, each given with its first row, and of rows in none of them."""
+    ordered = sorted(pieces, key=lambda piece: piece[0])
+    labels = [piece.labels for _, piece in ordered]
+    return ScoredRows(
+        positions=[start + position for start, piece in ordered for position in piece.positions],
+        scores=np.concatenate([np.empty(0), *(piece.scores for _, piece in ordered)]),
+        labels=None if None in labels else [label for part in labels for label in part or ()],
+        faults={
+            **faults,
+            **{start + position: fault for start, piece in ordered for position, fault in piece.faults.items()},
+        },
+        unseen_category_count=sum(piece.unseen_category_count for _, piece in ordered),
+    )
+
+
+def blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
+    """Raise EveryRowFailed where each of two or more rows has the same fault."""
     if total < 2 or len(faults) < total:
         return
     kinds = {(fault.code, fault.column, fault.message) for fault in faults.values()}

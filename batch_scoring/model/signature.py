@@ -36,6 +36,7 @@ class ReasonCode(StrEnum):
     UNDECODABLE_TEXT = "undecodable_text"
     UNSEEN_CATEGORY = "unseen_category"
     MODEL_ERROR = "model_error"
+    MODEL_CRASH = "model_crash"
     NON_FINITE_SCORE = "non_finite_score"
 
 

@@ -25,7 +25,7 @@ from batch_scoring.job import Job, Schedule
 from batch_scoring.scheduling.child import GRACE, Ended, RunProcess
 from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.slots import latest_slot, trigger_of
-from batch_scoring.store import runs
+from batch_scoring.store import opening, runs
 from batch_scoring.store.database import Database
 from batch_scoring.store.runs import Run
 
@@ -276,7 +276,7 @@ class Service:
             " Look at the machine's log for what killed it"
         )
         try:
-            return runs.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
+            return opening.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
         except BatchScoringError as exc:
             self._emit(
                 ServiceFault(job=job, problem=f"a run that died could not be closed, it will count as stalled: {exc}")

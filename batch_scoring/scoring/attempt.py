@@ -11,15 +11,23 @@ from batch_scoring.errors import AccessDenied, DatabaseFault, DatabaseReadOnly, 
 from batch_scoring.job import Job
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring import preparation, search
-from batch_scoring.scoring.events import ChunkCommitted, Observer, RunPlanned, VersionMismatchAccepted
+from batch_scoring.scoring.events import (
+    ChunkCommitted,
+    Observer,
+    RunPlanned,
+    ScoringIsolated,
+    VersionMismatchAccepted,
+)
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.scoring.search import Search
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database
+from batch_scoring.store.history import deaths_in_a_row
 from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.rows import EVERYTHING, DueCount, KeyRange
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import EVERYTHING, DueCount, KeyRange, Source
+from batch_scoring.store.source import Source
 
 if TYPE_CHECKING:
     from batch_scoring.model.scorer import Scorer
@@ -28,6 +36,9 @@ if TYPE_CHECKING:
 _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows than this for each, more processes cost more than they bring."""
 
+
+DEATHS_BEFORE = 2
+"""Runs that died one after the other before the next one scores in a process of its own."""
 
 _STOPPED = "the run was asked to stop and did so between two chunks; the rest is due"
 
@@ -147,11 +158,18 @@ class _Scoring:
             layout=self.layout,
             features=self.manifest.signature.names,
         )
+        deaths = persistently(self._deaths)
+        if deaths >= DEATHS_BEFORE:
+            self._isolated(work, due_count, deaths)
+            return
         ranges = self._ranges(due_count)
         if len(ranges) > 1:
             self._in_processes(work, ranges)
         else:
             self._here(work, due_count)
+
+    def _deaths(self) -> int:
+        return deaths_in_a_row(self.attempt.database, self.attempt.job.name, before=self.attempt.run_id)
 
     def _ranges(self, due_count: int) -> list[KeyRange]:
         attempt = self.attempt
@@ -185,6 +203,28 @@ class _Scoring:
 
         stages = ChunkStages(work, self.attempt.database, load)
         Pipeline(stages, self._report, self._check).run(due_count=due_count)
+
+    def _isolated(self, work: ChunkWork, due_count: int, deaths: int) -> None:
+        from batch_scoring.scoring.chunk import ChunkStages
+        from batch_scoring.scoring.isolation import IsolatedScorer, Recipe
+        from batch_scoring.scoring.pipeline import Pipeline
+
+        attempt = self.attempt
+        attempt.emit(ScoringIsolated(run_id=attempt.run_id, job=attempt.job.name, deaths=deaths))
+        recipe = Recipe(
+            artifact=self.artifact,
+            manifest=self.manifest,
+            job=attempt.job,
+            allow_version_mismatch=attempt.allow_version_mismatch,
+        )
+        with IsolatedScorer(recipe) as isolated:
+
+            def load() -> IsolatedScorer:
+                self._record_environment(isolated.load())
+                return isolated
+
+            stages = ChunkStages(work, attempt.database, load)
+            Pipeline(stages, self._report, self._check).run(due_count=due_count)
 
     def _in_processes(self, work: ChunkWork, ranges: list[KeyRange]) -> None:
         import joblib

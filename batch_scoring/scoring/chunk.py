@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from time import perf_counter
+from typing import Protocol
 
-from batch_scoring.errors import TooMuchAtOnce
+from batch_scoring.errors import ConnectionLost, TooMuchAtOnce
 from batch_scoring.job import Job
-from batch_scoring.model.scorer import ScoredRows, Scorer
+from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.bulk import Bulk, bulk_for
+from batch_scoring.store.bulk import Bulk, Values, bulk_for
 from batch_scoring.store.database import Database
+from batch_scoring.store.outcomes import has_outcome
 from batch_scoring.store.predictions import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.rows import KeyRange, SourceRows, Version
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import KeyRange, Source, SourceRows
+from batch_scoring.store.source import Source
 
 _ROWS_OF_A_RETRY = 50_000
 """Rows read at once while a range is done over again."""
@@ -53,22 +56,30 @@ class ScoredChunk:
     """Rows with their outcomes, not yet written."""
 
     outcomes: Outcomes
+    last: Version
     reasons: Mapping[str, int]
     read_seconds: float
     score_seconds: float
 
 
+class RowScorer(Protocol):
+    """What scores the rows of a chunk: a Scorer, or one in a process of its own."""
+
+    def score(self, columns: Mapping[str, Values]) -> ScoredRows:
+        """Score a chunk given by column. Raises EveryRowFailed."""
+
+
 class ChunkStages:
     """The stages of a chunk, on one database and with one model, which is loaded when the first chunk is scored."""
 
-    def __init__(self, work: ChunkWork, database: Database, load: Callable[[], Scorer]) -> None:
+    def __init__(self, work: ChunkWork, database: Database, load: Callable[[], RowScorer]) -> None:
         self.work = work
         self.database = database
         self.bulk: Bulk = bulk_for(database, work.job.run.bulk)
         self._load = load
 
     @cached_property
-    def scorer(self) -> Scorer:
+    def scorer(self) -> RowScorer:
         """The model, loaded and proven. Raises ModelRefused."""
         return self._load()
 
@@ -86,6 +97,7 @@ class ChunkStages:
         quarantined = _quarantined(scored)
         return ScoredChunk(
             outcomes=prepare_outcomes(self.bulk, work.layout, rows, predictions, quarantined),
+            last=rows.last,
             reasons=Counter(quarantined.reason_codes),
             read_seconds=read_seconds,
             score_seconds=perf_counter() - begun,
@@ -94,9 +106,19 @@ class ChunkStages:
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
         """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
         begun = perf_counter()
-        counts = commit_chunk(self.database, self.bulk, self.work.layout, self.work.run_id, chunk.outcomes)
+        try:
+            counts = commit_chunk(self.database, self.bulk, self.work.layout, self.work.run_id, chunk.outcomes)
+        except ConnectionLost:
+            if not persistently(lambda: self._stands(chunk)):
+                raise
+            counts = chunk.outcomes.counts
         seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - begun)
         return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds)
+
+    def _stands(self, chunk: ScoredChunk) -> bool:
+        """Whether a chunk was committed though the answer was lost. All of it stands or nothing, so one row tells."""
+        with self.database.read() as connection:
+            return has_outcome(connection, self.work.layout, self.work.run_id, chunk.last)
 
     def redo(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
         """Do a range over again after a fault that passes; yields once for each transaction committed.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from batch_scoring.store.runs import ChunkCounts, Mode, Run, Takeover
+from batch_scoring.store.opening import Takeover
+from batch_scoring.store.runs import ChunkCounts, Mode, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,15 @@ class VersionMismatchAccepted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScoringIsolated:
+    """The runs before this one died, so the model is in a process of its own: a row that kills it is set aside."""
+
+    run_id: int
+    job: str
+    deaths: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageSeconds:
     """How long a chunk took in each stage; stages of neighbouring chunks overlap."""
 
@@ -73,6 +83,6 @@ class RunFinished:
     run: Run
 
 
-Event = RunStarted | RunTookOver | RunPlanned | VersionMismatchAccepted | ChunkCommitted | RunFinished
+Event = RunStarted | RunTookOver | RunPlanned | VersionMismatchAccepted | ScoringIsolated | ChunkCommitted | RunFinished
 Observer = Callable[[Event], None]
 """Called in the run's thread; what it raises fails the run, so an observer that can fail must not raise."""

@@ -18,7 +18,7 @@ from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.source import EVERYTHING, KeyRange
+from batch_scoring.store.rows import EVERYTHING, KeyRange
 from batch_scoring.store.walk import Chunk, Walk
 
 

@@ -16,6 +16,7 @@ from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarte
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import migrations, runs
 from batch_scoring.store.database import Database, Timeouts
+from batch_scoring.store.opening import OpenedRun, Opening
 from batch_scoring.store.runs import Run
 
 
@@ -55,19 +56,8 @@ def run_job(
         for observer in observers:
             observer(event)
 
-    timeouts = Timeouts().within(job.run.stalled_after)
-    database = Database(database_url, timeouts=timeouts)
-    with database.read() as connection:
-        migrations.check_revision(connection)
-    opened = runs.open_run(
-        database,
-        job=job.name,
-        job_config=job.model_dump(mode="json"),
-        environment={"python": platform.python_version()},
-        stalled_after=job.run.stalled_after,
-        trigger=options.trigger,
-        scheduled_for=options.scheduled_for,
-    )
+    database = Database(database_url, timeouts=Timeouts().within(job.run.stalled_after))
+    opened = _open(database, job, options)
     database.label = runs.session_label(opened.run_id)
     emit(RunStarted(run_id=opened.run_id, job=job.name))
     if opened.takeover is not None:
@@ -117,6 +107,26 @@ def exit_code(run: Run, job: Job) -> ExitCode:
     if run.read_count and run.quarantined_count > job.predictions.max_quarantined * run.read_count:
         return ExitCode.TOO_MANY_QUARANTINED
     return ExitCode.DONE
+
+
+def _open(database: Database, job: Job, options: RunOptions) -> OpenedRun:
+    """Begin the run, or leave nothing open."""
+    opening = Opening(
+        database=database,
+        job=job.name,
+        job_config=job.model_dump(mode="json"),
+        environment={"python": platform.python_version()},
+        stalled_after=job.run.stalled_after,
+        trigger=options.trigger,
+        scheduled_for=options.scheduled_for,
+    )
+    try:
+        with database.read() as connection:  # a database that is away from the start is reported at once
+            migrations.check_revision(connection)
+        return persistently(opening.carry_out)
+    except BaseException:
+        database.dispose()
+        raise
 
 
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:

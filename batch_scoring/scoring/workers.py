@@ -24,7 +24,7 @@ from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database, Timeouts
-from batch_scoring.store.source import KeyRange
+from batch_scoring.store.rows import KeyRange
 
 _SHARES = 2
 """A range is so many times smaller than what a worker would get if what is left were dealt out evenly."""

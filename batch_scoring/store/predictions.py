@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk import Bulk, Prepared, Values, take
 from batch_scoring.store.database import FOREVER, Database
+from batch_scoring.store.rows import SourceRows
 from batch_scoring.store.runs import ChunkCounts, fence
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import SourceRows
 
 _TICK = timedelta(microseconds=1)
 

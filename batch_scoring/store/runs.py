@@ -1,20 +1,18 @@
-"""Runs: open, heartbeat, fence, take over, close, list."""
+"""Runs: heartbeat, fence, close, list."""
 
 from __future__ import annotations
 
 import getpass
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from batch_scoring import __version__
-from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, Fenced, PassingFault
+from batch_scoring.errors import BatchScoringError, Fenced
 from batch_scoring.store.database import Database, database_now, now
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.schema import scoring_runs
@@ -88,168 +86,12 @@ class ChunkCounts:
     unseen_category: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Takeover:
-    """A stalled run that was marked abandoned."""
-
-    run_id: int
-    host: str
-    process_id: int
-    heartbeat_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenedRun:
-    """A run that owns its job, and the stalled run it took the job over from, if it did."""
-
-    run_id: int
-    takeover: Takeover | None
-
-
 def login() -> str:
     """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def open_run(
-    database: Database,
-    *,
-    job: str,
-    job_config: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    stalled_after: timedelta,
-    trigger: Trigger = "cli",
-    scheduled_for: datetime | None = None,
-    requested_by: str | None = None,
-    reason: str | None = None,
-) -> OpenedRun:
-    """Begin a run: the unique constraint on the running job decides who owns it.
-
-    A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where a
-    live run owns the job, a skipped run is recorded and AnotherRunActive raised.
-    """
-    values = {
-        "job": job,
-        "job_config": dict(job_config),
-        "environment": dict(environment),
-        "trigger": trigger,
-        "scheduled_for": scheduled_for,
-        "requested_by": requested_by or login(),
-        "reason": reason,
-        "host": socket.gethostname(),
-        "process_id": os.getpid(),
-        "package_version": __version__,
-        "started_at": database_now(),
-        "heartbeat_at": database_now(),
-    }
-    takeover = _take_over(database, job, stalled_after)
-    try:
-        with database.write() as connection:
-            run_id = _insert(connection, {**values, "status": Status.RUNNING})
-    except ConstraintViolated:
-        holder = running(database, job)
-        message = f"job {job}: another run began and ended at the same moment; nothing done"
-        if scheduled_for is not None:
-            message = f"job {job}: another run fills the slot of {scheduled_for:%Y-%m-%d %H:%M:%S} UTC; nothing done"
-        if holder is not None:
-            message = (
-                f"job {job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"
-                f" last heartbeat {holder.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC); nothing done"
-            )
-        with database.write() as connection:
-            skipped = {
-                **values,
-                "status": Status.SKIPPED,
-                "finished_at": database_now(),
-                "scheduled_for": None,
-            }
-            _insert(connection, {**skipped, "error_type": AnotherRunActive.__name__, "error_message": message})
-        raise AnotherRunActive(message) from None
-    return OpenedRun(run_id=run_id, takeover=takeover)
-
-
-def _insert(connection: sa.Connection, values: Mapping[str, Any]) -> int:
-    result = connection.execute(sa.insert(scoring_runs).values(values))
-    assert result.inserted_primary_key is not None
-    run_id: int = result.inserted_primary_key[0]
-    return run_id
-
-
-def _take_over(database: Database, job: str, stalled_after: timedelta) -> Takeover | None:
-    with database.read() as connection:
-        stalled = _stalled(connection, job, stalled_after)
-    if stalled is None:
-        return None
-    try:
-        return _abandon(database, stalled, stalled_after)
-    except PassingFault:  # its frozen session still holds the row: end that session, then ask again
-        _end_sessions(database, stalled.run_id)
-        return _abandon(database, stalled, stalled_after)
-
-
-def _stalled(connection: sa.Connection, job: str, stalled_after: timedelta) -> Takeover | None:
-    columns = [scoring_runs.c[field.name] for field in fields(Takeover)]
-    row = connection.execute(
-        sa.select(*columns).where(
-            scoring_runs.c.job == job,
-            scoring_runs.c.status == Status.RUNNING,
-            scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
-        )
-    ).one_or_none()
-    return None if row is None else Takeover(**row._asdict())
-
-
-def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) -> Takeover | None:
-    message = (
-        f"no heartbeat since {stalled.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC, longer than the {stalled_after} allowed;"
-        " its finished chunks stay, the rest is due"
-    )
-    with database.write() as connection:
-        result = connection.execute(
-            sa.update(scoring_runs)
-            .where(
-                scoring_runs.c.run_id == stalled.run_id,
-                scoring_runs.c.status == Status.RUNNING,
-                scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
-            )
-            .values(
-                status=Status.ABANDONED,
-                finished_at=database_now(),
-                error_type="Abandoned",
-                error_message=message,
-            )
-        )
-    return stalled if result.rowcount else None
-
-
-def abandon_dead(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
-    """Close the run of a process of this machine that is known to have died; None where it left no running run.
-
-    The next run then need not wait until it counts as stalled.
-    """
-    with database.write() as connection:
-        mine = sa.and_(
-            scoring_runs.c.running_job == job,
-            scoring_runs.c.host == socket.gethostname(),
-            scoring_runs.c.process_id == process_id,
-        )
-        run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
-        if run_id is None:
-            return None
-        connection.execute(
-            sa.update(scoring_runs)
-            .where(mine)
-            .values(
-                status=Status.ABANDONED,
-                finished_at=database_now(),
-                error_type="Abandoned",
-                error_message=message,
-            )
-        )
-    return get_run(database, run_id)
 
 
 def last_slot(database: Database, job: str) -> datetime | None:
@@ -263,16 +105,6 @@ def last_slot(database: Database, job: str) -> datetime | None:
 def session_label(run_id: int) -> str:
     """The application name a run's sessions carry, so that a frozen one can be found."""
     return f"batch-scoring run {run_id}"
-
-
-def _end_sessions(database: Database, run_id: int) -> None:
-    if database.dialect != "postgresql":
-        return
-    with database.write() as connection:
-        connection.execute(
-            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
-            {"label": session_label(run_id)},
-        )
 
 
 def heartbeat(database: Database, run_id: int) -> None:

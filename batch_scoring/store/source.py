@@ -17,66 +17,11 @@ from sqlalchemy.exc import NoSuchTableError
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
-from batch_scoring.store.database import FOREVER, Database, UtcTimestamp, exactly
+from batch_scoring.store.database import Database, exactly
+from batch_scoring.store.outcomes import RAW, holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
+from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
 from batch_scoring.store.schema import PredictionsLayout, RawType
-
-_RAW = sa.types.NullType()
-
-Key = tuple[Any, ...]
-"""One key: its columns' values in order, as the driver gives them."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyRange:
-    """A chunk: the due rows with ``after < key <= upto``; ``None`` leaves that side open."""
-
-    after: Key | None = None
-    upto: Key | None = None
-
-
-EVERYTHING = KeyRange()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DueCount:
-    """How many rows are due."""
-
-    total: int
-    outside_lookback: int
-    """Those that only a sweep finds."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceRows:
-    """The due rows of a chunk as they were read: n rows in columns of length n."""
-
-    keys: tuple[Values, ...]
-    changed_at: Values | None
-    features: dict[str, Values]
-    current_since: Sequence[datetime | None]
-    """``valid_from`` of the current prediction of the key, None where there is none."""
-    quarantined_since: Sequence[datetime | None]
-    """``valid_from`` of the open quarantine entry of the key, None where there is none."""
-    attempts: Sequence[int | None]
-
-    def __len__(self) -> int:
-        return len(self.keys[0])
-
-    @property
-    def size(self) -> int:
-        """Bytes of the columns, or what lists of them take about."""
-        return sum(getattr(values, "nbytes", 64 * len(values)) for values in self._columns())
-
-    def _columns(self) -> Iterator[Values]:
-        yield from self.keys
-        yield from self.features.values()
-        if self.changed_at is not None:
-            yield self.changed_at
-
-    @property
-    def last_key(self) -> Key:
-        return tuple(_plain(values[-1:])[0] for values in self.keys)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +144,7 @@ class Source:
         """The key of the n-th source row of a range, due or not; None where the range has fewer rows."""
         source = self._rows([])
         keys = [self._key_of(source, name, connection.dialect) for name in self.key]
-        query = sa.select(*keys).where(*_within(keys, chunk)).order_by(*keys).offset(rows - 1).limit(1)
+        query = sa.select(*keys).where(*within(keys, chunk)).order_by(*keys).offset(rows - 1).limit(1)
         found = connection.execute(query).one_or_none()
         return None if found is None else tuple(found)
 
@@ -237,9 +182,9 @@ class Source:
             keys=tuple(columns[:width]),
             changed_at=changed_at,
             features=dict(zip(features, rest[: len(features)], strict=True)),
-            current_since=_moments(rest[-3]),
-            quarantined_since=_moments(rest[-2]),
-            attempts=_plain(rest[-1]),
+            current_since=moments(rest[-3]),
+            quarantined_since=moments(rest[-2]),
+            attempts=plain(rest[-1]),
         )
 
     def _check_text(self, columns: Mapping[str, Values]) -> None:
@@ -294,7 +239,7 @@ class Source:
         is_date = self.columns[self.changed_at].family is Family.DATE
         text = naive.date().isoformat() if is_date else naive.isoformat(sep=" ", timespec="microseconds")
         changed_at: sa.ColumnElement[Any] = columns[self.changed_at]
-        return changed_at >= sa.literal(text, _RAW)
+        return changed_at >= sa.literal(text, RAW)
 
     def _key_of(self, rows: sa.FromClause, name: str, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
         column: sa.ColumnElement[Any] = rows.c[name]
@@ -307,10 +252,10 @@ class Source:
     ) -> Iterator[sa.ColumnElement[bool]]:
         """Neither a current prediction nor an open quarantine entry stands for the row's present version."""
         keys = [self._key_of(rows, name, dialect) for name in self.key]
-        yield from _within(keys, chunk)
+        yield from within(keys, chunk)
         for table in (layout.table, layout.quarantine):
-            outcome = _outcome(table, layout).alias()
-            same = _holds_for(keys, outcome, layout, chunk)
+            outcome = outcome_table(table, layout).alias()
+            same = holds_for(keys, outcome, layout, chunk)
             if self.changed_at is not None:
                 same.append(outcome.c.source_changed_at.is_not_distinct_from(rows.c[self.changed_at]))
             yield ~sa.exists().where(*same)
@@ -320,13 +265,13 @@ class Source:
     ) -> sa.Select[Any]:
         """The due rows in key order, beside the outcomes of an older version that they have."""
         rows = self._rows(features)
-        predictions = _outcome(layout.table, layout).alias("current_prediction")
-        quarantine = _outcome(layout.quarantine, layout).alias("open_entry")
+        predictions = outcome_table(layout.table, layout).alias("current_prediction")
+        quarantine = outcome_table(layout.quarantine, layout).alias("open_entry")
         keys = [self._key_of(rows, name, dialect) for name in self.key]
         joined: sa.FromClause = rows
-        conditions = _within(keys, chunk)
+        conditions = within(keys, chunk)
         for outcome in (predictions, quarantine):
-            joined = joined.outerjoin(outcome, sa.and_(*_holds_for(keys, outcome, layout, chunk)))
+            joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
             conditions.append(self._is_older(outcome, rows))
         return (
             sa.select(
@@ -349,62 +294,6 @@ class Source:
             differs = outcome.c.source_changed_at.is_distinct_from(rows.c[self.changed_at])
         # a CASE, because of "IS NULL OR" PostgreSQL believes that it leaves one row, and then joins row by row
         return sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=differs)
-
-
-def _holds_for(
-    keys: Sequence[sa.ColumnElement[Any]], outcome: sa.FromClause, layout: PredictionsLayout, chunk: KeyRange
-) -> list[sa.ColumnElement[bool]]:
-    own = [outcome.c[name] for name in layout.key_names]
-    return [
-        *(key == other for key, other in zip(keys, own, strict=True)),
-        outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
-        *_within(own, chunk),
-    ]
-
-
-def _plain(values: Values) -> list[Any]:
-    if isinstance(values, list):
-        return values
-    if values.null_count == len(values):  # type: ignore[attr-defined]  # a pyarrow.Array
-        return [None] * len(values)
-    return values.to_pylist()  # type: ignore[attr-defined,no-any-return]
-
-
-def _moments(values: Values) -> list[datetime | None]:
-    moments = _plain(values)
-    parsed = {text: _moment(text) for text in set(moments) if isinstance(text, str)}
-    return [parsed.get(moment, moment) for moment in moments] if parsed else moments
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _outcome(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
-    """A predictions or quarantine table as it is compared with the source: what comes from there stays as it is."""
-    return sa.table(
-        exactly(name.name),
-        *(sa.column(exactly(key), _RAW) for key in layout.key_names),
-        sa.column("source_changed_at", _RAW),
-        sa.column("attempts", sa.Integer),
-        sa.column("valid_from", UtcTimestamp()),
-        sa.column("valid_to", UtcTimestamp()),
-        schema=exactly(name.schema) if name.schema else None,
-    )
-
-
-def _within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
-    bounds: list[sa.ColumnElement[bool]] = []
-    if chunk.after is not None:
-        bounds.append(_row(keys) > _row([sa.literal(value, _RAW) for value in chunk.after]))
-    if chunk.upto is not None:
-        bounds.append(_row(keys) <= _row([sa.literal(value, _RAW) for value in chunk.upto]))
-    return bounds
-
-
-def _row(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
-    return values[0] if len(values) == 1 else sa.tuple_(*values)
 
 
 def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from batch_scoring.store.bulk import Bulk
+from batch_scoring.store.rows import EVERYTHING, KeyRange, SourceRows
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import EVERYTHING, KeyRange, Source, SourceRows
+from batch_scoring.store.source import Source
 
 _WIDEST_STEP = 8
 """How much wider than the last one a range may be, in source rows for each due row."""
@@ -48,7 +49,7 @@ class Walk:
         range_ = KeyRange(after=self.left.after, upto=upto)
         read = self.source.read(connection, self.bulk, self.layout, range_, self.features, rows)
         if width != rows and len(read) >= rows:  # the range may hold more than was read
-            upto = read.last_key
+            upto = read.last.key
             rest = replace(
                 self, left=replace(self.left, after=upto), due_count=None, span=max(1.0, self.span / _WIDEST_STEP)
             )

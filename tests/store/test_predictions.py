@@ -13,15 +13,16 @@ from support import PostgresServer, Workspace
 
 from batch_scoring.errors import ConstraintViolated, DatabaseFault, Fenced, WrittenCountDiffers
 from batch_scoring.job import Kind, TableName
-from batch_scoring.store import migrations, runs
+from batch_scoring.store import migrations, opening, runs
 from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.database import FOREVER, Database, now
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, count_current, prepare_outcomes
+from batch_scoring.store.rows import KeyRange, SourceRows
 from batch_scoring.store.runs import ChunkCounts, Run, Status
 from batch_scoring.store.schema import PredictionsLayout, metadata, scoring_runs
-from batch_scoring.store.source import KeyRange, Source, SourceRows
+from batch_scoring.store.source import Source
 
 JOB = """
 [source]
@@ -172,7 +173,7 @@ def _desk(workspace: Workspace, bulk: Bulk, database: Database, kind: Kind = "bi
 
 
 def _open(database: Database) -> int:
-    return runs.open_run(
+    return opening.open_run(
         database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5)
     ).run_id
 

@@ -19,14 +19,15 @@ from support import PostgresServer, Workspace
 
 from batch_scoring.errors import DatabaseFault, SourceFault
 from batch_scoring.job import Job
-from batch_scoring.store import migrations, runs
+from batch_scoring.store import migrations, opening
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.database import Database, driver_sql
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.rows import EVERYTHING, KeyRange, SourceRows
 from batch_scoring.store.runs import ChunkCounts
 from batch_scoring.store.schema import PredictionsLayout, metadata
-from batch_scoring.store.source import EVERYTHING, KeyRange, Source, SourceRows
+from batch_scoring.store.source import Source
 from batch_scoring.store.walk import Chunk, Walk
 
 NO_LIMIT = 1_000_000
@@ -209,7 +210,7 @@ def _prepared(stack: ExitStack, workspace: Workspace, statements: Sequence[str],
     source = _source(database, written)
     layout = source.layout(written)
     migrations.ensure_tables(database, written, layout)
-    opened = runs.open_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
+    opened = opening.open_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
     fastest = bulk_for(database)
     return Desk(
         workspace=workspace,

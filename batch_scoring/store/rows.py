@@ -1,0 +1,99 @@
+"""Rows of a source as they travel: key ranges, versions, columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from batch_scoring.store.bulk import Values
+
+Key = tuple[Any, ...]
+"""One key: its columns' values in order, as the driver gives them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One version of a source row."""
+
+    key: Key
+    changed_at: Any
+    """None where the source has no such column, too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRange:
+    """A chunk: the due rows with ``after < key <= upto``; ``None`` leaves that side open."""
+
+    after: Key | None = None
+    upto: Key | None = None
+
+
+EVERYTHING = KeyRange()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueCount:
+    """How many rows are due."""
+
+    total: int
+    outside_lookback: int
+    """Those that only a sweep finds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceRows:
+    """The due rows of a chunk as they were read: n rows in columns of length n."""
+
+    keys: tuple[Values, ...]
+    changed_at: Values | None
+    features: dict[str, Values]
+    current_since: Sequence[datetime | None]
+    """``valid_from`` of the current prediction of the key, None where there is none."""
+    quarantined_since: Sequence[datetime | None]
+    """``valid_from`` of the open quarantine entry of the key, None where there is none."""
+    attempts: Sequence[int | None]
+
+    def __len__(self) -> int:
+        return len(self.keys[0])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the columns, or what lists of them take about."""
+        return sum(getattr(values, "nbytes", 64 * len(values)) for values in self._columns())
+
+    def _columns(self) -> Iterator[Values]:
+        yield from self.keys
+        yield from self.features.values()
+        if self.changed_at is not None:
+            yield self.changed_at
+
+    @property
+    def last(self) -> Version:
+        """The key and version of the last row."""
+        return Version(
+            key=tuple(plain(values[-1:])[0] for values in self.keys),
+            changed_at=None if self.changed_at is None else plain(self.changed_at[-1:])[0],
+        )
+
+
+def plain(values: Values) -> list[Any]:
+    """A column as a list."""
+    if isinstance(values, list):
+        return values
+    if values.null_count == len(values):  # type: ignore[attr-defined]  # a pyarrow.Array
+        return [None] * len(values)
+    return values.to_pylist()  # type: ignore[attr-defined,no-any-return]
+
+
+def moments(values: Values) -> list[datetime | None]:
+    """A column of moments, which some databases give as text."""
+    found = plain(values)
+    parsed = {text: _moment(text) for text in set(found) if isinstance(text, str)}
+    return [parsed.get(moment, moment) for moment in found] if parsed else found
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
