@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batch_scoring import __version__
-from batch_scoring.cli import checking, database, demo, models, running, scheduling
+from batch_scoring.cli import checking, database, demo, models, rescoring, running, scheduling
 
 app = typer.Typer(
     name="batch-scoring",
@@ -48,3 +48,4 @@ app.command()(running.run)
 app.command()(scheduling.schedule)
 app.add_typer(running.app, name="runs")
 app.command()(running.status)
+app.command()(rescoring.rescore)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -27,8 +27,10 @@ from batch_scoring.cli.output import (
 from batch_scoring.errors import BatchScoringError, ExitCode, InputFault
 
 if TYPE_CHECKING:
+    from batch_scoring.job import Job
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring.events import Observer
+    from batch_scoring.scoring.runner import RunOptions
     from batch_scoring.store.runs import Run
 
 app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
@@ -54,28 +56,35 @@ def run(
 ) -> None:
     """Score every row that is due, once. This is what cron and the scheduler service call."""
     from batch_scoring.job import load_job
+    from batch_scoring.scoring.runner import RunOptions
+
+    slot = None if scheduled_for is None else scheduled_for.replace(tzinfo=UTC)
+    options = RunOptions(
+        trigger="cli" if slot is None else "schedule",
+        scheduled_for=slot,
+        allow_version_mismatch=allow_version_mismatch,
+        workers=workers,
+    )
+    carry_out(load_job(settings().jobs_dir, job), options, as_json=as_json)
+
+
+def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
+    """Run a job and leave with what came of it."""
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring import runner
 
     chosen = settings()
-    declared = load_job(chosen.jobs_dir, job)
-    slot = None if scheduled_for is None else scheduled_for.replace(tzinfo=UTC)
-    after = AfterRun(declared, chosen, _not_delivered)
-    with _observers() as observers, _told(after, is_logged=slot is not None):
+    after = AfterRun(job, chosen, _not_delivered)
+    with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None):
         finished = runner.run_job(
-            declared,
+            job,
             chosen.database_url,
             chosen.artifacts_dir,
-            options=runner.RunOptions(
-                trigger="cli" if slot is None else "schedule",
-                scheduled_for=slot,
-                allow_version_mismatch=allow_version_mismatch,
-                workers=workers,
-            ),
+            options=options,
             observers=[*observers, after],
             stop=_stop_on_signals(),
         )
-    code = runner.exit_code(finished, declared)
+    code = runner.exit_code(finished, job)
     if as_json:
         show_json(finished)
     else:
@@ -83,8 +92,8 @@ def run(
     if code is ExitCode.TOO_MANY_QUARANTINED:
         notice(
             f"error: {finished.quarantined_count} of {finished.read_count} rows were quarantined, more than the share"
-            f" of {declared.predictions.max_quarantined:g} that job {job} allows;"
-            f" see {declared.predictions.table}_quarantine"
+            f" of {job.predictions.max_quarantined:g} that job {job.name} allows;"
+            f" see {job.predictions.table}_quarantine"
         )
     raise typer.Exit(code)
 

@@ -62,7 +62,9 @@ class AfterRun:
             latest = runs.list_runs(database, job=self.job.name, limit=50)
         except BatchScoringError:
             return False
-        earlier = [one for one in latest if one.run_id < run.run_id and one.status is not Status.SKIPPED]
+        earlier = [
+            one for one in latest if one.run_id < run.run_id and one.is_ordinary and one.status is not Status.SKIPPED
+        ]
         return bool(earlier) and earlier[0].status in (Status.FAILED, Status.ABANDONED)
 
     def _send(self, kind: Kind, run: Run | None, message: str) -> None:

@@ -33,7 +33,7 @@ class RunPlanned:
     run_id: int
     job: str
     due_count: int
-    mode: Mode
+    mode: Mode | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from batch_scoring.errors import BatchScoringError, DatabaseFault, ExitCode, Fen
 from batch_scoring.job import Job
 from batch_scoring.scoring.attempt import Attempt
 from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
+from batch_scoring.scoring.rescore import Rescore
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import migrations, runs
 from batch_scoring.store.database import Database, Timeouts
@@ -30,6 +31,11 @@ class RunOptions:
     allow_version_mismatch: bool = False
     workers: int | None = None
     """Worker processes; None leaves it to the job."""
+    rescore: Rescore | None = None
+    """What to score again; None for what is due."""
+    requested_by: str | None = None
+    """Who asks for the run; None for the login."""
+    reason: str | None = None
 
 
 class UnexpectedFault(BatchScoringError):
@@ -70,6 +76,7 @@ def run_job(
         run_id=opened.run_id,
         workers=workers,
         allow_version_mismatch=options.allow_version_mismatch,
+        rescore=options.rescore,
         emit=emit,
         stop=stop or threading.Event(),
     )
@@ -119,6 +126,9 @@ def _open(database: Database, job: Job, options: RunOptions) -> OpenedRun:
         stalled_after=job.run.stalled_after,
         trigger=options.trigger,
         scheduled_for=options.scheduled_for,
+        requested_by=options.requested_by,
+        reason=options.reason,
+        continues_run_id=options.rescore.begun_by if options.rescore else None,
     )
     try:
         with database.read() as connection:  # a database that is away from the start is reported at once

@@ -15,7 +15,8 @@ from batch_scoring.store.runs import Mode, Run
 class Search:
     """How a run searches."""
 
-    mode: Mode
+    mode: Mode | None
+    """None where it is told what to score."""
     lookback_from: datetime | None
     """The start of the job's lookback window, None where it has none."""
 

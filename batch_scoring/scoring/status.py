@@ -72,11 +72,12 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         due = source.count_due(connection, layout).total if made else source.count(connection)
         counts = count_current(connection, layout) if made else {"current": 0, "quarantined": 0}
         moment = now(connection)
-    latest = [run for run in runs.list_runs(database, job=job.name, limit=50) if run.status is not runs.Status.SKIPPED]
+    found = runs.list_runs(database, job=job.name, limit=50)
+    latest = [run for run in found if run.is_ordinary and run.status is not runs.Status.SKIPPED]
     last_run = latest[0] if latest else None
     success = runs.last_success(database, job.name)
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None
-    found = (
+    trouble = (
         _model_trouble(database, job, source, artifacts_dir)
         or _run_trouble(job, last_run, moment)
         or _age_trouble(age, max_age)
@@ -90,8 +91,8 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         due_count=due,
         current_count=counts["current"],
         quarantined_count=counts["quarantined"],
-        trouble=found[0] if found else None,
-        unhealthy=found[1] if found else None,
+        trouble=trouble[0] if trouble else None,
+        unhealthy=trouble[1] if trouble else None,
     )
 
 

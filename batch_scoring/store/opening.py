@@ -52,6 +52,7 @@ class Opening:
     scheduled_for: datetime | None = None
     requested_by: str | None = None
     reason: str | None = None
+    continues_run_id: int | None = None
     _mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells the row of this opening from every other."""
     _stalled: Takeover | None = None
@@ -82,6 +83,7 @@ class Opening:
             "scheduled_for": self.scheduled_for,
             "requested_by": self.requested_by or login(),
             "reason": self.reason,
+            "continues_run_id": self.continues_run_id,
             "host": socket.gethostname(),
             "process_id": os.getpid(),
             "package_version": __version__,

@@ -54,6 +54,9 @@ class SourceRows:
     quarantined_since: Sequence[datetime | None]
     """``valid_from`` of the open quarantine entry of the key, None where there is none."""
     attempts: Sequence[int | None]
+    current_scores: Sequence[float | None] | None = None
+    """Score and label of the current prediction, where they were asked for."""
+    current_labels: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.keys[0])

@@ -17,8 +17,11 @@ from batch_scoring.store.database import Database, database_now, now
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.schema import scoring_runs
 
-Trigger = Literal["cli", "schedule", "rescore"]
+Trigger = Literal["cli", "schedule", "rescore", "retry", "purge"]
 Mode = Literal["sweep", "lookback"]
+
+
+_ORDINARY = ("cli", "schedule")
 
 
 class Status(StrEnum):
@@ -62,8 +65,16 @@ class Run:
     requested_by: str
     reason: str | None
     mode: Mode | None
-    """Where it looked for what is due; None until it did."""
+    """Where it looked for what is due; None until it did, and where it was told what to do."""
     sweep_only_count: int
+    continues_run_id: int | None
+    """The interrupted rescore whose rest this run did."""
+    purged_count: int
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it scored what was due, and nothing that somebody asked for."""
+        return self.trigger in _ORDINARY
 
     @property
     def read_count(self) -> int:
@@ -134,7 +145,9 @@ def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> dateti
     return now(connection)
 
 
-def record_plan(database: Database, run_id: int, *, mode: Mode, due_count: int, sweep_only_count: int = 0) -> None:
+def record_plan(
+    database: Database, run_id: int, *, mode: Mode | None, due_count: int, sweep_only_count: int = 0
+) -> None:
     """Write down how many rows were due when the run began, and where it looked for them."""
     values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
     with database.write() as connection:
@@ -231,8 +244,12 @@ def running(database: Database, job: str) -> Run | None:
 
 
 def last_success(database: Database, job: str, *, mode: Mode | None = None) -> Run | None:
-    """The latest run of the job that succeeded, or the latest that did in one mode."""
-    query = sa.select(*_COLUMNS).where(scoring_runs.c.job == job, scoring_runs.c.status == Status.SUCCEEDED)
+    """The latest ordinary run of the job that succeeded, or the latest that did in one mode."""
+    query = sa.select(*_COLUMNS).where(
+        scoring_runs.c.job == job,
+        scoring_runs.c.status == Status.SUCCEEDED,
+        scoring_runs.c.trigger.in_(_ORDINARY),
+    )
     if mode is not None:
         query = query.where(scoring_runs.c.mode == mode)
     with database.read() as connection:

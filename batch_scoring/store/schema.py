@@ -37,7 +37,9 @@ scoring_runs = sa.Table(
     metadata,
     sa.Column("run_id", _identity, primary_key=True, autoincrement=True, comment="Number of the run"),
     sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
-    sa.Column("trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"),
+    sa.Column(
+        "trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule, rescore, retry or purge"
+    ),
     sa.Column(
         "status",
         sa.String(16),
@@ -69,6 +71,8 @@ scoring_runs = sa.Table(
     sa.Column("stop_requested_at", UtcTimestamp, comment="When it was asked to stop at the next chunk boundary"),
     sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
     sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
+    sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore whose rest this run did"),
+    _count("purged_count", "Rows that retention deleted"),
     sa.Column(
         "running_job",
         sa.String(63),
@@ -77,10 +81,37 @@ scoring_runs = sa.Table(
     ),
     sa.UniqueConstraint("running_job"),
     sa.UniqueConstraint("job", "scheduled_for"),
-    sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore')", name="trigger"),
+    sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name="trigger"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     comment="One row is one attempt at a job",
+)
+
+rescore_requests = sa.Table(
+    "rescore_requests",
+    metadata,
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that began the rescore"),
+    sa.Column("selection", _json, nullable=False, comment="Which rows were to be scored again"),
+    sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was asked for"),
+    comment="One row is a rescore that was asked for: what an interrupted one is continued from",
+)
+
+legal_holds = sa.Table(
+    "legal_holds",
+    metadata,
+    sa.Column("hold_id", _identity, primary_key=True, autoincrement=True, comment="Number of the hold"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are held"),
+    sa.Column("source_key", sa.JSON(none_as_null=True), comment="The key that is held, by column; NULL if a run is"),
+    sa.Column("run_id", sa.BigInteger, comment="The run whose rows are held; NULL if a key is"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Why"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="Held since"),
+    sa.Column("created_by", sa.String(255), nullable=False, comment="The login that asked for it"),
+    sa.Column("removed_at", UtcTimestamp, comment="Held until; NULL while the hold stands"),
+    sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+    sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name="one"),
+    sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name="removed"),
+    comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
 )
 
 model_versions = sa.Table(

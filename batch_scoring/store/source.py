@@ -22,6 +22,7 @@ from batch_scoring.store.outcomes import RAW, holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
 from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
 from batch_scoring.store.schema import PredictionsLayout, RawType
+from batch_scoring.store.selection import Selection, TextKey, candidates, comparable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,8 @@ class Source:
     """The database itself keeps the key unique and free of NULL."""
     since: datetime | None = None
     """The start of the lookback window: rows that were last changed before it are not looked at."""
+    again: Selection | None = None
+    """A rescore: these rows are due, whatever stands for them."""
 
     @classmethod
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
@@ -156,12 +159,14 @@ class Source:
         chunk: KeyRange,
         features: Sequence[str],
         limit: int,
+        *,
+        with_current: bool = False,
     ) -> SourceRows:
         """Read the first ``limit`` due rows of a chunk in key order; only those that are due at this moment.
 
-        Raises SourceFault, TooMuchAtOnce.
+        ``with_current`` adds the current score and label. Raises SourceFault, TooMuchAtOnce.
         """
-        due = self._due(connection.dialect, layout, chunk, features).limit(limit)
+        due = self._due(connection.dialect, layout, chunk, features, with_current=with_current).limit(limit)
         families = [
             *(Family.INTEGER if self.columns[name].family is Family.INTEGER else Family.OTHER for name in self.key),
             *([Family.OTHER] if self.changed_at else []),
@@ -169,12 +174,14 @@ class Source:
             Family.TIMESTAMP,
             Family.TIMESTAMP,
             Family.INTEGER,
+            *([Family.NUMBER, Family.TEXT] if with_current else []),
         ]
         if chunk.upto is not None and self.since is None:
             due = due.execution_options(reads_a_range=True)
         columns = bulk.fetch(connection, due, [family.value for family in families])
         width = len(self.key)
-        rest = columns[width:]
+        current = [plain(values) for values in columns[-2:]] if with_current else [None, None]
+        rest = columns[width : len(columns) - 2 if with_current else None]
         changed_at = rest.pop(0) if self.changed_at else None
         version = zip([*self.key, self.changed_at], [*columns[:width], changed_at or []], strict=True)
         self._check_text({name: values for name, values in version if name})
@@ -185,6 +192,8 @@ class Source:
             current_since=moments(rest[-3]),
             quarantined_since=moments(rest[-2]),
             attempts=plain(rest[-1]),
+            current_scores=current[0],
+            current_labels=current[1],
         )
 
     def _check_text(self, columns: Mapping[str, Values]) -> None:
@@ -200,6 +209,27 @@ class Source:
                     " mend it, or leave those rows out with [source] where"
                 ) from None
 
+    def find(self, connection: sa.Connection, keys: Iterable[TextKey]) -> tuple[list[Key], list[TextKey]]:
+        """The keys, given as people write them, that are in the source, and those that are not.
+
+        Raises InputFault where a text is no value of its column.
+        """
+        columns = [self.columns[name] for name in self.key]
+
+        def form(key: Sequence[Any]) -> Key:
+            return tuple(comparable(value, column) for value, column in zip(key, columns, strict=True))
+
+        wanted = {key: text for text in keys for key in candidates(text, columns)}
+        rows = self._rows([])
+        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        found: dict[Key, Key] = {}
+        for piece in Selection(keys=tuple(wanted)).pieces():
+            for key in connection.execute(sa.select(*names).where(*piece.of_keys(names))):
+                found[form(key)] = tuple(key)
+        missing = {text for key, text in wanted.items() if form(key) not in found}
+        missing -= {text for key, text in wanted.items() if form(key) in found}
+        return list(found.values()), [text for text in dict.fromkeys(wanted.values()) if text in missing]
+
     def count_due(
         self, connection: sa.Connection, layout: PredictionsLayout, *, lookback_from: datetime | None = None
     ) -> DueCount:
@@ -213,13 +243,19 @@ class Source:
         found = connection.execute(due.where(*self._is_due(rows, connection.dialect, layout, EVERYTHING))).one()
         return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
 
+    def due_at_most(self, counted: int) -> int:
+        """How many rows may be due, given what was counted: not more than keys are asked for."""
+        keys = None if self.again is None else self.again.keys
+        return counted if keys is None else min(counted, len(keys))
+
     def count(self, connection: sa.Connection) -> int:
         """How many rows the job speaks of."""
         return connection.execute(sa.select(sa.func.count()).select_from(self._rows([]))).scalar_one()
 
     def _rows(self, features: Iterable[str]) -> sa.Subquery:
         """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
-        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features])
+        terms = [term.column for term in self.again.where if term.column in self.columns] if self.again else []
+        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features, *terms])
         schema = exactly(self.table.schema) if self.table.schema else None
         table = sa.table(exactly(self.table.name), *map(self._column, names), schema=schema)
         query = sa.select(*table.c)
@@ -227,6 +263,8 @@ class Source:
             query = query.where(sa.literal_column(f"({self.where})"))
         if self.since is not None:
             query = query.where(self._changed_since(table.c, self.since))
+        if self.again is not None:
+            query = query.where(*(term.condition(self.columns, table) for term in self.again.where))
         return query.subquery("source")
 
     def _column(self, name: str) -> sa.ColumnClause[Any]:
@@ -253,15 +291,29 @@ class Source:
         """Neither a current prediction nor an open quarantine entry stands for the row's present version."""
         keys = [self._key_of(rows, name, dialect) for name in self.key]
         yield from within(keys, chunk)
+        if self.again is not None:
+            yield from self.again.of_keys(keys)
+            if self.again.asks_for_a_prediction:
+                current = outcome_table(layout.table, layout).alias()
+                chosen = self.again.of_prediction(current)
+                yield sa.exists().where(*holds_for(keys, current, layout, chunk), *chosen)
         for table in (layout.table, layout.quarantine):
             outcome = outcome_table(table, layout).alias()
             same = holds_for(keys, outcome, layout, chunk)
-            if self.changed_at is not None:
+            if self.again is not None:
+                same.append(outcome.c.run_id >= self.again.since_run)
+            elif self.changed_at is not None:
                 same.append(outcome.c.source_changed_at.is_not_distinct_from(rows.c[self.changed_at]))
             yield ~sa.exists().where(*same)
 
     def _due(
-        self, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange, features: Sequence[str]
+        self,
+        dialect: sa.Dialect,
+        layout: PredictionsLayout,
+        chunk: KeyRange,
+        features: Sequence[str],
+        *,
+        with_current: bool,
     ) -> sa.Select[Any]:
         """The due rows in key order, beside the outcomes of an older version that they have."""
         rows = self._rows(features)
@@ -273,6 +325,8 @@ class Source:
         for outcome in (predictions, quarantine):
             joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
             conditions.append(self._is_older(outcome, rows))
+        if self.again is not None:
+            conditions += [*self.again.of_keys(keys), *self.again.of_prediction(predictions)]
         return (
             sa.select(
                 *(key.label(f"k{i}") for i, key in enumerate(keys)),
@@ -281,6 +335,7 @@ class Source:
                 predictions.c.valid_from.label("current_since"),
                 quarantine.c.valid_from.label("quarantined_since"),
                 quarantine.c.attempts.label("attempts"),
+                *([predictions.c.score, predictions.c.prediction] if with_current else []),
             )
             .select_from(joined)
             .where(*conditions)
@@ -288,9 +343,11 @@ class Source:
         )
 
     def _is_older(self, outcome: sa.FromClause, rows: sa.FromClause) -> sa.ColumnElement[bool]:
-        """The outcome that was joined to a row is none, or one of another version."""
+        """The outcome that was joined to a row is none, or one of another version; for a rescore, of an earlier run."""
         differs: sa.ColumnElement[bool] = sa.false()
-        if self.changed_at is not None:
+        if self.again is not None:
+            differs = outcome.c.run_id < self.again.since_run
+        elif self.changed_at is not None:
             differs = outcome.c.source_changed_at.is_distinct_from(rows.c[self.changed_at])
         # a CASE, because of "IS NULL OR" PostgreSQL believes that it leaves one row, and then joins row by row
         return sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=differs)

@@ -34,6 +34,8 @@ class Walk:
     left: KeyRange = EVERYTHING
     due_count: int | None = None
     """Rows due in the range where they were counted, else None."""
+    with_current: bool = False
+    """Whether the current score and label are read beside each row."""
     span: float = 1.0
     """Source rows for each due row, as the last step found them."""
 
@@ -47,7 +49,9 @@ class Walk:
             width = max(rows, int(rows * self.span))
             upto = self.source.key_at(connection, self.left, width) or self.left.upto
         range_ = KeyRange(after=self.left.after, upto=upto)
-        read = self.source.read(connection, self.bulk, self.layout, range_, self.features, rows)
+        read = self.source.read(
+            connection, self.bulk, self.layout, range_, self.features, rows, with_current=self.with_current
+        )
         if width != rows and len(read) >= rows:  # the range may hold more than was read
             upto = read.last.key
             rest = replace(

@@ -29,13 +29,15 @@ SELECT
   host,
   package_version,
   mode,
-  sweep_only_count
+  sweep_only_count,
+  continues_run_id,
+  purged_count
 FROM scoring_runs;
 
 COMMENT ON VIEW run_history IS 'One row is one run, with how long it took and how fast it was';
 COMMENT ON COLUMN run_history.run_id IS 'Number of the run';
 COMMENT ON COLUMN run_history.job IS 'The job that was run';
-COMMENT ON COLUMN run_history."trigger" IS 'What started the run: cli, schedule or rescore';
+COMMENT ON COLUMN run_history."trigger" IS 'What started the run: cli, schedule, rescore, retry or purge';
 COMMENT ON COLUMN run_history.status IS 'running, succeeded, failed, abandoned or skipped';
 COMMENT ON COLUMN run_history.scheduled_for IS 'The slot of the schedule this run fills, UTC';
 COMMENT ON COLUMN run_history.started_at IS 'When the run began, UTC';
@@ -59,3 +61,5 @@ COMMENT ON COLUMN run_history.host IS 'The machine the run was on';
 COMMENT ON COLUMN run_history.package_version IS 'Version of batch_scoring';
 COMMENT ON COLUMN run_history.mode IS 'Where it looked: sweep (the whole source) or lookback (changed lately)';
 COMMENT ON COLUMN run_history.sweep_only_count IS 'Due rows that only a sweep finds';
+COMMENT ON COLUMN run_history.continues_run_id IS 'The interrupted rescore whose rest this run did';
+COMMENT ON COLUMN run_history.purged_count IS 'Rows that retention deleted';

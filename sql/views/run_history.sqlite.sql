@@ -32,5 +32,7 @@ SELECT
   host,
   package_version,
   mode,
-  sweep_only_count
+  sweep_only_count,
+  continues_run_id,
+  purged_count
 FROM scoring_runs;

@@ -133,9 +133,9 @@ def test_the_model_goes_back_into_the_process_of_the_run_once_a_run_has_ended_we
 
 def _isolated(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run in isolation, in this process."""
-    from batch_scoring.scoring import attempt
+    from batch_scoring.scoring import execution
 
-    monkeypatch.setattr(attempt, "DEATHS_BEFORE", 0)
+    monkeypatch.setattr(execution, "DEATHS_BEFORE", 0)
     return workspace.run()
 
 

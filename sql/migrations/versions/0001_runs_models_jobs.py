@@ -23,7 +23,12 @@ def upgrade() -> None:
         "scoring_runs",
         sa.Column("run_id", identity, primary_key=True, autoincrement=True, comment="Number of the run"),
         sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
-        sa.Column("trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule or rescore"),
+        sa.Column(
+            "trigger",
+            sa.String(16),
+            nullable=False,
+            comment="What started the run: cli, schedule, rescore, retry or purge",
+        ),
         sa.Column(
             "status",
             sa.String(16),
@@ -57,6 +62,8 @@ def upgrade() -> None:
         sa.Column("stop_requested_at", utc, comment="When it was asked to stop at the next chunk boundary"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
         sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
+        sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore whose rest this run did"),
+        count("purged_count", "Rows that retention deleted"),
         sa.Column(
             "running_job",
             sa.String(63),
@@ -66,13 +73,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", name="pk_scoring_runs"),
         sa.UniqueConstraint("running_job", name="uq_scoring_runs_running_job"),
         sa.UniqueConstraint("job", "scheduled_for", name="uq_scoring_runs_job_scheduled_for"),
-        sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore')", name=op.f("ck_scoring_runs_trigger")),
+        sa.CheckConstraint(
+            "trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name=op.f("ck_scoring_runs_trigger")
+        ),
         sa.CheckConstraint(
             "status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')",
             name=op.f("ck_scoring_runs_status"),
         ),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
         comment="One row is one attempt at a job",
+    )
+    op.create_table(
+        "rescore_requests",
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that began the rescore"),
+        sa.Column("selection", json, nullable=False, comment="Which rows were to be scored again"),
+        sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
+        sa.Column("created_at", utc, nullable=False, comment="When it was asked for"),
+        sa.PrimaryKeyConstraint("run_id", name="pk_rescore_requests"),
+        comment="One row is a rescore that was asked for: what an interrupted one is continued from",
+    )
+    op.create_table(
+        "legal_holds",
+        sa.Column("hold_id", identity, autoincrement=True, comment="Number of the hold"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are held"),
+        sa.Column("source_key", json, comment="The key that is held, by column; NULL if a run is"),
+        sa.Column("run_id", sa.BigInteger, comment="The run whose rows are held; NULL if a key is"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Why"),
+        sa.Column("created_at", utc, nullable=False, comment="Held since"),
+        sa.Column("created_by", sa.String(255), nullable=False, comment="The login that asked for it"),
+        sa.Column("removed_at", utc, comment="Held until; NULL while the hold stands"),
+        sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+        sa.PrimaryKeyConstraint("hold_id", name="pk_legal_holds"),
+        sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name=op.f("ck_legal_holds_one")),
+        sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name=op.f("ck_legal_holds_removed")),
+        comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
     )
     op.create_table(
         "model_versions",

@@ -1,0 +1,175 @@
+"""``rescore``: scoring rows again by hand."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
+from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.output import Json, database, notice, settings
+from batch_scoring.cli.preview import check_out, show_preview
+from batch_scoring.cli.running import JobName, carry_out
+from batch_scoring.errors import InputFault
+
+if TYPE_CHECKING:
+    from batch_scoring.job import Job
+    from batch_scoring.scoring.rescore import Plan
+    from batch_scoring.store.selection import Request
+
+_MOMENT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
+
+
+def rescore(
+    job: JobName,
+    key: Annotated[list[str] | None, typer.Option(help=KEY_HELP)] = None,
+    keys_file: Annotated[str | None, typer.Option(help=KEYS_FILE_HELP)] = None,
+    scored_by_version: Annotated[
+        int | None, typer.Option(help="Rows whose current prediction this model version made.", min=1, max=2**31 - 1)
+    ] = None,
+    scored_before: Annotated[
+        datetime | None,
+        typer.Option(help="Rows whose current prediction is older than this, UTC.", formats=_MOMENT_FORMATS),
+    ] = None,
+    scored_after: Annotated[
+        datetime | None,
+        typer.Option(help="Rows whose current prediction is of this moment or later, UTC.", formats=_MOMENT_FORMATS),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rows of the source for which COLUMN OP VALUE holds; OP is one of = != < <= > >=, or `is null`,"
+            " `is not null`. May be given again: all must hold."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
+    continue_: Annotated[
+        int | None, typer.Option("--continue", help="The rest of an interrupted rescore, by its run.", min=1)
+    ] = None,
+    model_version: Annotated[
+        str | None, typer.Option(help="Version or alias that scores; without it what the job says.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run for good. Required.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --dry-run: every row as .csv, or what is shown as .html.", dir_okay=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes that score at the same time.", min=1, max=1024)] = None,
+    allow_version_mismatch: AllowMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Score rows again that were scored before: new predictions take the place of the old ones, which stay as history.
+
+    One selector says which rows: --key or --keys-file, --scored-by-version, --scored-before and --scored-after,
+    --where, --all, or --continue.
+    """
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import rescore as rescoring
+    from batch_scoring.scoring.runner import RunOptions
+
+    declared = load_job(settings().jobs_dir, job)
+    check_out(out, dry_run=dry_run)
+    request = _request(
+        declared,
+        key=key,
+        keys_file=keys_file,
+        scored_by_version=scored_by_version,
+        scored_before=scored_before,
+        scored_after=scored_after,
+        where=where,
+        every=every,
+        continue_=continue_,
+    )
+    if continue_ is None:
+        planned = rescoring.plan(database(), declared, request, version=model_version)
+    elif model_version is not None:
+        raise InputFault("--continue takes the version that the rescore began with; leave --model-version out")
+    else:
+        planned = rescoring.continuation(database(), declared, continue_)
+    if dry_run:
+        show_preview(declared, planned, out=out, allow_version_mismatch=allow_version_mismatch, as_json=as_json)
+        return
+    reason = reason or planned.reason
+    if not (reason and reason.strip()):
+        raise InputFault("--reason is missing: say why, it stands with the run for good")
+    if not yes:
+        _confirm(declared, planned)
+    options = RunOptions(
+        trigger="rescore",
+        rescore=planned.rescore,
+        requested_by=requested_by,
+        reason=reason,
+        workers=workers,
+        allow_version_mismatch=allow_version_mismatch,
+    )
+    carry_out(declared, options, as_json=as_json)
+
+
+def _request(
+    job: Job,
+    *,
+    key: list[str] | None,
+    keys_file: str | None,
+    scored_by_version: int | None,
+    scored_before: datetime | None,
+    scored_after: datetime | None,
+    where: list[str] | None,
+    every: bool,
+    continue_: int | None,
+) -> Request:
+    from batch_scoring.store.selection import Request, Selection, Term
+
+    said = {
+        "--key or --keys-file": bool(key or keys_file),
+        "--scored-by-version": scored_by_version is not None,
+        "--scored-before or --scored-after": bool(scored_before or scored_after),
+        "--where": bool(where),
+        "--all": every,
+        "--continue": continue_ is not None,
+    }
+    if sum(said.values()) != 1:
+        found = " and ".join(name for name, is_said in said.items() if is_said) or "none"
+        raise InputFault(f"expected one selector, found {found}; the selectors are {', '.join(said)}")
+    names = job.source.key
+    keys: tuple[tuple[str, ...], ...] | None = None
+    if key or keys_file:
+        keys = tuple(dict.fromkeys(parse_key(text, names) for text in key or []))
+        if keys_file:
+            keys = tuple(dict.fromkeys([*keys, *read_keys(keys_file, names)]))
+    return Request(
+        keys=keys,
+        selection=Selection(
+            scored_by_version=scored_by_version,
+            scored_before=_aware(scored_before),
+            scored_after=_aware(scored_after),
+            where=tuple(Term.parse(text) for text in where or []),
+        ),
+    )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _confirm(job: Job, plan: Plan) -> None:
+    what = (
+        f"score {plan.row_count:,} rows of {job.source.table} again with {plan.version.name} version"
+        f" {plan.version.version}"
+    )
+    if not plan.row_count:
+        return
+    if not sys.stdin.isatty():
+        raise InputFault(
+            f"this would {what}; say --yes to do so without being asked, or --dry-run to see what it changes"
+        )
+    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
+        notice("nothing was done")
+        raise typer.Exit(1)

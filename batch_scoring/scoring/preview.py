@@ -1,0 +1,179 @@
+"""What a rescore would change, found without writing anything."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from batch_scoring.job import Job
+from batch_scoring.model.scorer import ScoredRows, Scorer
+from batch_scoring.scoring import preparation
+from batch_scoring.scoring.rescore import Plan, key_text
+from batch_scoring.scoring.retrying import persistently
+from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.database import Database
+from batch_scoring.store.rows import SourceRows, plain
+from batch_scoring.store.source import Source
+from batch_scoring.store.walk import Walk
+
+LARGEST = 20
+"""Rows that are shown for how far their score moves."""
+
+_BARS = 11
+"""Odd, so that the middle one holds the rows that hardly move."""
+_ROWS_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedRow:
+    """A row's current prediction and the one it would get; None where it has none, or would be set aside."""
+
+    key: str
+    score: float | None
+    label: str | None
+    new_score: float | None
+    new_label: str | None
+
+    @property
+    def difference(self) -> float | None:
+        """New score minus current score."""
+        return None if self.score is None or self.new_score is None else self.new_score - self.score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """How many rows' scores would move by ``low`` to ``high``."""
+
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """What a rescore would change."""
+
+    model_name: str
+    model_version: int
+    row_count: int
+    scored_count: int
+    superseded_count: int
+    """Of the scored ones, those that have a current prediction."""
+    quarantined: Mapping[str, int]
+    """Rows that would be set aside, by reason code."""
+    labels: Sequence[tuple[str | None, str | None, int]]
+    """Current label, new label, rows; None where there is no current prediction, or for a regression."""
+    flipped_count: int
+    mean_difference: float | None
+    mean_absolute_difference: float | None
+    differences: Sequence[Bar]
+    largest: Sequence[ComparedRow]
+    """The rows whose scores would move furthest, those first."""
+
+
+def preview(
+    database: Database,
+    artifacts_dir: Path,
+    job: Job,
+    plan: Plan,
+    *,
+    allow_version_mismatch: bool = False,
+    each: Callable[[Sequence[ComparedRow]], None] = lambda _rows: None,
+) -> Preview:
+    """Score the rows of a rescore in memory and compare. ``each`` is called with the compared rows of each chunk.
+
+    Raises ModelRefused, EveryRowFailed, DatabaseFault.
+    """
+    manifest = preparation.manifest_of(plan.version)
+    artifact = preparation.artifact_of(artifacts_dir, plan.version)
+    scorer, _ = preparation.load_scorer(artifact, manifest, job, allow_version_mismatch=allow_version_mismatch)
+    labels: Counter[tuple[str | None, str | None]] = Counter()
+    quarantined: Counter[str] = Counter()
+    differences: list[float] = []
+    largest: list[ComparedRow] = []
+    scored_count = superseded_count = 0
+    for rows, scored in _scored(database, job, plan, scorer):
+        compared = _compared(rows, scored, plan.source.key)
+        quarantined.update(str(fault.code) for fault in scored.faults.values())
+        new = [row for row in compared if row.new_score is not None]
+        scored_count += len(new)
+        superseded_count += sum(row.score is not None for row in new)
+        labels.update((row.label, row.new_label) for row in new)
+        differences += [row.difference for row in new if row.difference is not None]
+        moved = (row for row in new if row.difference is not None)
+        largest = heapq.nlargest(LARGEST, [*largest, *moved], key=lambda row: abs(row.difference or 0.0))
+        each(compared)
+    moves = np.array(differences)
+    return Preview(
+        model_name=plan.version.name,
+        model_version=plan.version.version,
+        row_count=scored_count + quarantined.total(),
+        scored_count=scored_count,
+        superseded_count=superseded_count,
+        quarantined=dict(quarantined),
+        labels=[(old, new_label, count) for (old, new_label), count in sorted(labels.items(), key=str)],
+        flipped_count=sum(count for (old, new_label), count in labels.items() if old is not None and old != new_label),
+        mean_difference=float(moves.mean()) if len(moves) else None,
+        mean_absolute_difference=float(np.abs(moves).mean()) if len(moves) else None,
+        differences=_bars(moves),
+        largest=largest,
+    )
+
+
+def _scored(database: Database, job: Job, plan: Plan, scorer: Scorer) -> Iterator[tuple[SourceRows, ScoredRows]]:
+    for piece in plan.selection.pieces(job.run.chunk_rows):
+        source: Source = replace(plan.source, again=piece)
+        walk: Walk | None = Walk(
+            source=source,
+            layout=source.layout(job),
+            bulk=bulk_for(database, job.run.bulk),
+            features=scorer.manifest.signature.names,
+            due_count=source.due_at_most(plan.row_count),
+            with_current=True,
+        )
+        while walk is not None:
+            here = walk
+
+            def step(here: Walk = here) -> tuple[SourceRows, Walk | None]:
+                with database.read() as connection:
+                    chunk = here.step(connection, job.run.chunk_rows or _ROWS_AT_ONCE)
+                return chunk.rows, chunk.rest
+
+            rows, walk = persistently(step)
+            if len(rows):
+                yield rows, scorer.score(rows.features)
+
+
+def _compared(rows: SourceRows, scored: ScoredRows, names: tuple[str, ...]) -> list[ComparedRow]:
+    keys = [key_text(names, key) for key in zip(*map(plain, rows.keys), strict=True)]
+    labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
+    new = dict(zip(scored.positions, zip(scored.scores.tolist(), labels, strict=True), strict=True))
+    scores = rows.current_scores or [None] * len(rows)
+    current_labels = rows.current_labels or [None] * len(rows)
+    return [
+        ComparedRow(
+            key=keys[i],
+            score=scores[i],
+            label=current_labels[i],
+            new_score=new[i][0] if i in new else None,
+            new_label=new[i][1] if i in new else None,
+        )
+        for i in range(len(rows))
+    ]
+
+
+def _bars(moves: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[Bar]:
+    if not len(moves):
+        return []
+    furthest = float(np.abs(moves).max()) or 1e-12
+    counts, edges = np.histogram(moves, bins=_BARS, range=(-furthest, furthest))
+    return [
+        Bar(low=float(low), high=float(high), rows=int(rows))
+        for (low, high), rows in zip(pairwise(edges), counts, strict=True)
+    ]

@@ -1,0 +1,128 @@
+"""Scoring rows again because somebody asked for it: what is asked, whether it can be, and what it would come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from batch_scoring.errors import InputFault
+from batch_scoring.job import Job
+from batch_scoring.scoring import preparation
+from batch_scoring.store import migrations, models, runs
+from batch_scoring.store.database import Database
+from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.requests import get_request
+from batch_scoring.store.selection import Request, Selection, TextKey
+from batch_scoring.store.source import Source
+
+_SHOWN_KEYS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rescore:
+    """What to score again, and with which version."""
+
+    request: Request
+    model_version: int
+    begun_by: int | None = None
+    """The interrupted run whose rest is to be done; None for a rescore of its own."""
+
+    def selection_in(self, database: Database, source: Source, *, since_run: int) -> Selection:
+        """The selection with keys as the source has them; keys that are there no longer are left out."""
+        keys = None
+        if self.request.keys is not None:
+            with database.read() as connection:
+                keys = tuple(source.find(connection, self.request.keys)[0])
+        return replace(self.request.selection, keys=keys, since_run=since_run)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A rescore that can be carried out."""
+
+    rescore: Rescore
+    version: ModelVersion
+    source: Source
+    selection: Selection
+    """With the keys as the source has them."""
+    row_count: int
+    """Rows that it would score now."""
+    reason: str | None = None
+    """Of the rescore that is continued."""
+
+
+def plan(database: Database, job: Job, request: Request, *, version: str | None = None) -> Plan:
+    """Check a rescore before anything is written.
+
+    ``version`` is a number or an alias; without it the job's alias counts. Raises InputFault naming keys that the
+    source does not have, SourceFault, ModelRefused, SchemaOutOfDate.
+    """
+    with database.read() as connection:
+        migrations.check_revision(connection)
+    found = _version(database, job, version)
+    return _plan(database, job, Rescore(request=request, model_version=found.version), found)
+
+
+def continuation(database: Database, job: Job, run_id: int) -> Plan:
+    """The rest of an interrupted rescore: the same rows, the same version. Raises InputFault, and as ``plan``."""
+    with database.read() as connection:
+        migrations.check_revision(connection)
+    run = runs.get_run(database, run_id)
+    if run is None or run.job != job.name or run.trigger != "rescore":
+        raise InputFault(f"run {run_id} is no rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")
+    begun_by = run.continues_run_id or run.run_id
+    asked = get_request(database, begun_by)
+    if asked is None:
+        raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore anew")
+    request, version = asked
+    rescore = Rescore(request=request, model_version=version, begun_by=begun_by)
+    found = _plan(database, job, rescore, models.get_version(database, job.model.name, version), are_keys_left_out=True)
+    return replace(found, reason=run.reason)
+
+
+def _plan(
+    database: Database, job: Job, rescore: Rescore, version: ModelVersion, *, are_keys_left_out: bool = False
+) -> Plan:
+    with database.read() as connection:
+        source = Source.inspect(database, connection, job)
+    source.check_where(database)
+    manifest = preparation.manifest_of(version)
+    manifest.positive_index(job)
+    preparation.check_signature(manifest, source, version)
+    layout = source.layout(job)
+    with database.read() as connection:
+        if not migrations.check_tables(connection, job, layout):
+            raise InputFault(f"job {job.name} has scored nothing yet; `batch-scoring run {job.name}` does it")
+        if rescore.request.keys is not None:
+            _, missing = source.find(connection, rescore.request.keys)
+            if missing and not are_keys_left_out:
+                raise InputFault(_said(source, missing))
+    since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
+    selection = rescore.selection_in(database, source, since_run=since)
+    with database.read() as connection:
+        pieces = (replace(source, again=piece) for piece in selection.pieces(job.run.chunk_rows))
+        row_count = sum(piece.count_due(connection, layout).total for piece in pieces)
+    return Plan(rescore=rescore, version=version, source=source, selection=selection, row_count=row_count)
+
+
+def _said(source: Source, missing: list[TextKey]) -> str:
+    shown = ", ".join(key_text(source.key, key) for key in missing[:_SHOWN_KEYS])
+    more = f" and {len(missing) - _SHOWN_KEYS:,} more" if len(missing) > _SHOWN_KEYS else ""
+    keys = "1 key is" if len(missing) == 1 else f"{len(missing):,} keys are"
+    return (
+        f"{keys} not among the rows of {source.table} that the job speaks of: {shown}{more}; nothing was done."
+        " Mend them, or leave them out"
+    )
+
+
+def key_text(names: tuple[str, ...], key: tuple[object, ...]) -> str:
+    """A key as people write it: the value, or ``a=1,b=x``."""
+    if len(names) == 1:
+        return str(key[0])
+    return ",".join(f"{name}={value}" for name, value in zip(names, key, strict=True))
+
+
+def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
+    name = job.model.name
+    if wanted is not None and wanted.isascii() and wanted.isdigit():
+        return models.get_version(database, name, int(wanted))
+    return models.resolve_alias(database, name, wanted or job.model.alias)
