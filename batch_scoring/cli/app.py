@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batch_scoring import __version__
-from batch_scoring.cli import checking, database, demo, models, rescoring, running, scheduling
+from batch_scoring.cli import answers, checking, database, demo, models, quarantine, rescoring, running, scheduling
 
 app = typer.Typer(
     name="batch-scoring",
@@ -49,3 +49,5 @@ app.command()(scheduling.schedule)
 app.add_typer(running.app, name="runs")
 app.command()(running.status)
 app.command()(rescoring.rescore)
+app.add_typer(quarantine.app, name="quarantine")
+app.command()(answers.why)

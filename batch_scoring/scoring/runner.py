@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from batch_scoring.errors import BatchScoringError, DatabaseFault, ExitCode, Fenced, RunStopped
+from batch_scoring.errors import ExitCode
 from batch_scoring.job import Job
 from batch_scoring.scoring.attempt import Attempt
 from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
+from batch_scoring.scoring.record import as_closed, closing, database_of, open_run, recorded
 from batch_scoring.scoring.rescore import Rescore
-from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store import migrations, runs
-from batch_scoring.store.database import Database, Timeouts
-from batch_scoring.store.opening import OpenedRun, Opening
+from batch_scoring.store import runs
 from batch_scoring.store.runs import Run
 
 
@@ -36,10 +33,6 @@ class RunOptions:
     requested_by: str | None = None
     """Who asks for the run; None for the login."""
     reason: str | None = None
-
-
-class UnexpectedFault(BatchScoringError):
-    """Something failed that the package did not foresee. Recorded by its type: its text may quote a row."""
 
 
 def run_job(
@@ -62,9 +55,16 @@ def run_job(
         for observer in observers:
             observer(event)
 
-    database = Database(database_url, timeouts=Timeouts().within(job.run.stalled_after))
-    opened = _open(database, job, options)
-    database.label = runs.session_label(opened.run_id)
+    database = database_of(job, database_url)
+    opened = open_run(
+        database,
+        job,
+        trigger=options.trigger,
+        scheduled_for=options.scheduled_for,
+        requested_by=options.requested_by,
+        reason=options.reason,
+        continues_run_id=options.rescore.begun_by if options.rescore else None,
+    )
     emit(RunStarted(run_id=opened.run_id, job=job.name))
     if opened.takeover is not None:
         emit(RunTookOver(run_id=opened.run_id, job=job.name, abandoned=opened.takeover))
@@ -82,28 +82,12 @@ def run_job(
     )
     finished: Run | None = None
     try:
-        attempt.carry_out()
-        persistently(lambda: runs.close_run(database, opened.run_id))
-    except Fenced:
-        raise
-    except BatchScoringError as exc:
-        _record_failure(database, opened.run_id, exc)
-        raise
-    except KeyboardInterrupt:
-        _record_failure(
-            database, opened.run_id, RunStopped("the run was interrupted; what it had not committed is due")
-        )
-        raise
-    except Exception as exc:
-        fault = UnexpectedFault(f"an unexpected {type(exc).__name__} ended the run; see the log of the process")
-        _record_failure(database, opened.run_id, fault)
-        raise
-    else:
-        # the run has succeeded, whatever becomes of the connection that says so
-        finished = persistently(lambda: _recorded(database, opened.run_id))
+        with closing(database, opened.run_id):
+            attempt.carry_out()
+        finished = recorded(database, opened.run_id)
         return finished
     finally:
-        finished = finished or _closed(database, opened.run_id)
+        finished = finished or as_closed(database, opened.run_id)
         database.dispose()
         if finished is not None:
             emit(RunFinished(job=job.name, run=finished))
@@ -114,46 +98,3 @@ def exit_code(run: Run, job: Job) -> ExitCode:
     if run.read_count and run.quarantined_count > job.predictions.max_quarantined * run.read_count:
         return ExitCode.TOO_MANY_QUARANTINED
     return ExitCode.DONE
-
-
-def _open(database: Database, job: Job, options: RunOptions) -> OpenedRun:
-    """Begin the run, or leave nothing open."""
-    opening = Opening(
-        database=database,
-        job=job.name,
-        job_config=job.model_dump(mode="json"),
-        environment={"python": platform.python_version()},
-        stalled_after=job.run.stalled_after,
-        trigger=options.trigger,
-        scheduled_for=options.scheduled_for,
-        requested_by=options.requested_by,
-        reason=options.reason,
-        continues_run_id=options.rescore.begun_by if options.rescore else None,
-    )
-    try:
-        with database.read() as connection:  # a database that is away from the start is reported at once
-            migrations.check_revision(connection)
-        return persistently(opening.carry_out)
-    except BaseException:
-        database.dispose()
-        raise
-
-
-def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
-    try:
-        persistently(lambda: runs.close_run(database, run_id, error=error))
-    except (DatabaseFault, Fenced):
-        return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
-
-
-def _recorded(database: Database, run_id: int) -> Run:
-    found = runs.get_run(database, run_id)
-    assert found is not None
-    return found
-
-
-def _closed(database: Database, run_id: int) -> Run | None:
-    try:
-        return runs.get_run(database, run_id)
-    except DatabaseFault:
-        return None

@@ -19,7 +19,7 @@ from batch_scoring.errors import (
     SchemaOutOfDate,
     SourceFault,
 )
-from batch_scoring.job import Job
+from batch_scoring.job import Job, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql
@@ -257,6 +257,21 @@ def _registered(connection: sa.Connection, job: Job) -> sa.Row[Any] | None:
         scoring_jobs.c.job == job.name, scoring_jobs.c.predictions_table == job.predictions.table
     )
     return connection.execute(query).one_or_none()
+
+
+def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout | None:
+    """The shape that the job's tables were made in, whatever its source is now; None where they are not made."""
+    known = _registered(connection, job)
+    return None if known is None else _layout_from(known)
+
+
+def _layout_from(known: sa.Row[Any]) -> PredictionsLayout:
+    return PredictionsLayout(
+        table=TableName.parse(known.predictions_table),
+        kind=known.kind,
+        key=tuple((column["name"], column["type"]) for column in known.key_columns),
+        changed_at_type=known.changed_at_type,
+    )
 
 
 def _revision(connection: sa.Connection) -> str | None:

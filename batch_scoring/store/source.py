@@ -230,6 +230,28 @@ class Source:
         missing -= {text for key, text in wanted.items() if form(key) in found}
         return list(found.values()), [text for text in dict.fromkeys(wanted.values()) if text in missing]
 
+    def find_anywhere(self, connection: sa.Connection, key: TextKey) -> bool:
+        """Whether the table has the key, inside the job's ``where`` or not."""
+        return bool(replace(self, where=None).find(connection, [key])[0])
+
+    def is_due(self, connection: sa.Connection, layout: PredictionsLayout, key: Key) -> bool:
+        """Whether the row of a key is due."""
+        rows = self._rows([])
+        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        conditions = [
+            *Selection(keys=(key,)).of_keys(names),
+            *self._is_due(rows, connection.dialect, layout, EVERYTHING),
+        ]
+        return connection.execute(sa.select(sa.literal(1)).select_from(rows).where(*conditions)).first() is not None
+
+    def changed_at_of(self, connection: sa.Connection, key: Key) -> Any:
+        """The version of a key's row."""
+        assert self.changed_at is not None
+        rows = self._rows([])
+        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        query = sa.select(rows.c[self.changed_at]).where(*Selection(keys=(key,)).of_keys(names))
+        return connection.execute(query).scalar_one_or_none()
+
     def count_due(
         self, connection: sa.Connection, layout: PredictionsLayout, *, lookback_from: datetime | None = None
     ) -> DueCount:

@@ -1,0 +1,193 @@
+"""``quarantine …``: the rows that were set aside."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
+from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_table, shown
+from batch_scoring.cli.running import JobName
+from batch_scoring.errors import InputFault
+
+if TYPE_CHECKING:
+    from batch_scoring.job import Job
+    from batch_scoring.scoring.quarantine import Chosen
+    from batch_scoring.store.lives import Entry
+
+app = typer.Typer(help="The rows that were set aside because they could not be scored.", no_args_is_help=True)
+
+Keys = Annotated[list[str] | None, typer.Option("--key", help=KEY_HELP)]
+Code = Annotated[str | None, typer.Option("--code", help="Only entries with this reason code.")]
+Column = Annotated[str | None, typer.Option("--column", help="Only entries for which this column is at fault.")]
+OlderThan = Annotated[str | None, typer.Option("--older-than", help='Only entries older than this, such as "2 days".')]
+
+
+@app.command(name="list")
+def list_(
+    job: JobName,
+    key: Keys = None,
+    code: Code = None,
+    column: Column = None,
+    older_than: OlderThan = None,
+    limit: Annotated[int, typer.Option(help="How many, the latest first.", min=1, max=1_000_000)] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the rows that are set aside now, the latest first. Times are UTC."""
+    from batch_scoring.scoring import quarantine
+
+    declared = _job(job)
+    chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
+    found = quarantine.list_entries(database(), declared, chosen, limit=limit + 1)
+    _show(declared, found[:limit], as_json=as_json)
+    if len(found) > limit:
+        notice(f"there are more; --limit shows them, `quarantine export {job}` has all")
+
+
+@app.command()
+def show(
+    job: JobName,
+    key: Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x where it has several columns.")],
+    as_json: Json = False,
+) -> None:
+    """Show every time a row was set aside, the latest first."""
+    from batch_scoring.scoring import quarantine
+
+    declared = _job(job)
+    chosen = _chosen(declared, key=[key])
+    found = quarantine.list_entries(database(), declared, chosen, is_open=False)
+    if not found:
+        raise InputFault(f"{key} was never set aside; `batch-scoring why {job} {key}` says what became of it")
+    _show(declared, found, as_json=as_json)
+
+
+@app.command()
+def retry(
+    job: JobName,
+    key: Keys = None,
+    keys_file: Annotated[str | None, typer.Option(help=KEYS_FILE_HELP)] = None,
+    code: Code = None,
+    column: Column = None,
+    older_than: OlderThan = None,
+    every: Annotated[bool, typer.Option("--all", help="Every row that is set aside.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give rows another try: the next run takes them, though the source has not changed."""
+    from batch_scoring.scoring import quarantine
+
+    declared = _job(job)
+    chosen = _chosen(declared, key=key, keys_file=keys_file, code=code, column=column, older_than=older_than)
+    if every == any((key, keys_file, code, column, older_than)):
+        raise InputFault("say which rows: --key, --keys-file, --code, --column, --older-than, or --all for every one")
+    run, count = quarantine.retry(declared, settings().database_url, chosen, reason=reason, requested_by=requested_by)
+    if as_json:
+        show_json({"run_id": run.run_id, "job": job, "due": count})
+    else:
+        typer.echo(f"run {run.run_id} of {job}: {count:,} rows are due again; the next run tries them")
+
+
+@app.command()
+def export(
+    job: JobName,
+    out: Annotated[str, typer.Option(help="The CSV file to write; - is standard output.")] = "-",
+    key: Keys = None,
+    code: Code = None,
+    column: Column = None,
+    older_than: OlderThan = None,
+) -> None:
+    """Write the rows that are set aside as CSV, for those who mend the source: keys and reasons, no other data."""
+    from batch_scoring.scoring import quarantine
+
+    declared = _job(job)
+    chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
+    found = quarantine.list_entries(database(), declared, chosen)
+    try:
+        with nullcontext(sys.stdout) if out == "-" else Path(out).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*declared.source.key, "reason_code", "column_name", "message", "attempts", "since"])
+            writer.writerows(
+                [
+                    *map(str, entry.key),
+                    entry.reason_code,
+                    entry.column_name,
+                    entry.message,
+                    entry.attempts,
+                    entry.valid_from,
+                ]
+                for entry in found
+            )
+    except OSError as exc:
+        raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
+    if out != "-":
+        notice(f"wrote {len(found):,} rows to {out}")
+
+
+def _job(name: str) -> Job:
+    from batch_scoring.job import load_job
+
+    return load_job(settings().jobs_dir, name)
+
+
+def _chosen(
+    job: Job,
+    *,
+    key: list[str] | None = None,
+    keys_file: str | None = None,
+    code: str | None = None,
+    column: str | None = None,
+    older_than: str | None = None,
+) -> Chosen:
+    from batch_scoring.scoring.quarantine import Chosen
+
+    keys = [parse_key(text, job.source.key) for text in key or []]
+    if keys_file:
+        keys += read_keys(keys_file, job.source.key)
+    return Chosen(
+        keys=tuple(dict.fromkeys(keys)) if key or keys_file else None,
+        reason_code=code,
+        column_name=column,
+        older_than=None if older_than is None else _duration(older_than),
+    )
+
+
+def _duration(text: str) -> timedelta:
+    from batch_scoring.job import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as exc:
+        raise InputFault(f"--older-than {text}: {exc}") from exc
+
+
+def _show(job: Job, found: Sequence[Entry], *, as_json: bool) -> None:
+    from batch_scoring.scoring.rescore import key_text
+
+    if as_json:
+        show_json(found)
+        return
+    names = tuple(job.source.key)
+    show_table(
+        ["key", "code", "column", "message", "attempts", "run", "since (UTC)", "until (UTC)"],
+        [
+            [
+                key_text(names, entry.key),
+                entry.reason_code,
+                entry.column_name,
+                entry.message,
+                entry.attempts,
+                entry.run_id,
+                shown(entry.valid_from),
+                None if entry.is_open else shown(entry.valid_to),
+            ]
+            for entry in found
+        ],
+    )

@@ -1,0 +1,95 @@
+"""Rows that were set aside: looking at them, and giving them another try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from batch_scoring.errors import InputFault
+from batch_scoring.job import Job
+from batch_scoring.scoring.record import by_hand
+from batch_scoring.store import lives, migrations, runs
+from batch_scoring.store.database import Database, now
+from batch_scoring.store.lives import Entry, EntryFilter
+from batch_scoring.store.runs import ChunkCounts, Run
+from batch_scoring.store.schema import PredictionsLayout
+from batch_scoring.store.selection import TextKey
+
+_NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """Which open entries somebody means; keys as they were written. All that is said must hold."""
+
+    keys: tuple[TextKey, ...] | None = None
+    reason_code: str | None = None
+    column_name: str | None = None
+    older_than: timedelta | None = None
+
+
+def layout_of(database: Database, job: Job) -> PredictionsLayout:
+    """The shape of a job's tables, which may outlive its source. Raises InputFault where it has none yet."""
+    with database.read() as connection:
+        migrations.check_revision(connection)
+        layout = migrations.registered_layout(connection, job)
+    if layout is None:
+        raise InputFault(f"job {job.name} has no tables yet; its first run makes them, or `batch-scoring db upgrade`")
+    return layout
+
+
+def list_entries(
+    database: Database, job: Job, chosen: Chosen, *, limit: int | None = None, is_open: bool = True
+) -> Sequence[Entry]:
+    """Quarantine entries, the latest first. Raises InputFault."""
+    layout = layout_of(database, job)
+    with database.read() as connection:
+        return lives.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
+
+
+def retry(
+    job: Job, database_url: str, chosen: Chosen, *, reason: str | None = None, requested_by: str | None = None
+) -> tuple[Run, int]:
+    """End open entries, so that the next run tries their rows again; returns how many.
+
+    The entries stay as history. Raises AnotherRunActive, InputFault where a key has no open entry.
+    """
+
+    def work(database: Database, run_id: int) -> int:
+        wanted = _filter(database, layout, chosen)
+        with database.write() as connection:
+            moment = runs.fence(connection, run_id, _NOTHING)
+            closed = lives.close_entries(connection, layout, wanted, valid_to=moment)
+        runs.record_plan(database, run_id, mode=None, due_count=closed)
+        return closed
+
+    database = Database(database_url)
+    layout = layout_of(database, job)
+    _check_keys(database, layout, chosen)
+    database.dispose()
+    return by_hand(job, database_url, work, trigger="retry", reason=reason, requested_by=requested_by)
+
+
+def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> EntryFilter:
+    with database.read() as connection:
+        keys = None if chosen.keys is None else lives.keys_of(connection, layout, chosen.keys)
+        return EntryFilter(
+            keys=keys,
+            reason_code=chosen.reason_code,
+            column_name=chosen.column_name,
+            before=None if chosen.older_than is None else now(connection) - chosen.older_than,
+        )
+
+
+def _check_keys(database: Database, layout: PredictionsLayout, chosen: Chosen) -> None:
+    from batch_scoring.scoring.rescore import key_text
+
+    for key in chosen.keys or ():
+        wanted = _filter(database, layout, replace(chosen, keys=(key,)))
+        with database.read() as connection:
+            if not lives.count_entries(connection, layout, wanted):
+                raise InputFault(
+                    f"{key_text(layout.key_names, key)} is not in the quarantine of {layout.table};"
+                    " `batch-scoring quarantine list` shows what is, `why` what became of a key"
+                )

@@ -1,0 +1,106 @@
+"""Why a key has the score it has: one record of all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from batch_scoring.job import Job
+from batch_scoring.slots import next_slot, trigger_of
+from batch_scoring.store import lives, migrations
+from batch_scoring.store.database import Database, now
+from batch_scoring.store.lives import Entry, EntryFilter, Life
+from batch_scoring.store.selection import TextKey
+from batch_scoring.store.source import Source
+
+State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What is known of a key."""
+
+    job: str
+    key: str
+    state: State
+    """Of the source row as it is now: scored, due, quarantined, outside (left out by [source] where), gone (seen once,
+    and in the source no more) or unknown."""
+    explanation: str
+    source_changed_at: Any
+    """Version of the source row now; None where there is no row or no such column."""
+    next_slot: datetime | None
+    """When the job's schedule next starts a run; None without a schedule, or where nothing is due."""
+    predictions: Sequence[Life]
+    """Every prediction it ever had, the latest first."""
+    quarantine: Sequence[Entry]
+    """Every time it was set aside, the latest first."""
+
+
+def why(database: Database, job: Job, key: TextKey) -> Answer:
+    """Answer for one key. Raises InputFault where it can be no key of the source, SourceFault, SchemaOutOfDate."""
+    from batch_scoring.scoring.rescore import key_text
+
+    with database.read() as connection:
+        migrations.check_revision(connection)
+        moment = now(connection)
+        layout = migrations.registered_layout(connection, job)
+        source = Source.inspect(database, connection, job)
+        found, _ = source.find(connection, [key])
+        is_outside = not found and source.where and source.find_anywhere(connection, key)
+        changed_at = source.changed_at_of(connection, found[0]) if found and source.changed_at else None
+        predictions: Sequence[Life] = []
+        entries: Sequence[Entry] = []
+        is_due = bool(found)
+        if layout is not None:
+            keys = lives.keys_of(connection, layout, [key])
+            predictions = lives.lives(connection, layout, keys)
+            entries = lives.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
+            is_due = bool(found) and source.is_due(connection, layout, found[0])
+    state: State = "unknown"
+    if is_outside:
+        state = "outside"
+    elif found:
+        has_entry = any(entry.is_open for entry in entries)
+        state = "due" if is_due else "quarantined" if has_entry else "scored"
+    elif predictions or entries:
+        state = "gone"
+    slot = next_slot(trigger_of(job.schedule), moment) if state == "due" and job.schedule else None
+    return Answer(
+        job=job.name,
+        key=key_text(tuple(job.source.key), key),
+        state=state,
+        explanation=_explanation(job, state, predictions, entries, slot),
+        source_changed_at=changed_at,
+        next_slot=slot,
+        predictions=predictions,
+        quarantine=entries,
+    )
+
+
+def _explanation(
+    job: Job, state: State, predictions: Sequence[Life], entries: Sequence[Entry], slot: datetime | None
+) -> str:
+    if state == "unknown":
+        return f"{job.source.table} has no such row, and none was ever scored"
+    if state == "outside":
+        return f"the row is in {job.source.table}, but [source] where leaves it out"
+    if state == "gone":
+        return f"{job.source.table} has no such row any more; what was scored stays"
+    if state == "quarantined":
+        entry = next(entry for entry in entries if entry.is_open)
+        return (
+            f"set aside by run {entry.run_id}: {entry.reason_code}"
+            f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message}); it is tried again when the"
+            " source row changes, or after `batch-scoring quarantine retry`"
+        )
+    if state == "due":
+        what = "the row was changed after it was scored" if predictions or entries else "the row was not scored yet"
+        when = f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC takes it" if slot else "the next run takes it"
+        return f"{what}; {when}"
+    current = next(life for life in predictions if life.is_current)
+    return (
+        f"scored by run {current.run_id} ({current.trigger}, asked for by {current.requested_by})"
+        f" with {current.model_name} version {current.model_version}"
+    )
