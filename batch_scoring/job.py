@@ -150,6 +150,7 @@ class Predictions(_Section):
     positive_label: Annotated[str | None, BeforeValidator(_label)] = None
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
+    keep_inputs: bool = False
 
     @property
     def table_name(self) -> TableName:

@@ -1,16 +1,21 @@
-"""``why``: all that is known of one key, on one screen."""
+"""``why`` and ``replay``: what is known of a key, and whether its score comes out again."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch_scoring.cli.keys import parse_key
-from batch_scoring.cli.output import Json, database, settings, show_json, show_record, show_table
+from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.moments import MOMENT_FORMATS, utc
+from batch_scoring.cli.output import Json, database, migrated_database, settings, show_json, show_record, show_table
 from batch_scoring.cli.running import JobName
+from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
+    from batch_scoring.scoring.replay import Replay
     from batch_scoring.scoring.why import Answer
 
 KeyArgument = Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x where it has several columns.")]
@@ -85,4 +90,89 @@ def _show(answer: Answer) -> None:
                 for entry in answer.quarantine
             ],
             title=f"set aside {len(answer.quarantine)} times",
+        )
+
+
+def replay(
+    job: JobName,
+    key: Annotated[
+        str | None, typer.Argument(help="The key: its value, or a=1,b=x where it has several columns.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            help="The prediction that held at this moment, UTC; without it the current.", formats=MOMENT_FORMATS
+        ),
+    ] = None,
+    run: Annotated[int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1)] = None,
+    sample: Annotated[
+        int | None, typer.Option(help="With --run: so many of them, at random.", min=1, max=1_000_000)
+    ] = None,
+    allow_version_mismatch: AllowMismatch = False,
+    as_json: Json = False,
+) -> None:
+    """Reproduce stored scores from the very model file and the inputs that were kept (`keep_inputs = true`).
+
+    Exit code 0 if every score comes out again within 1e-12, else 1.
+    """
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import replay as replaying
+
+    declared = load_job(settings().jobs_dir, job)
+    if (key is None) == (run is None):
+        raise InputFault("say what to replay: a KEY, or --run RUN")
+    if (sample is not None and run is None) or (as_of is not None and key is None):
+        raise InputFault("--sample belongs to --run, and --as-of to a KEY")
+    artifacts_dir = settings().artifacts_dir
+    if key is not None:
+        done = replaying.replay_key(
+            migrated_database(),
+            artifacts_dir,
+            declared,
+            parse_key(key, declared.source.key, "KEY"),
+            as_of=as_of and utc(as_of),
+            allow_version_mismatch=allow_version_mismatch,
+        )
+    else:
+        assert run is not None
+        done = replaying.replay_run(
+            migrated_database(),
+            artifacts_dir,
+            declared,
+            run,
+            sample=sample,
+            allow_version_mismatch=allow_version_mismatch,
+        )
+    if as_json:
+        show_json(done)
+    else:
+        _show_replay(done)
+    if not done.is_whole:
+        raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+def _show_replay(done: Replay) -> None:
+    share = done.reproduced_count / done.row_count
+    typer.echo(
+        f"{done.reproduced_count:,} of {done.row_count:,} scores reproduced ({share:.2%}) within 1e-12 by"
+        f" {', '.join(done.models)}"
+    )
+    if done.score is not None and done.is_whole:
+        typer.echo(f"score {done.score!r}")
+    if done.deviations:
+        show_table(
+            ["key", "run", "stored score", "replayed", "because"],
+            [
+                [
+                    one.key,
+                    str(one.run_id),
+                    repr(one.score),
+                    "none" if one.replayed is None else repr(one.replayed),
+                    f"the kept input {', '.join(one.altered)} is not what it was"
+                    if one.altered
+                    else "the kept inputs give another score: the stored one was altered, or the libraries are others",
+                ]
+                for one in done.deviations
+            ],
+            title=f"{done.row_count - done.reproduced_count:,} not reproduced",
         )

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from batch_scoring import __version__
-from batch_scoring.cli import answers, checking, database, demo, models, quarantine, rescoring, running, scheduling
+from batch_scoring.cli import (
+    answers,
+    checking,
+    database,
+    demo,
+    models,
+    quarantine,
+    rescoring,
+    retention,
+    running,
+    scheduling,
+)
 
 app = typer.Typer(
     name="batch-scoring",
@@ -51,3 +62,6 @@ app.command()(running.status)
 app.command()(rescoring.rescore)
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(answers.why)
+app.command()(answers.replay)
+app.command()(retention.purge)
+app.add_typer(retention.app, name="hold")

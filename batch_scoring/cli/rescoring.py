@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
 from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.moments import MOMENT_FORMATS, utc
 from batch_scoring.cli.output import Json, database, notice, settings
 from batch_scoring.cli.preview import check_out, show_preview
 from batch_scoring.cli.running import JobName, carry_out
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from batch_scoring.job import Job
     from batch_scoring.scoring.rescore import Plan
     from batch_scoring.store.selection import Request
-
-_MOMENT_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z"]
 
 
 def rescore(
@@ -33,11 +32,11 @@ def rescore(
     ] = None,
     scored_before: Annotated[
         datetime | None,
-        typer.Option(help="Rows whose current prediction is older than this, UTC.", formats=_MOMENT_FORMATS),
+        typer.Option(help="Rows whose current prediction is older than this, UTC.", formats=MOMENT_FORMATS),
     ] = None,
     scored_after: Annotated[
         datetime | None,
-        typer.Option(help="Rows whose current prediction is of this moment or later, UTC.", formats=_MOMENT_FORMATS),
+        typer.Option(help="Rows whose current prediction is of this moment or later, UTC.", formats=MOMENT_FORMATS),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -146,17 +145,11 @@ def _request(
         keys=keys,
         selection=Selection(
             scored_by_version=scored_by_version,
-            scored_before=_aware(scored_before),
-            scored_after=_aware(scored_after),
+            scored_before=scored_before and utc(scored_before),
+            scored_after=scored_after and utc(scored_after),
             where=tuple(Term.parse(text) for text in where or []),
         ),
     )
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _confirm(job: Job, plan: Plan) -> None:

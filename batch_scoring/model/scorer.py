@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, UnusableModel, VersionMismatch
 from batch_scoring.job import Job, Kind
+from batch_scoring.model.inputs import kept
 from batch_scoring.model.manifest import Manifest, listed
 from batch_scoring.model.signature import ReasonCode, RowFault, check_rows
 
@@ -37,6 +39,8 @@ class ScoredRows:
     """m labels, None for a regression."""
     faults: Mapping[int, RowFault]
     unseen_category_count: int
+    inputs: Mapping[str, pa.Array] | None = None
+    """What the model was given for the m rows, by column, where the job keeps it."""
 
 
 class Scorer:
@@ -54,6 +58,12 @@ class Scorer:
 
         Raises EveryRowFailed where each of two or more rows has the same fault.
         """
+        scored = self.score_singly(columns)
+        blame_no_row_for_a_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
+        return scored
+
+    def score_singly(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
+        """The same, where a fault that all rows share is each row's own."""
         checked = check_rows(self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories)
         faults = dict(checked.faults)
         outputs, broken = _outputs_by_bisection(self.model, self.manifest, checked.frame)
@@ -61,15 +71,19 @@ class Scorer:
         good = np.ones(len(checked.positions), dtype=bool)
         good[list(broken)] = False
         scores, labels = self._read(outputs)
-        total = len(checked.positions) + len(checked.faults)
-        blame_no_row_for_a_common_fault(faults, total)
         return ScoredRows(
             positions=checked.positions[good].tolist(),
             scores=scores,
             labels=labels,
             faults=faults,
             unseen_category_count=int(checked.unseen_category[good].sum()),
+            inputs=self._kept(checked.frame, good),
         )
+
+    def _kept(self, frame: pd.DataFrame, good: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pa.Array] | None:
+        if not self.job.predictions.keep_inputs:
+            return None
+        return kept(self.manifest.signature, frame if good.all() else frame[good])
 
     def _read(self, outputs: Floats) -> tuple[Floats, list[str] | None]:
         """Scores and labels, both from the same outputs of shape (m, labels)."""
@@ -98,7 +112,15 @@ def joined(pieces: Sequence[tuple[int, ScoredRows]], faults: Mapping[int, RowFau
             **{start + position: fault for start, piece in ordered for position, fault in piece.faults.items()},
         },
         unseen_category_count=sum(piece.unseen_category_count for _, piece in ordered),
+        inputs=_joined_inputs([piece.inputs for _, piece in ordered if piece.inputs is not None]),
     )
+
+
+def _joined_inputs(parts: Sequence[Mapping[str, pa.Array]]) -> dict[str, pa.Array] | None:
+    if not parts:
+        return None
+    columns = {name: pa.chunked_array([part[name] for part in parts]) for name in parts[0]}
+    return {name: column.unify_dictionaries().combine_chunks() for name, column in columns.items()}
 
 
 def blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:

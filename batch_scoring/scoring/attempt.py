@@ -24,7 +24,7 @@ from batch_scoring.store.database import Database
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.requests import record_request
 from batch_scoring.store.rows import DueCount
-from batch_scoring.store.schema import PredictionsLayout
+from batch_scoring.store.schema import InputColumn, PredictionsLayout
 from batch_scoring.store.source import Source
 
 
@@ -54,7 +54,7 @@ class Attempt:
             source = persistently(lambda: self._source(looking))
             preparation.check_signature(manifest, source, version)
             layout = source.layout(self.job)
-            self._ensure_tables(layout)
+            self._ensure_tables(layout, preparation.kept_inputs(self.job, manifest))
             sources = persistently(lambda: self._sources(source))
             due = persistently(lambda: self._count_due(sources, layout, looking))
             self.emit(RunPlanned(run_id=self.run_id, job=self.job.name, due_count=due.total, mode=looking.mode))
@@ -110,9 +110,11 @@ class Attempt:
                 " due. `batch-scoring check` says whether the model can take the source as it is now"
             ) from exc
 
-    def _ensure_tables(self, layout: PredictionsLayout) -> None:
+    def _ensure_tables(self, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> None:
         try:
             persistently(lambda: migrations.ensure_tables(self.database, self.job, layout))
+            if kept:
+                persistently(lambda: migrations.ensure_inputs(self.database, layout, kept))
         except (AccessDenied, DatabaseReadOnly) as exc:
             raise type(exc)(
                 f"the tables of job {self.job.name} are missing and could not be made ({exc});"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from batch_scoring.errors import ConnectionLost, TooMuchAtOnce
 from batch_scoring.job import Job
+from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
@@ -23,7 +24,7 @@ from batch_scoring.store.outcomes import has_outcome
 from batch_scoring.store.predictions import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
 from batch_scoring.store.rows import KeyRange, SourceRows, Version
 from batch_scoring.store.runs import ChunkCounts
-from batch_scoring.store.schema import PredictionsLayout
+from batch_scoring.store.schema import InputColumn, PredictionsLayout
 from batch_scoring.store.source import Source
 
 _ROWS_OF_A_RETRY = 50_000
@@ -40,6 +41,8 @@ class ChunkWork:
     source: Source
     layout: PredictionsLayout
     features: tuple[str, ...]
+    kept: tuple[InputColumn, ...] = ()
+    """The inputs that are kept beside each prediction; none where they are not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +96,8 @@ class ChunkStages:
             labels=scored.labels,
             model_version=work.model_version,
             unseen_category_count=scored.unseen_category_count,
+            inputs=None if scored.inputs is None else {**scored.inputs, "digest": digest(scored.inputs)},
+            kept=work.kept,
         )
         quarantined = _quarantined(scored)
         return ScoredChunk(

@@ -65,6 +65,7 @@ class Execution:
                 source=source,
                 layout=self.layout,
                 features=self.manifest.signature.names,
+                kept=preparation.kept_inputs(self.attempt.job, self.manifest),
             )
             for source in self.sources
         ]

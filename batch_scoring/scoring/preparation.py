@@ -10,6 +10,7 @@ from batch_scoring.errors import SignatureMismatch, UnusableModel
 from batch_scoring.job import Job
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.schema import InputColumn
 from batch_scoring.store.source import Source
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -
             f"{source.table} does not give what {version.name} version {version.version} takes: {'; '.join(found)}."
             " Mend the source (a view may rename and cast), or promote a model trained on these columns"
         )
+
+
+def kept_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
+    """The model's inputs as a job keeps them; none where it does not."""
+    return inputs_of(manifest) if job.predictions.keep_inputs else ()
+
+
+def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:
+    """What a model takes, as it is kept."""
+    return tuple(InputColumn(name=column.name, kind=column.type.value) for column in manifest.signature.columns)
 
 
 def load_scorer(

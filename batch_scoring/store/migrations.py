@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.schema import CreateColumn, CreateTable, SetColumnComment, SetTableComment
 from sqlalchemy.sql.ddl import DDLElement
 
 from batch_scoring.errors import (
@@ -22,8 +22,8 @@ from batch_scoring.errors import (
 from batch_scoring.job import Job, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store import indexes
-from batch_scoring.store.database import Database, database_now, driver_sql
-from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, scoring_jobs
+from batch_scoring.store.database import Database, database_now, driver_sql, quoted
+from batch_scoring.store.schema import SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
 from batch_scoring.store.views import current_sql, run_history_sql
 
@@ -111,6 +111,45 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
             for statement in current_sql(connection.dialect, layout):
                 connection.exec_driver_sql(driver_sql(connection.dialect, statement))
     return created
+
+
+def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> None:
+    """Make the table of kept inputs where it is missing, and the columns that an earlier model had no use for.
+
+    Raises ConfigurationError where a column is there and holds something else.
+    """
+    table = layout.inputs_table(kept)
+    with database.read() as connection:
+        if _lacking(connection, layout, table) == []:
+            return
+    with database.write() as connection:
+        _lock(connection)
+        lacking = _lacking(connection, layout, table)
+        if lacking is None:
+            for element in _ddl_of(connection.dialect, table):
+                connection.execute(element)
+            return
+        for column in lacking:
+            name = quoted(connection.dialect, *layout.inputs)
+            described = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(driver_sql(connection.dialect, f"ALTER TABLE {name} ADD COLUMN {described}"))
+
+
+def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Table) -> list[sa.Column[Any]] | None:
+    """The columns the table of kept inputs lacks; None where there is no such table."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(layout.inputs.name, schema=layout.inputs.schema):
+        return None
+    found = {
+        column["name"]: column["type"].compile(dialect=connection.dialect)
+        for column in inspector.get_columns(layout.inputs.name, schema=layout.inputs.schema)
+    }
+    wanted = {column.name: column.type.compile(dialect=connection.dialect) for column in table.columns}
+    if differing := [name for name, ddl in wanted.items() if name in found and found[name] != ddl]:
+        said = "; ".join(f"{name} is {found[name]} and the model takes {wanted[name]}" for name in differing)
+        message = f"{layout.inputs} was made for other inputs ({said}); rename that table, then run again"
+        raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
+    return [column for column in table.columns if column.name not in found]
 
 
 def _unknown_revision(found: str | None) -> SchemaOutOfDate:
@@ -220,10 +259,14 @@ def _layout_in(dialect_name: str, source: Source, job: Job, connection: sa.Conne
 
 def _table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLElement]:
     for table in (layout.predictions_table, layout.quarantine_table):
-        yield CreateTable(table)
-        if dialect.supports_comments and not dialect.inline_comments:
-            yield SetTableComment(table)
-            yield from (SetColumnComment(column) for column in table.columns)
+        yield from _ddl_of(dialect, table)
+
+
+def _ddl_of(dialect: sa.Dialect, table: sa.Table) -> Iterator[DDLElement]:
+    yield CreateTable(table)
+    if dialect.supports_comments and not dialect.inline_comments:
+        yield SetTableComment(table)
+        yield from (SetColumnComment(column) for column in table.columns)
 
 
 def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:

@@ -13,7 +13,7 @@ from batch_scoring.store.bulk import Bulk, Prepared, Values, take
 from batch_scoring.store.database import FOREVER, Database
 from batch_scoring.store.rows import SourceRows
 from batch_scoring.store.runs import ChunkCounts, fence
-from batch_scoring.store.schema import PredictionsLayout
+from batch_scoring.store.schema import InputColumn, PredictionsLayout
 
 _TICK = timedelta(microseconds=1)
 
@@ -28,6 +28,9 @@ class Predictions:
     """None for a regression."""
     model_version: int
     unseen_category_count: int
+    inputs: Mapping[str, Values] | None = None
+    """What the model was given, by column, with its digest; None where it is not kept."""
+    kept: Sequence[InputColumn] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,9 @@ class Outcomes:
     predictions: Prepared
     quarantined: Prepared
     model_version: int
+    inputs: Prepared
+    """None where they are not kept."""
+    inputs_table: sa.Table | None
 
 
 def prepare_outcomes(
@@ -73,6 +79,9 @@ def prepare_outcomes(
         "message": list(quarantined.messages),
         "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
     }
+    inputs_table = None if predictions.inputs is None else layout.inputs_table(predictions.kept)
+    inputs: dict[str, Values] = _keys(layout, rows, predictions.positions)
+    inputs |= {name: values for name, values in (predictions.inputs or {}).items() if name not in inputs}
     return Outcomes(
         counts=ChunkCounts(
             scored=len(predictions.positions),
@@ -86,6 +95,8 @@ def prepare_outcomes(
         predictions=bulk.prepare(layout.predictions_table, scored) if predictions.positions else None,
         quarantined=bulk.prepare(layout.quarantine_table, set_aside) if quarantined.positions else None,
         model_version=predictions.model_version,
+        inputs=None if inputs_table is None or not predictions.positions else bulk.prepare(inputs_table, inputs),
+        inputs_table=inputs_table,
     )
 
 
@@ -112,6 +123,10 @@ def commit_chunk(
             stamped = {**constants, "model_version": outcomes.model_version}
             written = bulk.insert(connection, table, outcomes.predictions, stamped)
             _expect(written, counts.scored, table, "written")
+        if outcomes.inputs_table is not None and counts.scored:
+            beside = {"run_id": run_id, "valid_from": moment}
+            written = bulk.insert(connection, outcomes.inputs_table, outcomes.inputs, beside)
+            _expect(written, counts.scored, outcomes.inputs_table, "written")
         if counts.quarantined:
             written = bulk.insert(connection, quarantine, outcomes.quarantined, constants)
             _expect(written, counts.quarantined, quarantine, "written")

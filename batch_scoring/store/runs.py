@@ -154,6 +154,12 @@ def record_plan(
         _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
 
 
+def record_purged(connection: sa.Connection, run_id: int, count: int) -> None:
+    """Inside the transaction that deleted rows: check that the run owns its job, and count them. Raises Fenced."""
+    purged = scoring_runs.c.purged_count + count
+    _update_running(connection, run_id, {"purged_count": purged, "heartbeat_at": database_now()})
+
+
 def request_stop(database: Database, run_id: int) -> None:
     """Ask a run, wherever its processes are, to stop at the next chunk boundary. Raises Fenced where it is over."""
     with database.write() as connection:

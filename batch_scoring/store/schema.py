@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.errors import ConfigurationError, Problem
 from batch_scoring.job import Kind, TableName
 from batch_scoring.store.database import UtcTimestamp, exactly
 
@@ -164,6 +166,26 @@ class RawType(sa.types.UserDefinedType[Any]):
         return self.ddl
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputColumn:
+    """One of the model's inputs, as it is kept."""
+
+    name: str
+    kind: str
+    """number, integer, boolean, text or timestamp."""
+
+
+_INPUT_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
+    "number": sa.Double(),
+    "integer": sa.Double(),
+    "boolean": sa.Boolean(),
+    "text": sa.Text(),
+    "timestamp": sa.DateTime(),
+}
+
+_OF_INPUTS = ("run_id", "valid_from", "digest")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictionsLayout:
     """What shapes a job's predictions table and its quarantine."""
@@ -181,6 +203,37 @@ class PredictionsLayout:
     @property
     def quarantine(self) -> TableName:
         return self.table._replace(name=f"{self.table.name}_quarantine")
+
+    @property
+    def inputs(self) -> TableName:
+        return self.table._replace(name=f"{self.table.name}_inputs")
+
+    def inputs_table(self, columns: Sequence[InputColumn]) -> sa.Table:
+        """What the model was given for each prediction: one row each, by its key and the moment it began to hold.
+
+        An input that is a key column stands there already. Raises ConfigurationError for a name that is taken.
+        """
+        if taken := [column.name for column in columns if column.name in _OF_INPUTS]:
+            message = f"the model's input {', '.join(taken)} bears the name of a column of its own; rename it in a view"
+            raise ConfigurationError([Problem(where=str(self.inputs), key="predictions.keep_inputs", message=message)])
+        return sa.Table(
+            exactly(self.inputs.name),
+            sa.MetaData(naming_convention=metadata.naming_convention),
+            *(_key_column(name, ddl) for name, ddl in self.key),
+            sa.Column(
+                "valid_from", UtcTimestamp, primary_key=True, comment="Since when the prediction holds or held, UTC"
+            ),
+            sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+            *(
+                sa.Column(exactly(column.name), _INPUT_TYPES[column.kind], comment="What the model was given")
+                for column in columns
+                if column.name not in self.key_names
+            ),
+            sa.Column("digest", sa.LargeBinary, nullable=False, comment="Checksums of the inputs, in their order"),
+            schema=exactly(self.table.schema) if self.table.schema else None,
+            comment="One row is what the model was given for one prediction",
+            sqlite_with_rowid=False,
+        )
 
     @property
     def current(self) -> TableName:
@@ -225,12 +278,7 @@ class PredictionsLayout:
     def _table(
         self, name: TableName, columns: list[sa.Column[Any]], constraints: list[sa.Constraint], comment: str
     ) -> sa.Table:
-        keys = [
-            sa.Column(
-                exactly(column), RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row"
-            )
-            for column, ddl in self.key
-        ]
+        keys = [_key_column(name, ddl) for name, ddl in self.key]
         changed_at: sa.Column[Any] = sa.Column(
             "source_changed_at",
             RawType(self.changed_at_type),
@@ -258,6 +306,12 @@ class PredictionsLayout:
             comment=comment,
             sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
         )
+
+
+def _key_column(name: str, ddl: str) -> sa.Column[Any]:
+    return sa.Column(
+        exactly(name), RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row"
+    )
 
 
 SCORE_COMMENTS: dict[Kind, str] = {

@@ -131,6 +131,20 @@ def _double(values: pa.Array) -> Bytes:
     return _big_endian(pc.fill_null(values.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False), "f8")
 
 
+def _boolean(values: pa.Array) -> Bytes:
+    truth = pc.fill_null(values.cast(pa.bool_()), False).to_numpy(zero_copy_only=False)
+    encoded: Bytes = truth.astype(np.uint8).reshape(len(truth), 1)
+    return encoded
+
+
+def _bytes(values: pa.Array) -> Bytes | pa.Array:
+    if not pa.types.is_fixed_size_binary(values.type) or values.null_count:
+        return values.cast(pa.large_binary())
+    width = values.type.byte_width
+    raw = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * width :]
+    return raw[: len(values) * width].reshape(len(values), width)
+
+
 def _text(values: pa.Array) -> pa.Array:
     return values.cast(pa.large_string()).cast(pa.large_binary())
 
@@ -164,5 +178,7 @@ _ENCODERS: tuple[tuple[re.Pattern[str], Callable[[pa.Array], Bytes | pa.Array]],
     (re.compile(r"TIMESTAMP(\(\d\))? WITH TIME ZONE"), _moment("UTC")),
     (re.compile(r"TIMESTAMP(\(\d\))? WITHOUT TIME ZONE"), _moment(None)),
     (re.compile("DATE"), _date),
+    (re.compile("BOOLEAN"), _boolean),
+    (re.compile("BYTEA"), _bytes),
     (re.compile("UUID"), _uuid),
 )

@@ -192,6 +192,8 @@ def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Values]:
 def _text(values: Values) -> pa.Array:
     """A column as COPY can write it."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
+    if pa.types.is_fixed_size_binary(array.type):
+        return pa.array([f"\\x{value.hex()}" for value in array.to_pylist()], pa.string())
     return array.cast(pa.string()) if pa.types.is_dictionary(array.type) else array
 
 

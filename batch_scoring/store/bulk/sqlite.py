@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from batch_scoring.store.bulk import Prepared, Scalar, Values
@@ -44,7 +45,7 @@ class SqliteBulk:
 
     def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:  # noqa: ARG002 - the contract's
         """The driver's values, row after row in one list."""
-        rows = zip(*map(plain, columns.values()), strict=True)
+        rows = zip(*map(_storable, columns.values()), strict=True)
         return list(columns), list(itertools.chain.from_iterable(rows))
 
     def insert(
@@ -137,6 +138,12 @@ def _execute(connection: sa.Connection, statement: str, rows: Iterable[Sequence[
     finally:
         cursor.close()
     return changed
+
+
+def _storable(values: Values) -> Values:
+    if isinstance(values, pa.Array) and pa.types.is_timestamp(values.type):
+        return pc.strftime(values, "%Y-%m-%d %H:%M:%S").to_pylist()  # type: ignore[no-any-return]  # Arrow is untyped
+    return plain(values)
 
 
 def _literal(value: Scalar) -> str:

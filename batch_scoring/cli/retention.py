@@ -1,0 +1,161 @@
+"""``purge`` and ``hold …``: what may be deleted, and what may not."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch_scoring.cli.keys import parse_key
+from batch_scoring.cli.moments import MOMENT_FORMATS, utc
+from batch_scoring.cli.output import Json, database, migrated_database, notice, settings, show_json, show_table
+from batch_scoring.cli.running import JobName
+from batch_scoring.errors import InputFault
+
+if TYPE_CHECKING:
+    from batch_scoring.store.retention import Purged
+
+app = typer.Typer(help="Legal holds: what retention must not delete.", no_args_is_help=True)
+
+
+def purge(
+    job: JobName,
+    superseded_before: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Predictions superseded, and quarantine entries closed, before this moment, UTC.",
+            formats=MOMENT_FORMATS,
+        ),
+    ] = None,
+    inputs_before: Annotated[
+        datetime | None,
+        typer.Option(help="Inputs kept for predictions made before this moment, UTC.", formats=MOMENT_FORMATS),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run for good. Required.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and delete nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete what is past, for good. Current predictions, open entries and whatever is on legal hold stay."""
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import retention
+    from batch_scoring.store.retention import Cutoffs
+
+    declared = load_job(settings().jobs_dir, job)
+    if superseded_before is None and inputs_before is None:
+        raise InputFault("say what may go: --superseded-before, --inputs-before, or both")
+    cutoffs = Cutoffs(
+        superseded_before=superseded_before and utc(superseded_before),
+        inputs_before=inputs_before and utc(inputs_before),
+    )
+    found = retention.preview_purge(database(), declared, cutoffs)
+    if dry_run:
+        if as_json:
+            show_json(found)
+        else:
+            typer.echo(f"dry run: {_said(found)} would be deleted; nothing was")
+        return
+    if not (reason and reason.strip()):
+        raise InputFault("--reason is missing: say why, it stands with the run for good")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputFault(f"this would delete {_said(found)}; say --yes to do so without being asked, or --dry-run")
+        if not typer.confirm(f"Delete {_said(found)}, for good?", err=True):
+            notice("nothing was done")
+            raise typer.Exit(1)
+    run = retention.purge(declared, settings().database_url, cutoffs, reason=reason, requested_by=requested_by)
+    if as_json:
+        show_json(run)
+    else:
+        typer.echo(f"run {run.run_id} of {job}: {run.purged_count:,} rows deleted")
+
+
+def _said(found: Purged) -> str:
+    text = (
+        f"{found.predictions:,} superseded predictions, {found.quarantine_entries:,} closed quarantine entries and"
+        f" {found.inputs:,} kept inputs"
+    )
+    return f"{text} ({found.held:,} rows more are on legal hold and stay)" if found.held else text
+
+
+@app.command()
+def add(
+    job: JobName,
+    reason: Annotated[str, typer.Option(help="Why; it stands with the hold.")],
+    key: Annotated[str | None, typer.Option(help="The key to hold: its value, or a=1,b=x.")] = None,
+    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1)] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Protect a key, or all that a run wrote, from `purge`."""
+    from batch_scoring.job import load_job
+    from batch_scoring.scoring import retention
+    from batch_scoring.store.runs import login
+
+    declared = load_job(settings().jobs_dir, job)
+    if (key is None) == (run is None):
+        raise InputFault("say what to hold: --key or --run")
+    if not reason.strip():
+        raise InputFault("--reason is empty: say why, it stands with the hold")
+    hold_id = retention.hold(
+        migrated_database(),
+        declared,
+        key=None if key is None else parse_key(key, declared.source.key),
+        run_id=run,
+        reason=reason,
+        created_by=requested_by or login(),
+    )
+    if as_json:
+        show_json({"hold_id": hold_id, "job": job})
+    else:
+        typer.echo(f"hold {hold_id}: `purge` deletes nothing of {f'key {key}' if key else f'run {run}'} of {job}")
+
+
+@app.command()
+def remove(
+    hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1)],
+    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+) -> None:
+    """End a hold. It stays on record."""
+    from batch_scoring.store import retention
+    from batch_scoring.store.runs import login
+
+    if not retention.remove_hold(migrated_database(), hold_id, removed_by=requested_by or login()):
+        raise InputFault(f"there is no hold {hold_id} that stands; see `batch-scoring hold list --removed`")
+    typer.echo(f"hold {hold_id} removed")
+
+
+@app.command(name="list")
+def list_(
+    job: Annotated[str | None, typer.Argument(help="Name of a job; without it, every job.")] = None,
+    removed: Annotated[bool, typer.Option("--removed", help="Those that were removed, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List holds. Times are UTC."""
+    from batch_scoring.store import retention
+
+    found = retention.list_holds(migrated_database(), job=job, with_removed=removed)
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        ["hold", "job", "holds", "reason", "since (UTC)", "by", "removed (UTC)", "removed by"],
+        [
+            [
+                one.hold_id,
+                one.job,
+                f"run {one.run_id}"
+                if one.source_key is None
+                else ",".join(f"{k}={v}" for k, v in one.source_key.items()),
+                one.reason,
+                one.created_at,
+                one.created_by,
+                one.removed_at,
+                one.removed_by,
+            ]
+            for one in found
+        ],
+    )

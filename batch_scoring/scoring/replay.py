@@ -1,0 +1,194 @@
+"""Reproducing stored scores from the very artifact and the very inputs they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from batch_scoring.errors import ArtifactChanged, InputFault
+from batch_scoring.job import Job
+from batch_scoring.model.inputs import differing, kept
+from batch_scoring.model.manifest import Manifest
+from batch_scoring.model.scorer import Scorer
+from batch_scoring.model.signature import check_rows
+from batch_scoring.scoring import preparation
+from batch_scoring.scoring.quarantine import layout_of
+from batch_scoring.scoring.rescore import key_text
+from batch_scoring.store import kept as store
+from batch_scoring.store import lives, models, runs
+from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.database import Database
+from batch_scoring.store.kept import KeptRows, WhichRows
+from batch_scoring.store.runs import Run
+from batch_scoring.store.selection import TextKey
+
+TOLERANCE = 1e-12
+"""How far a replayed score may be off and count as reproduced."""
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deviation:
+    """A row whose stored score did not come out again."""
+
+    key: str
+    run_id: int
+    score: float
+    replayed: float | None
+    """None where the model does not take the kept inputs any more."""
+    altered: Sequence[str]
+    """Inputs that are not what was kept; empty where they are and the score is not."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Replay:
+    """What came of replaying predictions."""
+
+    job: str
+    row_count: int = 0
+    reproduced_count: int = 0
+    largest_difference: float = 0.0
+    """Over rows that have both scores."""
+    models: list[str] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    """The first of them."""
+    score: float | None = None
+    """Of a single row: the stored score."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self.reproduced_count == self.row_count
+
+
+def replay_key(
+    database: Database,
+    artifacts_dir: Path,
+    job: Job,
+    key: TextKey,
+    *,
+    as_of: datetime | None = None,
+    allow_version_mismatch: bool = False,
+) -> Replay:
+    """Replay the prediction of a key that holds now, or held at a moment.
+
+    Raises InputFault where there is none or its inputs were not kept, and ModelRefused, which says what is missing.
+    """
+    layout = layout_of(database, job)
+    with database.read() as connection:
+        keys = lives.keys_of(connection, layout, [key])
+        found = lives.lives(connection, layout, keys)
+    if as_of is None:
+        found = [life for life in found if life.is_current]
+    else:
+        found = [life for life in found if life.valid_from <= as_of < life.valid_to]
+    shown = key_text(layout.key_names, key)
+    if not found:
+        when = "no current prediction" if as_of is None else f"no prediction that held at {as_of:%Y-%m-%d %H:%M:%S} UTC"
+        raise InputFault(f"{shown} has {when}; `batch-scoring why {job.name} {shown}` shows what it has")
+    which = WhichRows(run_id=found[0].run_id, keys=keys, valid_from=found[0].valid_from)
+    done = _replay(database, artifacts_dir, job, which, allow_version_mismatch=allow_version_mismatch)
+    if not done.row_count:
+        raise InputFault(
+            f"the inputs of {shown} were not kept when run {found[0].run_id} scored it;"
+            " [predictions] keep_inputs = true keeps them from the next run on"
+        )
+    done.score = found[0].score
+    return done
+
+
+def replay_run(
+    database: Database,
+    artifacts_dir: Path,
+    job: Job,
+    run_id: int,
+    *,
+    sample: int | None = None,
+    allow_version_mismatch: bool = False,
+) -> Replay:
+    """Replay all predictions of a run, or a random sample of them. Raises as ``replay_key``."""
+    run = runs.get_run(database, run_id)
+    if run is None or run.job != job.name:
+        raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
+    which = WhichRows(run_id=run_id, sample=sample)
+    done = _replay(database, artifacts_dir, job, which, allow_version_mismatch=allow_version_mismatch)
+    if not done.row_count:
+        raise InputFault(
+            f"no inputs of run {run_id} are kept; [predictions] keep_inputs = true keeps them from the next run on"
+        )
+    return done
+
+
+def _replay(
+    database: Database, artifacts_dir: Path, job: Job, which: WhichRows, *, allow_version_mismatch: bool
+) -> Replay:
+    run = runs.get_run(database, which.run_id)
+    done = Replay(job=job.name)
+    layout = layout_of(database, job)
+    if run is None or run.model_name is None or not store.has_inputs(database, layout):
+        return done
+    scorer = _scorer(database, artifacts_dir, job, run, allow_version_mismatch=allow_version_mismatch)
+    done.models.append(f"{run.model_name} version {run.model_version} ({run.artifact_sha256})")
+    columns = preparation.inputs_of(scorer.manifest)
+    pages = store.pages(database, bulk_for(database, job.run.bulk), layout, columns, which)
+    for rows in pages:
+        done.row_count += len(rows.scores)
+        for deviation, difference in _compared(rows, scorer, layout.key_names, which.run_id):
+            if difference is not None:
+                done.largest_difference = max(done.largest_difference, difference)
+            if deviation is None:
+                done.reproduced_count += 1
+            elif len(done.deviations) < _SHOWN:
+                done.deviations.append(deviation)
+    return done
+
+
+def _scorer(database: Database, artifacts_dir: Path, job: Job, run: Run, *, allow_version_mismatch: bool) -> Scorer:
+    """The very artifact of a run, read as the run's job read it."""
+    assert run.model_name is not None
+    assert run.model_version is not None
+    version = models.get_version(database, run.model_name, run.model_version)
+    if version.artifact_sha256 != run.artifact_sha256:
+        raise ArtifactChanged(
+            f"{version.name} version {version.version} is registered with another artifact than run {run.run_id} used"
+        )
+    then = run.job_config["predictions"]
+    read = {name: then[name] for name in ("kind", "positive_label", "threshold") if name in then}
+    as_then = job.model_copy(update={"predictions": job.predictions.model_copy(update=read)})
+    manifest = preparation.manifest_of(version)
+    artifact = preparation.artifact_of(artifacts_dir, version)
+    return preparation.load_scorer(artifact, manifest, as_then, allow_version_mismatch=allow_version_mismatch)[0]
+
+
+def _compared(
+    rows: KeptRows, scorer: Scorer, names: tuple[str, ...], run_id: int
+) -> Iterator[tuple[Deviation | None, float | None]]:
+    scored = scorer.score_singly(rows.inputs)
+    replayed = dict(zip(scored.positions, np.asarray(scored.scores).tolist(), strict=True))
+    altered = _altered(rows, scorer.manifest)
+    for i, (key, score) in enumerate(zip(rows.keys, rows.scores, strict=True)):
+        again = replayed.get(i)
+        difference = None if again is None else abs(again - score)
+        is_same = difference is not None and difference <= TOLERANCE and not altered[i]
+        deviation = None
+        if not is_same:
+            columns = altered[i] or [f.column for f in [scored.faults.get(i)] if f is not None and f.column]
+            deviation = Deviation(key=key_text(names, key), run_id=run_id, score=score, replayed=again, altered=columns)
+        yield deviation, difference
+
+
+def _altered(rows: KeptRows, manifest: Manifest) -> list[list[str]]:
+    """For each row, the inputs whose digest is not the one that was kept."""
+    checked = check_rows(manifest.signature, rows.inputs)
+    found: list[list[str]] = [[] for _ in rows.digests]
+    columns = kept(manifest.signature, checked.frame)
+    digests = [rows.digests[position] for position in checked.positions]
+    for position, names in zip(checked.positions, differing(columns, digests), strict=True):
+        found[position] = names
+    for position, fault in checked.faults.items():
+        found[position] = [fault.column] if fault.column else []
+    return found

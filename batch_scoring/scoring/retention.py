@@ -1,0 +1,70 @@
+"""Retention: deleting what is past, as a run of its own, and legal holds."""
+
+from __future__ import annotations
+
+from batch_scoring.errors import InputFault
+from batch_scoring.job import Job
+from batch_scoring.scoring.quarantine import layout_of
+from batch_scoring.scoring.record import by_hand
+from batch_scoring.scoring.rescore import key_text
+from batch_scoring.scoring.retrying import persistently
+from batch_scoring.store import lives, retention, runs
+from batch_scoring.store.database import Database
+from batch_scoring.store.lives import EntryFilter
+from batch_scoring.store.retention import Cutoffs, Purged
+from batch_scoring.store.runs import Run
+from batch_scoring.store.selection import TextKey
+
+
+def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:
+    """What a purge would delete now, and what it would not for a legal hold. Raises InputFault."""
+    layout = layout_of(database, job)
+    with database.read() as connection:
+        return retention.count_purgeable(connection, job.name, layout, cutoffs)
+
+
+def purge(job: Job, database_url: str, cutoffs: Cutoffs, *, reason: str, requested_by: str | None = None) -> Run:
+    """Delete what is older than the cutoffs and not on hold, some thousand rows a transaction.
+
+    Interrupted, it leaves the rest for the next purge. Raises AnotherRunActive, Fenced, DatabaseFault.
+    """
+
+    def work(database: Database, run_id: int) -> None:
+        layout = layout_of(database, job)
+        while persistently(lambda: retention.purge_some(database, run_id, job.name, layout, cutoffs)):
+            pass
+
+    return by_hand(job, database_url, work, trigger="purge", reason=reason, requested_by=requested_by)[0]
+
+
+def hold(
+    database: Database,
+    job: Job,
+    *,
+    key: TextKey | None,
+    run_id: int | None,
+    reason: str,
+    created_by: str,
+) -> int:
+    """Protect a key, or all that a run wrote, from retention; returns the number of the hold.
+
+    Raises InputFault where nothing of that key was ever scored or set aside, or the job has no such run.
+    """
+    layout = layout_of(database, job)
+    if key is not None:
+        with database.read() as connection:
+            keys = lives.keys_of(connection, layout, [key])
+            seen = lives.lives(connection, layout, keys) or lives.entries(
+                connection, layout, EntryFilter(keys=keys), is_open=False
+            )
+        if not seen:
+            raise InputFault(f"{key_text(layout.key_names, key)} was never scored by job {job.name}: nothing to hold")
+    else:
+        assert run_id is not None
+        run = runs.get_run(database, run_id)
+        if run is None or run.job != job.name:
+            raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
+    source_key = None if key is None else dict(zip(layout.key_names, key, strict=True))
+    return retention.add_hold(
+        database, job=job.name, source_key=source_key, run_id=run_id, reason=reason, created_by=created_by
+    )
