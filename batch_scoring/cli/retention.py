@@ -78,7 +78,7 @@ def _said(found: Purged) -> str:
         f"{found.predictions:,} superseded predictions, {found.quarantine_entries:,} closed quarantine entries and"
         f" {found.inputs:,} kept inputs"
     )
-    return f"{text} ({found.held:,} rows more are on legal hold and stay)" if found.held else text
+    return f"{text} ({found.held:,} more rows are on legal hold and stay)" if found.held else text
 
 
 @app.command()
@@ -147,9 +147,7 @@ def list_(
             [
                 one.hold_id,
                 one.job,
-                f"run {one.run_id}"
-                if one.source_key is None
-                else ",".join(f"{k}={v}" for k, v in one.source_key.items()),
+                f"run {one.run_id}" if one.source_key is None else _key(one.source_key),
                 one.reason,
                 one.created_at,
                 one.created_by,
@@ -159,3 +157,7 @@ def list_(
             for one in found
         ],
     )
+
+
+def _key(columns: dict[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in columns.items())

@@ -190,6 +190,7 @@ def show_runs(found: Sequence[Run]) -> None:
     columns = [
         "run",
         "job",
+        "trigger",
         "status",
         "mode",
         "started (UTC)",
@@ -206,6 +207,7 @@ def show_runs(found: Sequence[Run]) -> None:
             [
                 run.run_id,
                 run.job,
+                run.trigger,
                 run.status.value,
                 run.mode,
                 run.started_at,

@@ -157,8 +157,8 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         is_held: list[sa.ColumnElement[bool]] = [sa.false()]
         if run_ids:
             is_held.append(table.c.run_id.in_(run_ids))
-        for piece in Selection(keys=keys).pieces():
-            is_held.append(sa.and_(*piece.of_keys([table.c[name] for name in layout.key_names])))
+        own = [table.c[name] for name in layout.key_names]
+        is_held += [sa.and_(*piece.of_keys(own)) for piece in Selection(keys=keys).pieces()]
         return _Target(kind=kind, table=table, is_old=is_old, is_held=sa.or_(*is_held))
 
     def ended(table: sa.Table, moment: datetime) -> sa.ColumnElement[bool]:
@@ -174,7 +174,7 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         if has_inputs:
             same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
             same.append(inputs.c.valid_from == predictions.c.valid_from)
-            gone = sa.exists().where(*same, ended(predictions, cutoffs.superseded_before))
+            gone: sa.ColumnElement[bool] = sa.exists().where(*same, ended(predictions, cutoffs.superseded_before))
             if cutoffs.inputs_before is not None:
                 began = inputs.c.valid_from
                 gone = sa.and_(gone, began >= sa.literal(cutoffs.inputs_before, began.type))  # counted once
