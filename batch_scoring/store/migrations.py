@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql, quoted
 from batch_scoring.store.schema import SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
-from batch_scoring.store.views import current_sql, run_history_sql
+from batch_scoring.store.views import PER_JOB, job_sql, shared_sql, view_name
 
 _UPGRADE_LOCK = 7_164_224_001
 """Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
@@ -66,8 +66,6 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             command.upgrade(config, "head")
         except CommandError as exc:
             raise _unknown_revision(before) from exc
-        for statement in run_history_sql(connection.dialect):
-            connection.exec_driver_sql(driver_sql(connection.dialect, statement))
         for job in jobs:
             try:
                 source = Source.inspect(database, connection, job)
@@ -78,8 +76,8 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
             advice += indexes.advice(connection, job, source)
-            for statement in current_sql(connection.dialect, layout):
-                connection.exec_driver_sql(driver_sql(connection.dialect, statement))
+            _execute(connection, job_sql(connection.dialect, layout, job.predictions.positive_label))
+        _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return Upgrade(
         revision_before=before,
         revision=SCHEMA_REVISION,
@@ -108,9 +106,14 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         _lock(connection)
         created = _create(connection, job, layout)
         if created:
-            for statement in current_sql(connection.dialect, layout):
-                connection.exec_driver_sql(driver_sql(connection.dialect, statement))
+            _execute(connection, job_sql(connection.dialect, layout, job.predictions.positive_label))
+            _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return created
+
+
+def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
 
 def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> None:
@@ -214,15 +217,16 @@ def _schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayou
     config.attributes["dialect"] = dialect_name
     command.upgrade(config, "head", sql=True)
     parts = [buffer.getvalue().strip()]
-    parts += [f"{statement};" for statement in run_history_sql(dialect)]
     for job, layout in layouts:
         parts.append(f"-- job {job.name}")
         parts += [f"{_printed(element, dialect)};" for element in _table_ddl(dialect, layout)]
-        parts += [f"{statement};" for statement in current_sql(dialect, layout)]
+        parts += [f"{statement};" for statement in job_sql(dialect, layout, job.predictions.positive_label)]
         row = _job_row(job, layout)
         key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
         insert = sa.insert(scoring_jobs).values({**row, "key_columns": key_columns, "created_at": database_now()})
         parts.append(f"{_printed(insert, dialect)};")
+    named = [(job.name, layout) for job, layout in layouts]
+    parts += [f"{statement};" for statement in shared_sql(dialect, named)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -272,7 +276,8 @@ def _ddl_of(dialect: sa.Dialect, table: sa.Table) -> Iterator[DDLElement]:
 def _create(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
     if check_tables(connection, job, layout):
         return False
-    for name in (layout.table, layout.quarantine, layout.current):
+    views = [view_name(layout, view) for view in PER_JOB]
+    for name in (layout.table, layout.quarantine, layout.inputs, *views):
         if sa.inspect(connection).has_table(name.name, schema=name.schema):
             message = (
                 f"{name} exists already and was not made for job {job.name}; name another table in [predictions] table"
@@ -306,6 +311,18 @@ def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout 
     """The shape that the job's tables were made in, whatever its source is now; None where they are not made."""
     known = _registered(connection, job)
     return None if known is None else _layout_from(known)
+
+
+def _registered_layouts(connection: sa.Connection) -> list[tuple[str, PredictionsLayout]]:
+    """Every job whose tables are there, by the name of the predictions table."""
+    inspector = sa.inspect(connection)
+    rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.predictions_table))
+    found = [(row.job, _layout_from(row)) for row in rows]
+    return [
+        (job, layout)
+        for job, layout in found
+        if inspector.has_table(layout.quarantine.name, schema=layout.quarantine.schema)
+    ]
 
 
 def _layout_from(known: sa.Row[Any]) -> PredictionsLayout:

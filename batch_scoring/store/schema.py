@@ -235,11 +235,6 @@ class PredictionsLayout:
             sqlite_with_rowid=False,
         )
 
-    @property
-    def current(self) -> TableName:
-        """The view of current predictions."""
-        return self.table._replace(name=f"{self.table.name}_current")
-
     @cached_property
     def predictions_table(self) -> sa.Table:
         """The table whose primary key is (key columns…, valid_to): one current prediction per key."""

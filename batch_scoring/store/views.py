@@ -3,42 +3,154 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from string import Template
 
 import sqlalchemy as sa
 
+from batch_scoring.job import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import SCORE_COMMENTS, PredictionsLayout
 
+SHARED = ("run_history", "data_freshness", "quarantine_summary")
+"""Views that speak of all jobs."""
 
-def run_history_sql(dialect: sa.Dialect) -> list[str]:
-    """The statements that make or renew ``run_history``; none for a dialect without a file."""
-    return _statements("run_history", dialect, {})
+PER_JOB = ("current", "history", "daily", "distribution")
+"""Views of one predictions table, whose name they begin with; PostgreSQL has the function ``as_of`` besides."""
 
 
-def current_sql(dialect: sa.Dialect, layout: PredictionsLayout) -> list[str]:
-    """The statements that make or renew ``<predictions>_current``."""
-    current = quoted(dialect, *layout.current)
-    return _statements(
-        "current",
-        dialect,
-        {
-            "current": current,
-            "predictions": quoted(dialect, *layout.table),
-            "keys": ",\n  ".join(f"p.{quoted(dialect, name)}" for name in layout.key_names),
-            "key_comments": "\n".join(
-                f"COMMENT ON COLUMN {current}.{quoted(dialect, name)} IS 'Key of the source row';"
-                for name in layout.key_names
-            ),
-            "score_comment": SCORE_COMMENTS[layout.kind],
-        },
+def view_name(layout: PredictionsLayout, view: str) -> TableName:
+    """The name of one of a predictions table's own views."""
+    return layout.table._replace(name=f"{layout.table.name}_{view}")
+
+
+def shared_sql(dialect: sa.Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
+    """The statements that make or renew the views that speak of all jobs; none for a dialect without files."""
+    entries = "\n  UNION ALL\n  ".join(
+        f"SELECT {_literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
+        f" FROM {quoted(dialect, *layout.quarantine)} WHERE valid_to = {_forever(dialect)}"
+        for job, layout in jobs
     )
+    nothing = (
+        "SELECT job, error_type AS reason_code, error_type AS column_name, started_at AS valid_from, 0 AS attempts"
+        " FROM scoring_runs WHERE false"
+    )
+    names = {"entries": entries or nothing}
+    return [statement for view in SHARED for statement in _statements(view, dialect, names)]
+
+
+def job_sql(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
+    """The statements that make or renew the views of one predictions table."""
+    names = _names(dialect, layout, positive_label)
+    is_regression = layout.kind == "regression"
+    found: list[str] = []
+    for view in ("current", "history", "as_of", "daily", "distribution"):
+        has_own = view == "daily" and is_regression and dialect.name == "postgresql"
+        found += _statements("daily_regression" if has_own else view, dialect, names)
+    return found
+
+
+def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> dict[str, str]:
+    views = {view: quoted(dialect, *view_name(layout, view)) for view in (*PER_JOB, "as_of")}
+    predictions = quoted(dialect, *layout.table)
+    label = _literal(positive_label) if positive_label is not None else "NULL"
+
+    def comments(view: str) -> str:
+        return "\n".join(
+            f"COMMENT ON COLUMN {view}.{quoted(dialect, name)} IS 'Key of the source row';" for name in layout.key_names
+        )
+
+    is_postgresql = dialect.name == "postgresql"
+    positive_count = "sum(positive_n)::bigint" if is_postgresql else f"sum(prediction = {label})"
+    positive_share = "(sum(positive_n) / sum(n))::double precision" if is_postgresql else f"avg(prediction = {label})"
+    if positive_label is None:
+        positive_count = "NULL::bigint" if is_postgresql else "NULL"
+        positive_share = "NULL::double precision" if is_postgresql else "NULL"
+    span = "SELECT 0.0 AS low, 1.0 AS high"
+    if is_postgresql:
+        span = "SELECT 0.0::double precision AS low, 1.0::double precision AS high"
+    if layout.kind == "regression":
+        span = "SELECT min(score) AS low, max(score) AS high FROM current"
+    return {
+        **views,
+        "predictions": predictions,
+        "keys": ",\n  ".join(f"p.{quoted(dialect, name)}" for name in layout.key_names),
+        "key_comments": comments(views["current"]),
+        "history_key_comments": comments(views["history"]),
+        "score_comment": SCORE_COMMENTS[layout.kind],
+        "positive_label": label,
+        "positive_count": positive_count,
+        "positive_share": positive_share,
+        "span": span,
+        "daily_comments": Template(_text("daily_comments.sql")).substitute(views),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Described:
+    """A view or function of the contract, with its columns in order and what each means."""
+
+    name: str
+    meaning: str
+    columns: Sequence[tuple[str, str]]
+
+
+def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Described]:
+    """The data dictionary: what the comments in the database say, in the order in which the views are made."""
+    from sqlalchemy.dialects import postgresql
+
+    dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    statements = shared_sql(dialect, layouts)
+    for _, layout in layouts:
+        statements += job_sql(dialect, layout, None)
+    found: dict[str, Described] = {}
+    for statement in statements:
+        match = _COMMENT.fullmatch(statement)
+        if match is None:
+            continue
+        meaning = match["meaning"].replace("''", "'")
+        if match["kind"] == "COLUMN":
+            view, _, column = match["name"].rpartition(".")
+            described = found[_plain(view)]
+            found[described.name] = Described(
+                name=described.name,
+                meaning=described.meaning,
+                columns=[*described.columns, (_plain(column), meaning)],
+            )
+        else:
+            name = _plain(match["name"])
+            found[name] = Described(name=name, meaning=meaning, columns=[])
+    return list(found.values())
+
+
+_COMMENT = re.compile(
+    r"COMMENT ON (?P<kind>VIEW|COLUMN|FUNCTION) (?P<name>.+?) IS '(?P<meaning>(?:[^']|'')*)'", re.DOTALL
+)
+
+
+def _plain(name: str) -> str:
+    return name.replace('"', "")
+
+
+def _forever(dialect: sa.Dialect) -> str:
+    return "TIMESTAMPTZ '9999-12-31 00:00:00+00'" if dialect.name == "postgresql" else "'9999-12-31 00:00:00.000000'"
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def _statements(view: str, dialect: sa.Dialect, names: dict[str, str]) -> list[str]:
-    file = resource("sql") / "views" / f"{view}.{dialect.name}.sql"
-    if not file.is_file():
+    text = _text(f"{view}.{dialect.name}.sql")
+    if not text:
         return []
-    text = Template(file.read_text(encoding="utf-8")).substitute(names)
-    return [part.strip() for part in re.split(r";\s*$", text, flags=re.MULTILINE) if part.strip()]
+    filled = Template(text).substitute(names)
+    return [part.strip() for part in re.split(r";\s*$", filled, flags=re.MULTILINE) if part.strip()]
+
+
+def _text(name: str) -> str:
+    file = resource("sql") / "views" / name
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

@@ -32,6 +32,7 @@ from batch_scoring.store import migrations
 from batch_scoring.store.database import FOREVER, Database
 from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, metadata
 from batch_scoring.store.source import Source
+from batch_scoring.store.views import PER_JOB, SHARED
 
 AWKWARD = '100% "sure": the key'
 KINDS: list[Kind] = ["binary", "multiclass", "regression"]
@@ -195,7 +196,7 @@ def test_migrations_and_the_schema_module_make_the_same_tables_constraints_and_c
         metadata.create_all(connection)
     declared.dispose()
 
-    migrated = _described(workspace.database_url, without=("alembic_version", "run_history"))
+    migrated = _described(workspace.database_url, without=("alembic_version", *SHARED))
     assert migrated == _described(second_url)
 
 
@@ -442,11 +443,13 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "scoring_runs",
         "model_versions",
         "model_aliases",
+        "rescore_requests",
+        "legal_holds",
         "scoring_jobs",
-        "run_history",
         "predictions",
         "predictions_quarantine",
-        "predictions_current",
+        *SHARED,
+        *(f"predictions_{view}" for view in PER_JOB),
     }
     assert [name for name, has_comment in commented if not has_comment] == []
     assert columns == []

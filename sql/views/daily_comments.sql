@@ -1,0 +1,18 @@
+COMMENT ON VIEW ${daily} IS 'One row per day (UTC) on which predictions were made and model version that made them, superseded ones among them';
+COMMENT ON COLUMN ${daily}.day IS 'The day on which the predictions were made, UTC';
+COMMENT ON COLUMN ${daily}.model_name IS 'The model that scored';
+COMMENT ON COLUMN ${daily}.model_version IS 'The version that scored';
+COMMENT ON COLUMN ${daily}.prediction_count IS 'Predictions made on that day';
+COMMENT ON COLUMN ${daily}.current_count IS 'Of those, the ones that hold now';
+COMMENT ON COLUMN ${daily}.positive_count IS 'Of those made, the ones with the positive label; NULL where a job has none';
+COMMENT ON COLUMN ${daily}.positive_share IS 'The same as a share, 0 to 1';
+COMMENT ON COLUMN ${daily}.mean_score IS 'Mean of the scores';
+COMMENT ON COLUMN ${daily}.decile_1 IS 'A tenth of the scores are at or below this; on PostgreSQL, of probabilities, to within 0.005';
+COMMENT ON COLUMN ${daily}.decile_2 IS 'The same for two tenths';
+COMMENT ON COLUMN ${daily}.decile_3 IS 'The same for three tenths';
+COMMENT ON COLUMN ${daily}.decile_4 IS 'The same for four tenths';
+COMMENT ON COLUMN ${daily}.decile_5 IS 'The same for a half: the median';
+COMMENT ON COLUMN ${daily}.decile_6 IS 'The same for six tenths';
+COMMENT ON COLUMN ${daily}.decile_7 IS 'The same for seven tenths';
+COMMENT ON COLUMN ${daily}.decile_8 IS 'The same for eight tenths';
+COMMENT ON COLUMN ${daily}.decile_9 IS 'The same for nine tenths';

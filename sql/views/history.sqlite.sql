@@ -1,0 +1,20 @@
+DROP VIEW IF EXISTS ${history};
+
+-- One row per prediction ever made; it held from valid_from until valid_to, which is exclusive. Times are UTC.
+CREATE VIEW ${history} AS
+SELECT
+  ${keys},
+  p.score,
+  p.prediction,
+  r.model_name,
+  p.model_version,
+  p.run_id,
+  r."trigger",
+  r.requested_by,
+  r.reason,
+  p.source_changed_at,
+  p.valid_from,
+  p.valid_to,
+  p.valid_to = '9999-12-31 00:00:00.000000' AS is_current
+FROM ${predictions} AS p
+JOIN scoring_runs AS r ON r.run_id = p.run_id;
