@@ -25,7 +25,7 @@ def upgrade(as_json: Json = False) -> None:
     change = "already at" if done.revision_before == done.revision else f"{done.revision_before or 'empty'} →"
     typer.echo(f"schema {change} revision {done.revision}")
     for table in done.created:
-        typer.echo(f"made {table}, {table}_quarantine and the view {table}_current")
+        typer.echo(f"made {table}, {table}_quarantine and the views {table}_current, _history, _daily, _distribution")
     for problem in done.waiting:
         notice(f"not yet: {problem.message}")
     for message in done.advice:
@@ -55,6 +55,50 @@ def sql(
         typer.echo(script.sql)
         for reason in script.left_out:
             notice(f"left out: {reason}")
+
+
+@app.command()
+def roles() -> None:
+    """Print the statements that make PostgreSQL's roles: scorer, operator and bi_reader, each with what it needs.
+
+    Log-in roles are the administrator's: `GRANT bi_reader TO metabase`.
+    """
+    from batch_scoring.job import load_jobs
+    from batch_scoring.store import kept, migrations
+    from batch_scoring.store.roles import roles_sql
+
+    found = []
+    for job in load_jobs(settings().jobs_dir):
+        with database().read() as connection:
+            migrations.check_revision(connection)
+            layout = migrations.registered_layout(connection, job)
+        if layout is None:
+            notice(f"left out: job {job.name} has no tables yet; run `batch-scoring db upgrade` first")
+            continue
+        found.append((job, layout, kept.has_inputs(database(), layout)))
+    typer.echo(roles_sql(found), nl=False)
+
+
+@app.command()
+def dictionary(as_json: Json = False) -> None:
+    """Print the data dictionary of the BI views as Markdown: every view, every column, what it means."""
+    from batch_scoring.job import load_jobs
+    from batch_scoring.store import migrations
+    from batch_scoring.store.views import dictionary as described
+    from batch_scoring.store.views import markdown
+
+    layouts = []
+    for job in load_jobs(settings().jobs_dir):
+        with database().read() as connection:
+            migrations.check_revision(connection)
+            layout = migrations.registered_layout(connection, job)
+        if layout is not None:
+            layouts.append((job.name, layout))
+    found = described(layouts)
+    if as_json:
+        show_json(found)
+    else:
+        typer.echo(markdown(found), nl=False)
 
 
 def load(

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, UnknownJob
+from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
 from batch_scoring.job import Job, job_names, load_jobs
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring.preparation import artifact_of, check_signature, manifest_of
 from batch_scoring.store import indexes, migrations, models
 from batch_scoring.store.database import Database
+from batch_scoring.store.row_security import hides_rows
 from batch_scoring.store.source import Source
 
 
@@ -69,6 +70,11 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             source = Source.inspect(database, connection, job)
         source.check_where(database)
         with database.read() as connection:
+            if hides_rows(connection, source.table):
+                raise SourceFault(
+                    f"row-level security is active on {source.table} and may hide rows from this user: they would never"
+                    " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"
+                )
             source.check_key(connection)
             migrations.check_tables(connection, job, source.layout(job))
             cheaper = indexes.advice(connection, job, source)

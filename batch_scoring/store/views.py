@@ -125,6 +125,19 @@ def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Describ
     return list(found.values())
 
 
+def markdown(described: Iterable[Described]) -> str:
+    """The data dictionary as Markdown."""
+    parts = []
+    for one in described:
+        lines = [f"### `{one.name}`", "", f"{one.meaning}.", ""]
+        if one.columns:
+            lines += ["| column | means |", "| --- | --- |"]
+            lines += [f"| `{column}` | {meaning} |" for column, meaning in one.columns]
+            lines.append("")
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
 _COMMENT = re.compile(
     r"COMMENT ON (?P<kind>VIEW|COLUMN|FUNCTION) (?P<name>.+?) IS '(?P<meaning>(?:[^']|'')*)'", re.DOTALL
 )

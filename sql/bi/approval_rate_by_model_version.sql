@@ -1,0 +1,10 @@
+-- Approvals among the decisions that hold now, by the model version that made them
+SELECT
+  model_name,
+  model_version,
+  count(*) AS decisions,
+  sum(CASE WHEN prediction = 'Y' THEN 1 ELSE 0 END) AS approvals,
+  round(avg(CASE WHEN prediction = 'Y' THEN 1.0 ELSE 0.0 END), 4) AS approval_rate
+FROM predictions_current
+GROUP BY model_name, model_version
+ORDER BY model_name, model_version;
