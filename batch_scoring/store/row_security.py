@@ -27,7 +27,7 @@ _HIDING = sa.text(
 
 
 def hides_rows(connection: sa.Connection, table: TableName) -> bool:
-    """Whether row-level security may hide rows of a table from this user: a policy applies that is no plain ``true``."""
+    """Whether row-level security may hide rows of a table from this user: a policy applies that is not ``true``."""
     if connection.dialect.name != "postgresql":
         return False
     found = connection.execute(_HIDING, {"name": table.name, "schema": table.schema}).scalar_one_or_none()
