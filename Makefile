@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 # bytecode is written at installation, so that every start afterwards is a fast one
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start bench clean
+.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start bench soak clean
 
 help:
 	@echo "make demo      install and run the main job on an embedded database"
 	@echo "make test      install what the tests need and run all of them"
-	@echo "make quick     the tests without the slow fault sweeps"
+	@echo "make quick     the tests without the slow fault sweeps and the soak"
+	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
 	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: half an hour"
@@ -39,6 +40,9 @@ test: dev
 
 quick: dev
 	$(BIN)/python -m pytest -m "not slow"
+
+soak: dev
+	BATCH_SCORING_TEST_SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py
 
 lint: dev
 	$(BIN)/ruff format --check .

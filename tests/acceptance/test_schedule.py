@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,89 +17,25 @@ from faults import (
     assert_each_applicant_has_one_current_prediction_of_its_present_version,
     loan_job,
 )
+from serving import EVERY_SECOND, NEVER, serving, without_schedule
 from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.slots import CronTrigger, latest_slot
 
 NAME = "loan_eligibility"
-EVERY_SECOND = '\n[schedule]\nevery = "1 second"\n'
-NEVER = '\n[schedule]\ncron = "0 0 1 1 *"\n'
-
-
-def _without_schedule(job: str) -> str:
-    return job.partition("[schedule]")[0]
 
 
 @pytest.fixture
 def scheduled(workspace: Workspace, loan_model: TrainedModel) -> Workspace:
     """The loan job, every second."""
-    return prepare_loans(workspace, loan_model, job=_without_schedule(LOAN_JOB) + EVERY_SECOND)
+    return prepare_loans(workspace, loan_model, job=without_schedule(LOAN_JOB) + EVERY_SECOND)
 
 
 @pytest.fixture
 def embedded(sqlite_workspace: Workspace, loan_model: TrainedModel) -> Workspace:
     """The same on SQLite alone, for what does not depend on the database."""
-    return prepare_loans(sqlite_workspace, loan_model, job=_without_schedule(LOAN_JOB) + EVERY_SECOND)
-
-
-class Serving:
-    """A service that runs, its log, and where it answers."""
-
-    def __init__(self, workspace: Workspace, log: Path, process: subprocess.Popen[bytes], port: int) -> None:
-        self.workspace, self.log, self.process, self.port = workspace, log, process, port
-
-    def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Its log, and that of its runs; each line is one event."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if name is None or line["event"] == name]
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as exc:
-            return exc.code, exc.read().decode()
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
-@contextmanager
-def serving(workspace: Workspace) -> Iterator[Serving]:
-    """A service while the block lasts; nothing of it is left."""
-    port = _free_port()
-    log = workspace.folder / f"service-{port}.log"
-    environ = {**workspace.process_environ, "BATCH_SCORING_LISTEN": f"127.0.0.1:{port}"}
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "batch_scoring", "schedule"],
-            cwd=workspace.folder,
-            env={**environ, "BATCH_SCORING_LOG_FORMAT": "json"},
-            stderr=sink,
-        )
-    service = Serving(workspace, log, process, port)
-    try:
-        wait_until(lambda: process.poll() is not None or service.events("service_started"))
-        yield service
-    finally:
-        process.kill()
-        process.wait()
-        for run in service.events("slot_fired"):
-            _end(run["process_id"])
-
-
-def _end(process_id: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process_id, signal.SIGKILL)
+    return prepare_loans(sqlite_workspace, loan_model, job=without_schedule(LOAN_JOB) + EVERY_SECOND)
 
 
 def _succeeded(workspace: Workspace) -> int:
@@ -148,7 +77,7 @@ def test_two_services_give_each_slot_one_run(scheduled: Workspace) -> None:
 def test_a_signal_ends_the_service_after_the_chunk_under_way(
     workspace: Workspace, loan_model: TrainedModel, number: signal.Signals
 ) -> None:
-    prepare_loans(workspace, loan_model, job=_without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
+    prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
         wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
         assert service.stop(number) == 0
@@ -164,7 +93,7 @@ def test_a_signal_ends_the_service_after_the_chunk_under_way(
 def test_a_second_signal_ends_everything_at_once_and_loses_nothing(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    prepare_loans(workspace, loan_model, job=_without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
+    prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
         wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
         (run,) = service.events("slot_fired")
@@ -186,7 +115,7 @@ def _is_zombie(process_id: int) -> bool:
 
 
 def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Workspace, loan_model: TrainedModel) -> None:
-    prepare_loans(workspace, loan_model, job=_without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
+    prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
         wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
         os.kill(service.events("slot_fired")[0]["process_id"], signal.SIGKILL)
@@ -205,7 +134,7 @@ def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Works
 def test_a_run_that_takes_too_long_is_stopped_between_two_chunks(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    job = _without_schedule(loan_job(chunk_rows=1)).replace("[run]", '[run]\nmax_duration = "2 seconds"')
+    job = without_schedule(loan_job(chunk_rows=1)).replace("[run]", '[run]\nmax_duration = "2 seconds"')
     prepare_loans(workspace, loan_model, job=job + '\n[schedule]\nevery = "3 seconds"\n')
     workspace.insert_frame("applicants", _many_applicants(workspace))
     with serving(workspace) as service:
@@ -239,7 +168,7 @@ def test_a_frozen_run_that_takes_too_long_is_killed_and_closed(embedded: Workspa
 def test_slots_that_passed_while_no_service_was_up_become_one_run(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    prepare_loans(workspace, loan_model, job=_without_schedule(LOAN_JOB) + '\n[schedule]\ncron = "*/10 * * * *"\n')
+    prepare_loans(workspace, loan_model, job=without_schedule(LOAN_JOB) + '\n[schedule]\ncron = "*/10 * * * *"\n')
     missed = latest_slot(CronTrigger("*/10 * * * *", "UTC"), datetime.now(UTC))
     assert missed is not None
     six_hours_ago = missed - timedelta(hours=6)
@@ -259,7 +188,7 @@ def test_slots_that_passed_while_no_service_was_up_become_one_run(
 
 
 def test_a_new_job_waits_for_its_first_slot(embedded: Workspace) -> None:
-    embedded.write_job(NAME, _without_schedule(LOAN_JOB) + NEVER)
+    embedded.write_job(NAME, without_schedule(LOAN_JOB) + NEVER)
     with serving(embedded) as service:
         wait_until(lambda: service.get("/healthz")[0] == 200)
         assert service.events("slot_fired") == []
@@ -268,7 +197,7 @@ def test_a_new_job_waits_for_its_first_slot(embedded: Workspace) -> None:
 
 
 def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(embedded: Workspace) -> None:
-    embedded.write_job(NAME, _without_schedule(LOAN_JOB) + NEVER)
+    embedded.write_job(NAME, without_schedule(LOAN_JOB) + NEVER)
     file = embedded.jobs_dir / f"{NAME}.toml"
     good = file.read_text()
     with serving(embedded) as service:
@@ -281,7 +210,7 @@ def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(e
         assert 'batch_scoring_job_file_broken{scoring_job="loan_eligibility"} 1.0' in service.get("/metrics")[1]
         assert service.get("/healthz")[0] == 200
 
-        file.write_text(_without_schedule(good) + EVERY_SECOND)
+        file.write_text(without_schedule(good) + EVERY_SECOND)
         wait_until(lambda: _succeeded(embedded) >= 1)
         assert service.get("/readyz")[0] == 200
         file.unlink()
