@@ -42,7 +42,7 @@ quick: dev
 	$(BIN)/python -m pytest -m "not slow"
 
 soak: dev
-	BATCH_SCORING_TEST_SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py
+	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py
 
 lint: dev
 	$(BIN)/ruff format --check .

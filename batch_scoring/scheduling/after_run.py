@@ -59,12 +59,9 @@ class AfterRun:
         if not (self.settings.recipients.webhook_url or self.settings.recipients.smtp_url):
             return False
         try:
-            latest = runs.list_runs(database, job=self.job.name, limit=50)
+            earlier = runs.latest_ordinary(database, self.job.name, limit=1, before=run.run_id)
         except BatchScoringError:
             return False
-        earlier = [
-            one for one in latest if one.run_id < run.run_id and one.is_ordinary and one.status is not Status.SKIPPED
-        ]
         return bool(earlier) and earlier[0].status in (Status.FAILED, Status.ABANDONED)
 
     def _send(self, kind: Kind, run: Run | None, message: str) -> None:

@@ -72,8 +72,7 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         due = source.count_due(connection, layout).total if made else source.count(connection)
         counts = count_current(connection, layout) if made else {"current": 0, "quarantined": 0}
         moment = now(connection)
-    found = runs.list_runs(database, job=job.name, limit=50)
-    latest = [run for run in found if run.is_ordinary and run.status is not runs.Status.SKIPPED]
+    latest = runs.latest_ordinary(database, job.name, limit=_GROWING)
     last_run = latest[0] if latest else None
     success = runs.last_success(database, job.name)
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None

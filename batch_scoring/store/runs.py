@@ -72,11 +72,6 @@ class Run:
     purged_count: int
 
     @property
-    def is_ordinary(self) -> bool:
-        """Whether it scored what was due, and nothing that somebody asked for."""
-        return self.trigger in _ORDINARY
-
-    @property
     def read_count(self) -> int:
         """Rows read and settled: scored or quarantined."""
         return self.scored_count + self.quarantined_count
@@ -237,6 +232,24 @@ def list_runs(database: Database, *, job: str | None = None, limit: int = 20) ->
     query = sa.select(*_COLUMNS).order_by(scoring_runs.c.run_id.desc()).limit(limit)
     if job is not None:
         query = query.where(scoring_runs.c.job == job)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def latest_ordinary(database: Database, job: str, *, limit: int, before: int | None = None) -> Sequence[Run]:
+    """The latest runs that scored what was due or tried to, newest first; ``before`` leaves out that run and later."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.trigger.in_(_ORDINARY),
+            scoring_runs.c.status != Status.SKIPPED,
+        )
+        .order_by(scoring_runs.c.run_id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(scoring_runs.c.run_id < before)
     with database.read() as connection:
         return [_run(row) for row in connection.execute(query)]
 
