@@ -105,6 +105,28 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         "0.6×",
         times(one, "superseding every row"),
     )
+    row(
+        [one, "keeping inputs"],
+        "keeping the inputs, against not keeping them",
+        "≥ 0.5×",
+        "",
+        times(one, "keeping inputs"),
+    )
+    large = f"{rows['large']:,}"
+    row(
+        ["current prediction by key"],
+        f"current prediction by key, {large} rows",
+        "≤ 5 ms",
+        "",
+        lambda: f"{_seconds(measured, 'current prediction by key') * 1000:.2f} ms",
+    )
+    row(
+        ["daily view"],
+        f"predictions_daily over {large} rows",
+        "≤ 3 s",
+        "",
+        lambda: f"{_seconds(measured, 'daily view'):.2f} s",
+    )
     if "start" in measured:
         (nothing,) = [result for result in measured["start"] if result["name"].startswith("a run with nothing due")]
         rows_of_chart.append(
@@ -164,6 +186,7 @@ def _stages(results: Mapping[str, Any]) -> str:
         ("logistic_regression/batch_scoring", "logistic regression"),
         ("hist_gradient_boosting/batch_scoring", "histogram gradient boosting"),
         ("superseding every row", "superseding every row"),
+        ("keeping inputs", "keeping inputs"),
         ("forest/1 workers", "random forest, 1 worker"),
         ("sqlite/batch_scoring", "SQLite"),
     ):
@@ -179,7 +202,7 @@ def _others(results: Mapping[str, Any]) -> str:
     lines = [
         (name, _spread([result["seconds"] for result in found], 2), f"{max(r['peak_mib'] for r in found):,.0f}")
         for name, found in measured.items()
-        if name.partition("/")[0] in ("large", "small", "forest", "sqlite", "superseding every row")
+        if name.partition("/")[0] in ("large", "small", "forest", "sqlite", "superseding every row", "keeping inputs")
     ]
     lines += [(result["name"], _spread(result["seconds"], 2), "") for result in measured.get("start", [])]
     return _table(["measure", "seconds, median (from, to)", "peak memory, MiB"], lines)

@@ -40,6 +40,7 @@ SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
 """Measured once: minutes each, and far from every comparison."""
 NEW_ROWS = 10_000
 TOLERANCE = 1e-9
+_LOOKUPS = 100
 
 
 @dataclass
@@ -96,6 +97,10 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
             (bench.folder / "jobs" / "windowed.toml").write_text(
                 windowed.replace(f"{algorithm}_predictions", "windowed_predictions"), encoding="utf-8"
             )
+            kept = text.replace(f"{algorithm}_predictions", "kept_predictions")
+            (bench.folder / "jobs" / "keeping.toml").write_text(
+                kept.replace("[predictions]", "[predictions]\nkeep_inputs = true"), encoding="utf-8"
+            )
         file = bench.folder / "jobs" / f"{algorithm}.toml"
         file.write_text(text, encoding="utf-8")
         bench.model(algorithm).parent.mkdir(parents=True)
@@ -143,6 +148,12 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
             sql(f"TRUNCATE {target}, {target}_quarantine")
             sql("CHECKPOINT")
             bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
+            if algorithm is LOGISTIC:
+                kept = ("kept_predictions", "kept_predictions_quarantine")
+                sql("CHECKPOINT")
+                bench.ours("keeping inputs", url, "keeping")
+                sql(f"DROP TABLE kept_predictions_inputs; TRUNCATE {', '.join(kept)}")
+                sql("CHECKPOINT")
             for peer in peers:
                 if peer in SLOW_PEERS and (turn or algorithm is not LOGISTIC):
                     continue
@@ -187,6 +198,8 @@ def large_tables(bench: Bench) -> None:
         set_up(bench, url, [LOGISTIC])
         bench.ours(f"{name}/first", url, "windowed")
         bench.server.execute(name, "VACUUM ANALYZE")
+        if name == "large":
+            ask(bench, name)
         for turn in range(bench.repetitions):
             data.add_to_postgres(url, rows + 1 + turn * NEW_ROWS, NEW_ROWS)
             new = bench.ours(f"{name}/new rows", url, "windowed")
@@ -198,6 +211,28 @@ def large_tables(bench: Bench) -> None:
         if name == "small":
             bench.server.execute("postgres", f"DROP DATABASE {name}")
     bench.server.execute("postgres", "DROP DATABASE large")
+
+
+def ask(bench: Bench, database: str) -> None:
+    """What BI asks of a large predictions table, on a connection that is open already."""
+    import psycopg2
+
+    connection = psycopg2.connect(bench.server.url(database))
+    connection.autocommit = True
+    cursor = connection.cursor()
+
+    def asked(measure: str, query: str, *values: str) -> None:
+        begun = time.perf_counter()
+        cursor.execute(query, values)
+        _expect(bool(cursor.fetchall()), f"{measure} is answered")
+        bench.measured[measure].append({"seconds": time.perf_counter() - begun, "peak_mib": 0})
+
+    cursor.execute(f'SELECT "{KEY}" FROM windowed_predictions TABLESAMPLE SYSTEM (1) LIMIT {_LOOKUPS}')
+    for (key,) in cursor.fetchall():
+        asked("current prediction by key", f'SELECT * FROM windowed_predictions_current WHERE "{KEY}" = %s', key)
+    for _ in range(bench.repetitions):
+        asked("daily view", "SELECT * FROM windowed_predictions_daily")
+    connection.close()
 
 
 def forest(bench: Bench) -> None:
