@@ -168,6 +168,9 @@ def count_current(connection: sa.Connection, layout: PredictionsLayout) -> Mappi
     """Current predictions and open quarantine entries of a job."""
     counts = {}
     for name, table in (("current", layout.predictions_table), ("quarantined", layout.quarantine_table)):
-        current = table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type)
-        counts[name] = connection.execute(sa.select(sa.func.count()).select_from(table).where(current)).scalar_one()
+        # a Table is new each time, and to SQLAlchemy's cache of statements a new one is another
+        ends = sa.column("valid_to", table.c.valid_to.type)
+        rows = sa.table(table.name, ends, schema=table.schema)
+        current = ends == sa.literal(FOREVER, ends.type)
+        counts[name] = connection.execute(sa.select(sa.func.count()).select_from(rows).where(current)).scalar_one()
     return counts

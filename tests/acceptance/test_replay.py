@@ -165,6 +165,7 @@ def test_inputs_of_every_type_are_kept_and_replayed_and_a_later_models_are_added
         "CREATE TABLE applicants (id INTEGER PRIMARY KEY, flag BOOLEAN, seen TIMESTAMP, amount NUMERIC, extra INTEGER,"
         " updated_at TIMESTAMP)"
     )
+    workspace.upgrade()
     sample = pd.DataFrame(
         {
             "id": range(40),
