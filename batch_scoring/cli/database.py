@@ -15,17 +15,24 @@ app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=Tru
 @app.command()
 def upgrade(as_json: Json = False) -> None:
     """Apply migrations, make the tables of every job, renew the views. Doing it again changes nothing."""
+    from dataclasses import replace
+
     from batch_scoring.job import load_jobs
+    from batch_scoring.scoring.preparation import ensure_inputs_tables
     from batch_scoring.store import migrations
 
-    done = migrations.upgrade(database(), load_jobs(settings().jobs_dir))
+    jobs = load_jobs(settings().jobs_dir)
+    done = migrations.upgrade(database(), jobs)
+    inputs = ensure_inputs_tables(database(), jobs)
     if as_json:
-        show_json(done)
+        show_json(replace(done, created=(*done.created, *inputs)))
         return
     change = "already at" if done.revision_before == done.revision else f"{done.revision_before or 'empty'} →"
     typer.echo(f"schema {change} revision {done.revision}")
     for table in done.created:
         typer.echo(f"made {table}, {table}_quarantine and the views {table}_current, _history, _daily, _distribution")
+    for table in inputs:
+        typer.echo(f"made {table}, or columns of it")
     for problem in done.waiting:
         notice(f"not yet: {problem.message}")
     for message in done.advice:

@@ -169,7 +169,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _show(job: Job, found: Sequence[Entry], *, as_json: bool) -> None:
-    from batch_scoring.scoring.rescore import key_text
+    from batch_scoring.store.rows import key_text
 
     if as_json:
         show_json(found)

@@ -35,6 +35,9 @@ _TICK = timedelta(seconds=0.5)
 _PATIENCE = timedelta(seconds=10)
 """Until a database that did not answer is asked again."""
 
+_SET_BACK = timedelta(seconds=5)
+"""A clock that goes back by less is being corrected, and no slot waits noticeably."""
+
 _MOST_JOBS_AT_ONCE = 200
 """Threads that wait for runs; they cost next to nothing."""
 
@@ -165,13 +168,23 @@ class Service:
         self._emit(ServiceStarted(jobs=tuple(sorted(self.files.scheduled()))))
         try:
             while not self._is_asked_to_stop:
-                self.last_tick = self._clock()
+                self._tick()
                 self._refresh()
                 # a machine that slept, or a clock that was set, is noticed now and not when an old wait is over
                 self._scheduler.wakeup()
                 time.sleep(_TICK.total_seconds())
         finally:
             self._end()
+
+    def _tick(self) -> None:
+        moment = self._clock()
+        if self.last_tick is not None and self.last_tick - moment > _SET_BACK:
+            problem = (
+                f"the clock was set back by {self.last_tick - moment}; slots up to"
+                f" {self.last_tick:%Y-%m-%d %H:%M:%S} UTC have passed, so runs start again once it has reached them"
+            )
+            self._emit(ServiceFault(job=None, problem=problem))
+        self.last_tick = moment
 
     def _end(self) -> None:
         with self._lock:

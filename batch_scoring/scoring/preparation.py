@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_scoring.errors import SignatureMismatch, UnusableModel
+from batch_scoring.errors import ModelRefused, SignatureMismatch, UnusableModel
 from batch_scoring.job import Job
 from batch_scoring.model.manifest import Manifest
+from batch_scoring.store import migrations, models
+from batch_scoring.store.database import Database
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.schema import InputColumn
 from batch_scoring.store.source import Source
@@ -55,6 +57,26 @@ def kept_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
 def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:
     """What a model takes, as it is kept."""
     return tuple(InputColumn(name=column.name, kind=column.type.value) for column in manifest.signature.columns)
+
+
+def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
+    """Make the tables of kept inputs for jobs that have tables and a model already; returns those that changed.
+
+    The others' are made by their first runs. Raises ConfigurationError.
+    """
+    made = []
+    for job in jobs:
+        with database.read() as connection:
+            layout = migrations.registered_layout(connection, job)
+        if layout is None or not job.predictions.keep_inputs:
+            continue
+        try:
+            manifest = manifest_of(models.resolve_alias(database, job.model.name, job.model.alias))
+        except ModelRefused:
+            continue
+        if migrations.ensure_inputs(database, layout, kept_inputs(job, manifest)):
+            made.append(str(layout.inputs))
+    return made
 
 
 def load_scorer(

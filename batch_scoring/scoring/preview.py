@@ -14,11 +14,11 @@ import numpy as np
 from batch_scoring.job import Job
 from batch_scoring.model.scorer import ScoredRows, Scorer
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.rescore import Plan, key_text
+from batch_scoring.scoring.rescore import Plan
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database
-from batch_scoring.store.rows import SourceRows, plain
+from batch_scoring.store.rows import SourceRows, key_text, plain
 from batch_scoring.store.source import Source
 from batch_scoring.store.walk import Walk
 

@@ -12,6 +12,7 @@ from batch_scoring.scoring.record import by_hand
 from batch_scoring.store import lives, migrations, runs
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.lives import Entry, EntryFilter
+from batch_scoring.store.rows import key_text
 from batch_scoring.store.runs import ChunkCounts, Run
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.selection import TextKey
@@ -83,8 +84,6 @@ def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> En
 
 
 def _check_keys(database: Database, layout: PredictionsLayout, chosen: Chosen) -> None:
-    from batch_scoring.scoring.rescore import key_text
-
     for key in chosen.keys or ():
         wanted = _filter(database, layout, replace(chosen, keys=(key,)))
         with database.read() as connection:

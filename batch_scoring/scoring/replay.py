@@ -17,12 +17,12 @@ from batch_scoring.model.scorer import Scorer
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.quarantine import layout_of
-from batch_scoring.scoring.rescore import key_text
 from batch_scoring.store import kept as store
 from batch_scoring.store import lives, models, runs
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database
 from batch_scoring.store.kept import KeptRows, WhichRows
+from batch_scoring.store.rows import key_text
 from batch_scoring.store.runs import Run
 from batch_scoring.store.selection import TextKey
 

@@ -11,6 +11,7 @@ from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.requests import get_request
+from batch_scoring.store.rows import key_text
 from batch_scoring.store.selection import Request, Selection, TextKey
 from batch_scoring.store.source import Source
 
@@ -112,13 +113,6 @@ def _said(source: Source, missing: list[TextKey]) -> str:
         f"{keys} not among the rows of {source.table} that the job speaks of: {shown}{more}; nothing was done."
         " Mend them, or leave them out"
     )
-
-
-def key_text(names: tuple[str, ...], key: tuple[object, ...]) -> str:
-    """A key as people write it: the value, or ``a=1,b=x``."""
-    if len(names) == 1:
-        return str(key[0])
-    return ",".join(f"{name}={value}" for name, value in zip(names, key, strict=True))
 
 
 def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:

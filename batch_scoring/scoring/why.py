@@ -12,6 +12,7 @@ from batch_scoring.slots import next_slot, trigger_of
 from batch_scoring.store import lives, migrations
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.lives import Entry, EntryFilter, Life
+from batch_scoring.store.rows import key_text
 from batch_scoring.store.selection import TextKey
 from batch_scoring.store.source import Source
 
@@ -40,8 +41,6 @@ class Answer:
 
 def why(database: Database, job: Job, key: TextKey) -> Answer:
     """Answer for one key. Raises InputFault where it can be no key of the source, SourceFault, SchemaOutOfDate."""
-    from batch_scoring.scoring.rescore import key_text
-
     with database.read() as connection:
         migrations.check_revision(connection)
         moment = now(connection)

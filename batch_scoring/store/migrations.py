@@ -116,26 +116,27 @@ def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
         connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
 
-def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> None:
+def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> bool:
     """Make the table of kept inputs where it is missing, and the columns that an earlier model had no use for.
 
-    Raises ConfigurationError where a column is there and holds something else.
+    Returns whether anything was made. Raises ConfigurationError where a column is there and holds something else.
     """
     table = layout.inputs_table(kept)
     with database.read() as connection:
         if _lacking(connection, layout, table) == []:
-            return
+            return False
     with database.write() as connection:
         _lock(connection)
         lacking = _lacking(connection, layout, table)
         if lacking is None:
             for element in _ddl_of(connection.dialect, table):
                 connection.execute(element)
-            return
+            return True
         for column in lacking:
             name = quoted(connection.dialect, *layout.inputs)
             described = CreateColumn(column).compile(dialect=connection.dialect)
             connection.exec_driver_sql(driver_sql(connection.dialect, f"ALTER TABLE {name} ADD COLUMN {described}"))
+    return bool(lacking)
 
 
 def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Table) -> list[sa.Column[Any]] | None:

@@ -81,6 +81,18 @@ class SourceRows:
         )
 
 
+def key_text(names: Sequence[str], key: Key) -> str:
+    """A key as people write it: the value, or ``a=1,b=x``, with CSV's quotes where a value holds a comma or a quote."""
+    if len(names) == 1:
+        return str(key[0])
+    return ",".join(_quoted(f"{name}={value}") for name, value in zip(names, key, strict=True))
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"' if any(mark in text for mark in ',"\r\n') else text
+
+
 def plain(values: Values) -> list[Any]:
     """A column as a list."""
     if isinstance(values, list):

@@ -39,7 +39,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None:
     _, *sessions = _blocks("sh")
-    assert len(sessions) == 2
+    assert len(sessions) == 3
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
     done = subprocess.run(
@@ -53,6 +53,9 @@ def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "3000 read, 2997 scored, 0 superseded, 3 quarantined" in done.stdout
     assert "250 read, 250 scored, 50 superseded, 0 quarantined" in done.stdout
+    (count,) = re.findall(r"dry run: (\d+) rows would be scored again", done.stdout)
+    assert f"{count} read, {count} scored, {count} superseded, 0 quarantined" in done.stdout
+    assert re.search(r"state +scored", done.stdout)
 
 
 def test_the_queries_of_the_readme_run_and_answer(demo: Path) -> None:
