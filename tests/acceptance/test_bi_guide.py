@@ -195,6 +195,13 @@ def test_the_lines_for_pandas_work_as_they_are_written(on_sqlite: Guided, capsys
     run_python(on_sqlite.workspace.database_url, on_sqlite.workspace, capsys)
 
 
+def test_the_lines_for_pandas_work_for_the_reader_of_views(
+    on_postgresql: Guided, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = sa.make_url(on_postgresql.as_newcomer.database_url).set(drivername="postgresql+psycopg2")
+    run_python(url.render_as_string(hide_password=False), on_postgresql.workspace, capsys)
+
+
 def run_python(url: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """Run the lines for pandas against a database."""
     (lines,) = blocks("python")
