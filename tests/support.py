@@ -23,7 +23,7 @@ from batch_scoring.model.describe import describe
 from batch_scoring.scoring.events import Observer
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store import migrations, models
-from batch_scoring.store.database import Database
+from batch_scoring.store.database import Database, driver_sql
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.runs import Run
 
@@ -159,6 +159,14 @@ class Workspace:
         """The one value of a query."""
         ((value,),) = self.query(statement, **parameters)
         return value
+
+    def frame(self, statement: str, *, timezone: str | None = None) -> pd.DataFrame:
+        """Read a table, a view or a query that reaches the driver as it is; its session may have a time zone."""
+        with self.database() as database, database.read() as connection:
+            if timezone and self.is_postgresql:
+                connection.execute(sa.text(f"SET LOCAL TimeZone = '{timezone}'"))
+            result = connection.exec_driver_sql(driver_sql(connection.dialect, statement))
+            return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()), dtype=object)
 
     def insert_frame(self, table: str, frame: pd.DataFrame) -> None:
         """Insert rows as they are; missing values become NULL."""

@@ -1,0 +1,426 @@
+"""PostgreSQL's roles: each may do what its work asks for, and is refused everything else by the database itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from conftest import prepare_loans
+from psycopg2 import errors as refusals
+from sklearn.linear_model import LogisticRegression
+from support import LOAN_JOB, PostgresServer, Workspace
+from typer.testing import CliRunner
+
+from batch_scoring.cli.app import app
+from batch_scoring.errors import AccessDenied, BatchScoringError
+from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring.rescore import plan
+from batch_scoring.store.roles import ROLES
+from batch_scoring.store.selection import Request, Selection
+
+NAME = "loan_eligibility"
+KEPT = LOAN_JOB.replace('kind = "binary"', 'kind = "binary"\nkeep_inputs = true')
+ALL, SOME = 367, 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    """A workspace whose tables stand, and a user for each role; ``owner`` made it all."""
+
+    owner: Workspace
+    server: PostgresServer
+
+    @property
+    def database_name(self) -> str:
+        name = sa.make_url(self.owner.database_url).database
+        assert name is not None
+        return name
+
+    def user(self, role: str) -> str:
+        """Roles are the server's, so that a user bears the name of the database of its test."""
+        return f"{role}_{self.database_name}"
+
+    def by(self, role: str) -> Workspace:
+        """The workspace as somebody sees it who was granted a role."""
+        return replace(self.owner, database_url=self.server.url(self.database_name, user=self.user(role)))
+
+    def administrate(self, *statements: str) -> None:
+        """What an administrator does, each statement as it is."""
+        with session(self.owner) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@contextmanager
+def session(workspace: Workspace) -> Iterator[Any]:
+    """A session of one's own, without a transaction around its statements."""
+    url = sa.make_url(workspace.database_url)
+    connection = psycopg2.connect(host=url.query["host"], dbname=url.database, user=url.username)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def command(workspace: Workspace, *arguments: str) -> str:
+    """What a command prints; it must succeed. It runs in this process."""
+    code, printed = answer(workspace, *arguments)
+    assert code == 0, printed
+    return printed
+
+
+def answer(workspace: Workspace, *arguments: str) -> tuple[int, str]:
+    """The exit code of a command and what it prints."""
+    result = CliRunner().invoke(app, arguments, env=workspace.process_environ)
+    if isinstance(result.exception, BatchScoringError):
+        return int(result.exception.exit_code), str(result.exception)
+    return result.exit_code, result.stdout if result.exit_code == 0 else result.output
+
+
+def grant_roles(workspace: Workspace, server: PostgresServer) -> Granted:
+    """Apply what ``db roles`` prints, twice, and let a user log in for each role."""
+    granted = Granted(owner=workspace, server=server)
+    printed = command(workspace, "db", "roles")
+    granted.administrate(printed, printed)
+    for role in ROLES:
+        granted.administrate(f"CREATE ROLE {granted.user(role)} LOGIN", f"GRANT {role} TO {granted.user(role)}")
+    return granted
+
+
+@pytest.fixture
+def granted(postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer) -> Granted:
+    """The loan job after a first run that kept its inputs and set one applicant aside; six others changed since."""
+    workspace = prepare_loans(postgresql_workspace, loan_model, job=KEPT)
+    workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = 'LP002989'""")
+    workspace.run()
+    workspace.sql(
+        f"""UPDATE applicants SET "ApplicantIncome" = "ApplicantIncome" + 500, updated_at = clock_timestamp()
+        WHERE "Loan_ID" IN (SELECT "Loan_ID" FROM predictions ORDER BY "Loan_ID" LIMIT {SOME})"""
+    )
+    return grant_roles(workspace, postgres)
+
+
+def not_refused(workspace: Workspace, statements: Iterable[str]) -> list[str]:
+    """Those statements that a user may do. Nothing is left of what they do."""
+    done = []
+    with session(workspace) as cursor:
+        for statement in statements:
+            cursor.execute("BEGIN")
+            try:
+                cursor.execute(statement)
+                done.append(statement)
+            except (refusals.InsufficientPrivilege, refusals.ObjectNotInPrerequisiteState):
+                pass  # the second is a view that nobody can write through
+            cursor.execute("ROLLBACK")
+    return done
+
+
+OF_A_JOB = ("predictions", "predictions_quarantine", "predictions_inputs")
+OF_ALL = ("scoring_runs", "scoring_jobs", "model_versions", "model_aliases", "legal_holds", "rescore_requests")
+TABLES = (*OF_A_JOB, *OF_ALL, "alembic_version", "applicants")
+
+ONLY_AN_OWNER = [
+    *(f"DROP TABLE {table} CASCADE" for table in TABLES),
+    *(f"ALTER TABLE {table} ADD COLUMN more INTEGER" for table in TABLES),
+    *(f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in TABLES),
+    *(f"TRUNCATE {table} CASCADE" for table in TABLES),
+    *(f"DELETE FROM {table}" for table in (*OF_ALL, "alembic_version", "applicants")),
+    "ALTER TABLE predictions DROP CONSTRAINT ck_predictions_score",
+    "CREATE INDEX ON predictions (score)",
+    "DROP VIEW predictions_current CASCADE",
+    "DROP FUNCTION predictions_as_of(timestamptz)",
+    "CREATE OR REPLACE VIEW run_history AS SELECT * FROM scoring_runs",
+    "CREATE TABLE public.mine (id INTEGER)",
+    "CREATE SCHEMA mine",
+]
+WHAT_WAS_PREDICTED = [
+    "UPDATE predictions SET score = 0",
+    "UPDATE predictions SET prediction = 'Y'",
+    "UPDATE predictions SET valid_from = valid_from",
+    "UPDATE predictions SET run_id = 1",
+    "UPDATE predictions SET model_version = 1",
+    "UPDATE predictions SET source_changed_at = NULL",
+    """UPDATE predictions SET "Loan_ID" = 'me'""",
+    "UPDATE predictions SET score = 0, valid_to = valid_to",
+    "UPDATE predictions_quarantine SET message = ''",
+    "UPDATE predictions_quarantine SET reason_code = ''",
+    "UPDATE predictions_quarantine SET attempts = 1",
+    'UPDATE predictions_inputs SET "LoanAmount" = 1',
+    "UPDATE predictions_inputs SET digest = digest",
+    "UPDATE predictions_current SET score = 0",
+    "DELETE FROM predictions_current",
+]
+THE_SOURCE = [
+    "UPDATE applicants SET updated_at = now()",
+    """INSERT INTO applicants ("Loan_ID") VALUES ('me')""",
+]
+RECORDS = [
+    "UPDATE model_versions SET artifact_sha256 = ''",
+    "UPDATE legal_holds SET reason = ''",
+    "UPDATE rescore_requests SET model_version = 1",
+    "INSERT INTO scoring_jobs SELECT * FROM scoring_jobs",
+    "UPDATE scoring_jobs SET kind = 'regression'",
+    "UPDATE alembic_version SET version_num = '0'",
+]
+THE_REGISTRY = [
+    "INSERT INTO model_versions SELECT * FROM model_versions",
+    "INSERT INTO model_aliases SELECT * FROM model_aliases",
+    "UPDATE model_aliases SET version = 1",
+]
+OF_OPERATORS = [
+    *(f"DELETE FROM {table}" for table in OF_A_JOB),
+    "INSERT INTO rescore_requests SELECT * FROM rescore_requests",
+    "INSERT INTO legal_holds SELECT * FROM legal_holds",
+    "UPDATE legal_holds SET removed_at = now()",
+    "SELECT * FROM legal_holds",
+]
+
+
+def test_a_scorer_runs_the_job_and_keeps_its_inputs(granted: Granted) -> None:
+    scorer = granted.by("scorer")
+    command(scorer, "check")
+
+    run = scorer.cli_json("run", NAME)
+
+    assert (run["scored_count"], run["superseded_count"], run["quarantined_count"]) == (SOME, SOME, 0)
+    assert granted.owner.scalar("SELECT count(*) FROM predictions_inputs WHERE run_id = 2") == SOME
+    assert granted.owner.scalar("SELECT count(*) FROM predictions_current") == ALL - 1
+    command(scorer, "status")
+    command(scorer, "runs", "list")
+    command(scorer, "replay", NAME, "--run", "2")
+    command(scorer, "why", NAME, "LP001015")
+
+
+def test_a_scorer_does_the_first_run_after_an_upgrade(
+    postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer
+) -> None:
+    workspace = prepare_loans(postgresql_workspace, loan_model, job=KEPT)
+    command(workspace, "db", "upgrade")
+    granted = grant_roles(workspace, postgres)
+
+    assert granted.by("scorer").run().scored_count == ALL
+
+    assert workspace.scalar("SELECT count(*) FROM predictions_inputs") == ALL
+    assert granted.by("bi_reader").scalar("SELECT count(*) FROM predictions_current") == ALL
+
+
+def test_a_scorer_is_refused_what_is_not_its_work(granted: Granted) -> None:
+    refused = [*ONLY_AN_OWNER, *WHAT_WAS_PREDICTED, *THE_SOURCE, *RECORDS, *THE_REGISTRY, *OF_OPERATORS]
+    scorer = granted.by("scorer")
+    assert not_refused(scorer, refused) == []
+    assert not_refused(scorer, ["UPDATE predictions SET valid_to = valid_to"]) != []
+
+    before = granted.owner.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to')
+    with pytest.raises(AccessDenied, match="rescore_requests"):
+        rescore(scorer)
+    for arguments in (
+        ("purge", NAME, "--superseded-before", "2100-01-01", "--reason", "space", "--yes"),
+        ("hold", "add", NAME, "--key", "LP001015", "--reason", "a dispute"),
+        ("model", "promote", NAME, "1", "--alias", "challenger"),
+        ("db", "upgrade"),
+    ):
+        code, said = answer(scorer, *arguments)
+        assert code == 1
+        assert "permission denied" in said or "must be owner" in said
+    assert granted.owner.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to') == before
+
+
+def rescore(workspace: Workspace) -> Any:
+    """Score all rows again by hand."""
+    with workspace.database() as database:
+        planned = plan(database, workspace.job(), Request(selection=Selection()))
+    return workspace.run(trigger="rescore", rescore=planned.rescore, reason="a drift")
+
+
+def test_an_operator_does_all_that_is_done_by_hand(granted: Granted, loan_model: TrainedModel) -> None:
+    operator, owner = granted.by("operator"), granted.owner
+    model, sample = owner.folder / "model.joblib", owner.folder / "sample.csv"
+    joblib.dump(loan_model.pipeline, model)
+    loan_model.features.to_csv(sample, index=False)
+    command(operator, "check")
+    command(operator, "model", "register", str(model), "--name", NAME, "--sample", str(sample))
+    command(operator, "model", "promote", NAME, "2")
+    assert owner.scalar("SELECT version FROM model_aliases") == 2
+    assert operator.run().scored_count == SOME
+
+    again = operator.cli_json("rescore", NAME, "--scored-by-version", "1", "--reason", "a drift", "--yes")
+    assert again["scored_count"] == ALL - 1 - SOME
+    command(operator, "quarantine", "retry", NAME, "--all", "--reason", "mended")
+    assert operator.run().quarantined_count == 1
+    command(operator, "replay", NAME, "LP001015")
+    command(operator, "replay", NAME, "--run", str(again["run_id"]))
+
+    command(operator, "hold", "add", NAME, "--key", "LP001015", "--reason", "a dispute")
+    command(operator, "hold", "add", NAME, "--run", "2", "--reason", "an audit")
+    command(operator, "hold", "remove", "2")
+    assert "LP001015" in command(operator, "hold", "list")
+    purge = ("purge", NAME, "--superseded-before", "2100-01-01", "--inputs-before", "2100-01-01", "--reason", "old")
+    command(operator, *purge, "--dry-run")
+    command(operator, *purge, "--yes")
+    left = owner.query("""SELECT "Loan_ID" FROM predictions WHERE valid_to < '9999-12-31'""")
+    assert set(left) == {("LP001015",)}
+    assert owner.scalar("SELECT count(*) FROM predictions_current") == ALL - 1
+    for statement in readable(granted):
+        operator.query(statement)
+
+
+def test_an_operator_is_refused_what_only_the_owner_does(granted: Granted) -> None:
+    refused = [*ONLY_AN_OWNER, *WHAT_WAS_PREDICTED, *THE_SOURCE, *RECORDS]
+
+    assert not_refused(granted.by("operator"), refused) == []
+    assert answer(granted.by("operator"), "db", "upgrade")[0] == 1
+
+
+def relations(granted: Granted, kind: str) -> list[str]:
+    """The tables (r) or views (v) of the database."""
+    found = granted.owner.query(
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = :kind AND n.nspname !~ '^pg_|^information_'",
+        kind=kind,
+    )
+    return sorted(name for (name,) in found)
+
+
+def readable(granted: Granted) -> list[str]:
+    """A query for each view and function of the contract."""
+    views = [f"SELECT * FROM {view}" for view in relations(granted, "v")]
+    assert len(views) == 7
+    return [*views, "SELECT * FROM predictions_as_of('2026-06-30 12:00:00+00')"]
+
+
+def test_a_reader_reads_each_view_and_function(granted: Granted) -> None:
+    reader = granted.by("bi_reader")
+
+    for statement in readable(granted):
+        reader.query(statement)
+
+    assert reader.scalar("SELECT count(*) FROM predictions_as_of(now())") == ALL - 1
+    assert reader.scalar("SELECT count(*) FROM predictions_history") == ALL - 1
+
+
+def test_a_reader_sees_no_table_and_writes_nothing(granted: Granted) -> None:
+    tables, views = relations(granted, "r"), relations(granted, "v")
+    assert len(tables) == len(TABLES)
+    writes = [
+        f"{verb} {relation}{rest}"
+        for relation in [*tables, *views]
+        for verb, rest in (("DELETE FROM", ""), ("INSERT INTO", " DEFAULT VALUES"))
+    ]
+    columns = [
+        "UPDATE run_history SET reason = 'mine'",
+        "SELECT message FROM predictions_quarantine",
+        "SELECT run_id FROM scoring_runs",
+        """SELECT "Loan_ID" FROM applicants""",
+    ]
+    others = [f"SET ROLE {role}" for role in ("scorer", "operator", "postgres")]
+    sequences = ["SELECT nextval('scoring_runs_run_id_seq')", "SELECT nextval('legal_holds_hold_id_seq')"]
+    reads = [f"SELECT 1 FROM {table}" for table in tables]
+    refused = [*reads, *writes, *columns, *others, *sequences, *ONLY_AN_OWNER, *WHAT_WAS_PREDICTED]
+
+    assert not_refused(granted.by("bi_reader"), refused) == []
+    code, said = answer(granted.by("bi_reader"), "runs", "list")
+    assert code == 1
+    assert "permission denied" in said
+
+
+def test_tables_in_other_schemas_with_odd_names_are_granted_and_a_job_without_tables_is_left_out(
+    postgresql_workspace: Workspace, postgres: PostgresServer
+) -> None:
+    workspace = postgresql_workspace
+    with session(workspace) as cursor:
+        cursor.execute(
+            """CREATE SCHEMA "Crm 1"; CREATE SCHEMA "Scores '100%'";
+            CREATE TABLE "Crm 1"."it's" ("Key %" INTEGER PRIMARY KEY, x DOUBLE PRECISION);
+            INSERT INTO "Crm 1"."it's" SELECT i, i FROM generate_series(1, 9) AS i"""
+        )
+    text = (
+        '[source]\ntable = "{}"\nkey = ["Key %"]\n[model]\nname = "odd"\n'
+        "[predictions]\ntable = {}\npositive_label = 'yes'\n"
+    )
+    workspace.write_job("later", text.format("Crm 1.nowhere", "'later'"))
+    workspace.write_job("odd", text.format("Crm 1.it's", json.dumps("""Scores '100%'.Made "x" $1""")))
+    workspace.upgrade()
+    sample = pd.DataFrame({"x": np.arange(20.0)})
+    workspace.register(LogisticRegression().fit(sample, ["no", "yes"] * 10), sample, name="odd")
+    granted = grant_roles(workspace, postgres)
+    prefix = """"Scores '100%'"."Made ""x"" $1"""
+
+    assert granted.by("scorer").run("odd").scored_count == 9
+
+    with session(granted.by("bi_reader")) as cursor:
+        for view in ("current", "history", "as_of"):
+            arguments = "(now())" if view == "as_of" else ""
+            cursor.execute(f'SELECT count(*) FROM {prefix}_{view}"{arguments}')
+            assert cursor.fetchall() == [(9,)]
+        for view in ("daily", "distribution"):
+            cursor.execute(f'SELECT sum(prediction_count) FROM {prefix}_{view}"')
+            assert cursor.fetchall() == [(9,)]
+    tables = [f'{prefix}"', f'{prefix}_quarantine"', '"Crm 1"."it\'s"']
+    assert not_refused(granted.by("bi_reader"), [f"SELECT 1 FROM {table}" for table in tables]) == []
+    changes = [f'UPDATE {prefix}" SET score = 0', f'DELETE FROM {prefix}"', f"""DELETE FROM {tables[2]}"""]
+    assert not_refused(granted.by("scorer"), changes) == []
+    assert not_refused(granted.by("operator"), changes) == [changes[1]]
+
+
+ENABLE = "ALTER TABLE applicants ENABLE ROW LEVEL SECURITY"
+URBAN = """USING ("Property_Area" = 'Urban')"""
+SECURITY: dict[str, tuple[tuple[str, ...], bool]] = {
+    "no policy at all": ((), True),
+    "some rows": ((f"CREATE POLICY p ON applicants {URBAN}",), True),
+    "some rows, or all": (
+        (f"CREATE POLICY p ON applicants {URBAN}", "CREATE POLICY q ON applicants FOR SELECT USING (true)"),
+        False,
+    ),
+    "all rows": (("CREATE POLICY p ON applicants USING (true)",), False),
+    "all rows for scorers": (("CREATE POLICY p ON applicants TO scorer USING (true)",), False),
+    "all rows for readers": (("CREATE POLICY p ON applicants TO bi_reader USING (true)",), True),
+    "all rows to change": (("CREATE POLICY p ON applicants FOR UPDATE USING (true)",), True),
+    "all rows, and none but some": (
+        ("CREATE POLICY p ON applicants USING (true)", f"CREATE POLICY q ON applicants AS RESTRICTIVE {URBAN}"),
+        True,
+    ),
+    "all rows, and some for readers": (
+        (
+            "CREATE POLICY p ON applicants USING (true)",
+            f"CREATE POLICY q ON applicants AS RESTRICTIVE TO bi_reader {URBAN}",
+        ),
+        False,
+    ),
+    "a user whom it does not bind": (("ALTER ROLE {user} BYPASSRLS",), False),
+    "the owner": (("ALTER TABLE applicants OWNER TO {user}",), False),
+    "the owner, by force": (("ALTER TABLE applicants OWNER TO {user}", ENABLE.replace("ENABLE", "FORCE")), True),
+}
+"""Policies, and whether they may hide rows from a scorer."""
+
+
+def test_check_says_when_row_level_security_may_hide_rows_from_whoever_scores(granted: Granted) -> None:
+    scorer = granted.by("scorer")
+    assert answer(scorer, "check")[0] == 0
+    for name, (statements, hides) in SECURITY.items():
+        granted.administrate(ENABLE, *(statement.format(user=granted.user("scorer")) for statement in statements))
+
+        code, said = answer(scorer, "check")
+
+        is_said = "row-level security is active on applicants" in said
+        assert (code, is_said) == ((2, True) if hides else (0, False)), name
+        granted.administrate(
+            "DROP POLICY IF EXISTS p ON applicants",
+            "DROP POLICY IF EXISTS q ON applicants",
+            "ALTER TABLE applicants DISABLE ROW LEVEL SECURITY",
+            f"ALTER ROLE {granted.user('scorer')} NOBYPASSRLS",
+            "ALTER TABLE applicants OWNER TO postgres",
+            "ALTER TABLE applicants NO FORCE ROW LEVEL SECURITY",
+        )
+    granted.administrate(ENABLE, ENABLE.replace("ENABLE", "FORCE"))
+    assert answer(granted.owner, "check")[0] == 0, "a superuser sees all"
