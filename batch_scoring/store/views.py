@@ -112,8 +112,8 @@ def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Describ
             continue
         meaning = match["meaning"].replace("''", "'")
         if match["kind"] == "COLUMN":
-            view, _, column = match["name"].rpartition(".")
-            described = found[_plain(view)]
+            *view, column = _NAME_PART.findall(match["name"])
+            described = found[_plain(".".join(view))]
             found[described.name] = Described(
                 name=described.name,
                 meaning=described.meaning,
@@ -143,8 +143,12 @@ _COMMENT = re.compile(
 )
 
 
+_NAME_PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
+
+
 def _plain(name: str) -> str:
-    return name.replace('"', "")
+    parts = _NAME_PART.findall(name)
+    return ".".join(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
 
 
 def _forever(dialect: sa.Dialect) -> str:

@@ -31,6 +31,6 @@ COMMENT ON COLUMN data_freshness.predictions_table IS 'Where its predictions sta
 COMMENT ON COLUMN data_freshness.last_success_at IS 'When a run last succeeded, UTC';
 COMMENT ON COLUMN data_freshness.seconds_since_success IS 'Seconds since then';
 COMMENT ON COLUMN data_freshness.complete_as_of IS 'Every row that was in the source at this moment, UTC, has been scored or set aside';
-COMMENT ON COLUMN data_freshness.last_scored_at IS 'When a run last wrote a prediction, UTC';
+COMMENT ON COLUMN data_freshness.last_scored_at IS 'When an ordinary run last wrote a prediction, UTC';
 COMMENT ON COLUMN data_freshness.last_status IS 'How the last run ended, or running; skipped ones do not count';
 COMMENT ON COLUMN data_freshness.last_started_at IS 'When that run began, UTC';

@@ -13,7 +13,7 @@ placed AS (
     c.model_version,
     s.low,
     s.high,
-    coalesce(least(floor((c.score - s.low) / nullif(s.high - s.low, 0) * 20), 19), 0)::integer AS band,
+    least(coalesce(floor((c.score - s.low) / nullif(s.high - s.low, 0) * 20), 0), 19)::integer AS band,
     count(*) AS n
   FROM current AS c
   CROSS JOIN span AS s
