@@ -1,0 +1,183 @@
+"""What people select, as values: terms, what is kept with a run, pieces."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_scoring.errors import InputFault
+from batch_scoring.store.reflection import Family, SourceColumn
+from batch_scoring.store.selection import Request, Selection, Term, candidates, comparable
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
+AWKWARD = st.text(st.sampled_from("'\"=<>! ;-abnulisot\n"), max_size=10)
+COLUMNS = st.from_regex(r"[A-Za-z_][A-Za-z_0-9. -]{0,8}[A-Za-z_0-9]", fullmatch=True)
+OPERATORS = ["=", "!=", "<", "<=", ">", ">="]
+MOMENTS = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3))]))
+TERMS = st.builds(
+    Term, column=TEXT, operator=st.sampled_from([*OPERATORS, "is null", "is not null"]), value=st.none() | TEXT
+)
+
+
+def quoted(text: str, mark: str) -> str:
+    return mark + text.replace(mark, 2 * mark) + mark
+
+
+@settings(deadline=None)
+@given(
+    column=COLUMNS,
+    operator=st.sampled_from(OPERATORS),
+    value=TEXT | AWKWARD,
+    gap=st.sampled_from(["", " ", "  ", "\t", "\n"]),
+    is_column_quoted=st.booleans(),
+)
+def test_a_quoted_value_is_read_as_it_was(
+    column: str, operator: str, value: str, gap: str, is_column_quoted: bool
+) -> None:
+    name = quoted(column, '"') if is_column_quoted else column
+    text = f"{gap}{name}{gap}{operator}{gap}{quoted(value, chr(39))}{gap}"
+
+    assert Term.parse(text) == Term(column=column, operator=operator, value=value)
+
+
+@settings(deadline=None)
+@given(column=COLUMNS, value=TEXT | AWKWARD, operator=st.sampled_from(OPERATORS))
+def test_a_value_without_quotes_is_read_up_to_the_spaces_around_it(column: str, value: str, operator: str) -> None:
+    value = value.strip()
+    if value.startswith(("=", ">", "'")) or value.lower().endswith("null"):
+        return  # another operator, a quoted value, or the end of `is null`
+    assert Term.parse(f"{column} {operator} {value}") == Term(column=column, operator=operator, value=value)
+
+
+@settings(deadline=None)
+@given(column=COLUMNS, words=st.sampled_from(["is null", "IS NULL", "is  not null", "Is Not Null"]))
+def test_null_is_asked_for_in_words(column: str, words: str) -> None:
+    operator = "is not null" if "not" in words.lower() else "is null"
+    assert Term.parse(f" {column} {words} ") == Term(column=column, operator=operator, value=None)
+
+
+def test_two_ways_to_say_unequal_are_one() -> None:
+    assert Term.parse("a <> 1") == Term.parse("a!=1") == Term(column="a", operator="!=", value="1")
+
+
+@settings(deadline=None)
+@given(text=TEXT | AWKWARD)
+def test_any_text_is_a_term_or_refused(text: str) -> None:
+    term, refusal = None, ""
+    try:
+        term = Term.parse(text)
+    except InputFault as exc:
+        refusal = str(exc)
+    assert term is not None or "expected COLUMN OP VALUE" in refusal
+    assert term is None or (term.column and (term.value is None) == term.operator.startswith("is "))
+
+
+@settings(deadline=None)
+@given(
+    keys=st.none() | st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    version=st.none() | st.integers(1, 2**31 - 1),
+    before=st.none() | MOMENTS,
+    after=st.none() | MOMENTS,
+    where=st.lists(TERMS, max_size=3).map(tuple),
+)
+def test_what_is_kept_with_a_run_is_what_was_asked(
+    keys: tuple[tuple[str, str], ...] | None,
+    version: int | None,
+    before: datetime | None,
+    after: datetime | None,
+    where: tuple[Term, ...],
+) -> None:
+    selection = Selection(scored_by_version=version, scored_before=before, scored_after=after, where=where)
+    kept = json.dumps(
+        Selection(
+            keys=keys, scored_by_version=version, scored_before=before, scored_after=after, where=where, since_run=7
+        ).record()
+    )
+
+    assert Request.from_record(json.loads(kept)) == Request(keys=keys, selection=selection)
+
+
+@settings(deadline=None)
+@given(
+    keys=st.lists(st.tuples(st.integers(), st.text(max_size=2)), unique=True, max_size=1_300),
+    most=st.none() | st.integers(1, 700),
+)
+def test_pieces_part_the_keys_in_their_order(keys: list[tuple[int, str]], most: int | None) -> None:
+    selection = Selection(keys=tuple(keys), scored_by_version=3, since_run=9)
+    pieces = list(selection.pieces(most))
+
+    assert [key for piece in pieces for key in piece.keys or ()] == keys
+    for piece in pieces:
+        assert piece.keys
+        assert len(piece.keys) <= min(most or 500, 500)
+        assert (piece.scored_by_version, piece.since_run) == (3, 9)
+
+
+@settings(deadline=None)
+@given(count=st.integers(0, 12_000), most=st.none() | st.integers(100, 20_000))
+def test_pieces_of_keys_of_one_column_are_as_large_as_they_may_be(count: int, most: int | None) -> None:
+    keys = tuple((i,) for i in range(count))
+    sizes = [len(piece.keys or ()) for piece in Selection(keys=keys).pieces(most)]
+
+    assert sum(sizes) == count
+    assert all(size == min(most or 5_000, 5_000) for size in sizes[:-1])
+
+
+def test_a_selection_without_keys_is_one_piece() -> None:
+    selection = Selection(scored_by_version=1)
+    assert list(selection.pieces(1)) == [selection]
+    assert list(Selection(keys=()).pieces()) == []
+
+
+def column(family: Family, ddl: str) -> SourceColumn:
+    return SourceColumn(name="id", ddl=ddl, family=family, nullable=False)
+
+
+INTEGERS = column(Family.INTEGER, "BIGINT")
+
+
+@settings(deadline=None)
+@given(number=st.integers(-(2**63), 2**63 - 1))
+def test_a_whole_number_is_found_by_its_text(number: int) -> None:
+    assert list(candidates((str(number),), [INTEGERS])) == [(number,)]
+    assert list(candidates((f" {number} ",), [INTEGERS])) == [(number,)]
+
+
+@settings(deadline=None)
+@given(number=st.decimals(-(10**9), 10**9, places=4))
+def test_a_number_is_equal_however_many_zeros_it_has(number: Any) -> None:
+    numbers = column(Family.NUMBER, "NUMERIC(20, 4)")
+    (short,) = candidates((str(number.normalize()),), [numbers])
+    (long,) = candidates((f"{number}000",), [numbers])
+    assert comparable(short[0], numbers) == comparable(long[0], numbers) == comparable(number, numbers)
+
+
+@settings(deadline=None)
+@given(text=TEXT)
+def test_text_is_found_as_it_is(text: str) -> None:
+    assert list(candidates((text,), [column(Family.TEXT, "TEXT")])) == [(text,)]
+
+
+@pytest.mark.parametrize(
+    ("family", "ddl", "text", "words"),
+    [
+        (Family.INTEGER, "BIGINT", "1.0", "expected a whole number"),
+        (Family.INTEGER, "BIGINT", "", "expected a whole number"),
+        (Family.INTEGER, "BIGINT", "\uff11", "expected a whole number"),
+        (Family.NUMBER, "NUMERIC", "inf", "expected a number"),
+        (Family.NUMBER, "NUMERIC", "1,5", "expected a number"),
+        (Family.BOOLEAN, "BOOLEAN", "yes", "expected true or false"),
+        (Family.DATE, "DATE", "2026-02-30", "expected a date"),
+        (Family.TIMESTAMP, "TIMESTAMP", "25:00", "expected a moment"),
+        (Family.TEXT, "UUID", "1234", "expected a UUID"),
+        (Family.TEXT, "TEXT", "a\0b", "holds a NUL"),
+    ],
+)
+def test_what_is_no_value_of_its_column_is_refused(family: Family, ddl: str, text: str, words: str) -> None:
+    with pytest.raises(InputFault, match=words):
+        list(candidates((text,), [column(family, ddl)]))
