@@ -17,6 +17,8 @@ FORKS = """
 import json, os, sys, traceback
 from batch_scoring.cli import app, main
 import batch_scoring.scoring.registry, batch_scoring.model.describe, batch_scoring.scoring.runner
+import batch_scoring.model.training, batch_scoring.scoring.preview, batch_scoring.scoring.chunk
+import batch_scoring.store.bulk.postgresql, batch_scoring.store.bulk.sqlite
 import batch_scoring.store.loading, psycopg2, sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite
 
 for line in sys.stdin:

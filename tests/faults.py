@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import sqlalchemy as sa
 from conftest import prepare_loans
 from support import LOAN_JOB, Workspace
 
 from batch_scoring.job import load_job
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job
+from batch_scoring.store.database import Database
+from batch_scoring.store.selection import Request
 
 _PRELOADED = ["batch_scoring.model.training", "batch_scoring.scoring.chunk", "batch_scoring.store.bulk.postgresql"]
 
@@ -30,6 +36,55 @@ def start_run(workspace: Workspace, *, workers: int = 1) -> Any:
     process = context.Process(target=_run_in_child, args=arguments)
     process.start()
     return process
+
+
+def _rescore_in_child(
+    jobs_dir: str, database_url: str, artifacts_dir: str, request: Request, continues: int | None
+) -> None:
+    job = load_job(Path(jobs_dir), "loan_eligibility")
+    database = Database(database_url)
+    plan = rescore.plan(database, job, request) if continues is None else rescore.continuation(database, job, continues)
+    database.dispose()
+    options = RunOptions(trigger="rescore", rescore=plan.rescore, reason="a test")
+    run_job(job, database_url, Path(artifacts_dir), options=options)
+
+
+def start_rescore(workspace: Workspace, request: Request, *, continues: int | None = None) -> Any:
+    """A rescore, or the rest of one, as a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir), request, continues)
+    process = context.Process(target=_rescore_in_child, args=arguments)
+    process.start()
+    return process
+
+
+def freeze_between_transactions(workspace: Workspace, pid: int) -> None:
+    """SIGSTOP; on SQLite not while the file is locked, which nobody could take over."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if workspace.is_postgresql:
+            return
+        engine = sa.create_engine(workspace.database_url, connect_args={"timeout": 0})
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("ROLLBACK")
+            return
+        except sa.exc.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+        finally:
+            engine.dispose()
+
+
+def seconds_without_heartbeat(workspace: Workspace, run_id: int) -> float:
+    """The age of a run's heartbeat by the database's clock."""
+    age = (
+        "SELECT extract(epoch FROM clock_timestamp() - heartbeat_at) FROM scoring_runs WHERE run_id = :run"
+        if workspace.is_postgresql
+        else "SELECT (julianday('now') - julianday(heartbeat_at)) * 86400 FROM scoring_runs WHERE run_id = :run"
+    )
+    return float(workspace.scalar(age, run=run_id))
 
 
 def children(process_id: int) -> list[int]:

@@ -16,8 +16,10 @@ from conftest import prepare_loans
 from faults import (
     assert_counters_equal_rows,
     assert_each_applicant_has_one_current_prediction_of_its_present_version,
+    freeze_between_transactions,
     loan_job,
     ready,
+    seconds_without_heartbeat,
     start_run,
 )
 from support import Workspace, wait_until
@@ -86,38 +88,15 @@ def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
-def _freeze_between_transactions(workspace: Workspace, pid: int) -> None:
-    """SIGSTOP; on SQLite not while the file is locked, which nobody could take over."""
-    while True:
-        os.kill(pid, signal.SIGSTOP)
-        if workspace.is_postgresql:
-            return
-        engine = sa.create_engine(workspace.database_url, connect_args={"timeout": 0})
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                connection.exec_driver_sql("ROLLBACK")
-            return
-        except sa.exc.OperationalError:
-            os.kill(pid, signal.SIGCONT)
-        finally:
-            engine.dispose()
-
-
 def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=1, stalled_after="2 seconds"))
     holder = workspace.start("run", "loan_eligibility")
     try:
         wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count >= 3"))
-        _freeze_between_transactions(workspace, holder.pid)
+        freeze_between_transactions(workspace, holder.pid)
         frozen_at = workspace.scalar("SELECT chunk_count FROM scoring_runs")
         assert frozen_at < 367, "the run must be frozen midway"
-        age = (
-            "SELECT extract(epoch FROM clock_timestamp() - heartbeat_at) FROM scoring_runs WHERE run_id = 1"
-            if workspace.is_postgresql
-            else "SELECT (julianday('now') - julianday(heartbeat_at)) * 86400 FROM scoring_runs WHERE run_id = 1"
-        )
-        wait_until(lambda: workspace.scalar(age) > 2.1)
+        wait_until(lambda: seconds_without_heartbeat(workspace, 1) > 2.1)
 
         successor = workspace.run()
         after_takeover = workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to')
