@@ -27,7 +27,11 @@ def parse_key(text: str, names: Sequence[str], what: str = "--key") -> TextKey:
         return (text,)
     expected = ",".join(f"{name}=…" for name in names)
     values: dict[str, str] = {}
-    for part in next(csv.reader([text], skipinitialspace=True), []):
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error:
+        parts = [text]
+    for part in parts:
         name, equals, value = part.partition("=")
         if not equals or name.strip() not in names or name.strip() in values:
             raise InputFault(f"{what} {text!r}: expected {expected}, each column once")

@@ -47,7 +47,8 @@ def rescore(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
     continue_: Annotated[
-        int | None, typer.Option("--continue", help="The rest of an interrupted rescore, by its run.", min=1)
+        int | None,
+        typer.Option("--continue", help="The rest of an interrupted rescore, by its run.", min=1, max=2**63 - 1),
     ] = None,
     model_version: Annotated[
         str | None, typer.Option(help="Version or alias that scores; without it what the job says.")

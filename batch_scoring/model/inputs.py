@@ -18,7 +18,8 @@ DIGEST_BYTES = 4
 _FIBONACCI = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
 
-_NULL = np.uint32(0x9E3779B9)
+_NULL = np.uint32(0xA5C3_5A3C)
+"""Stands for what is missing; the digest of no small whole number, true and false among them."""
 
 Digests = np.ndarray[Any, np.dtype[np.uint32]]
 """Shape (n, columns)."""

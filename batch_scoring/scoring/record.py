@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, RunStopped
+from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
 from batch_scoring.job import Job
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
@@ -17,6 +17,8 @@ from batch_scoring.store.opening import OpenedRun, Opening
 from batch_scoring.store.runs import Run, Trigger
 
 Result = TypeVar("Result")
+
+_LONGEST_NAME = 255
 
 
 class UnexpectedFault(BatchScoringError):
@@ -30,6 +32,8 @@ def database_of(job: Job, database_url: str) -> Database:
 
 def open_run(database: Database, job: Job, *, trigger: Trigger, **said: Any) -> OpenedRun:
     """Begin a run, or leave nothing open; takes what Opening takes. Raises AnotherRunActive, DatabaseFault."""
+    if len(said.get("requested_by") or "") > _LONGEST_NAME:
+        raise InputFault(f"--requested-by is longer than the {_LONGEST_NAME} characters that are kept")
     opening = Opening(
         database=database,
         job=job.name,

@@ -27,7 +27,7 @@ from batch_scoring.store.runs import Run
 from batch_scoring.store.selection import TextKey
 
 TOLERANCE = 1e-12
-"""How far a replayed score may be off and count as reproduced."""
+"""How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""
 
 _SHOWN = 20
 
@@ -173,7 +173,7 @@ def _compared(
     for i, (key, score) in enumerate(zip(rows.keys, rows.scores, strict=True)):
         again = replayed.get(i)
         difference = None if again is None else abs(again - score)
-        is_same = difference is not None and difference <= TOLERANCE and not altered[i]
+        is_same = difference is not None and difference <= TOLERANCE * max(1.0, abs(score)) and not altered[i]
         deviation = None
         if not is_same:
             columns = altered[i] or [f.column for f in [scored.faults.get(i)] if f is not None and f.column]

@@ -16,6 +16,7 @@ from batch_scoring.store.selection import Request, Selection, TextKey
 from batch_scoring.store.source import Source
 
 _SHOWN_KEYS = 5
+_MAX_VERSION = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,5 +119,7 @@ def _said(source: Source, missing: list[TextKey]) -> str:
 def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
     name = job.model.name
     if wanted is not None and wanted.isascii() and wanted.isdigit():
+        if int(wanted) > _MAX_VERSION:
+            raise InputFault(f"--model-version {wanted}: expected a version that exists")
         return models.get_version(database, name, int(wanted))
     return models.resolve_alias(database, name, wanted or job.model.alias)

@@ -140,11 +140,11 @@ def close_entries(
 ) -> int:
     """End open entries, so that their rows are due again; returns how many. They stay as history."""
     table = layout.quarantine_table
-    closing = (
-        sa.update(table)
-        .where(*_chosen(table, layout, chosen, is_open=True))
-        .values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
-    )
+    conditions = _chosen(table, layout, chosen, is_open=True)
+    latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
+    if latest is not None:  # a clock that was set back must not make a life that ends before it began
+        valid_to = max(valid_to, latest + timedelta(microseconds=1))
+    closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
     return connection.execute(closing).rowcount
 
 

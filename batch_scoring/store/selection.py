@@ -180,8 +180,8 @@ def read_value(text: str, column: SourceColumn, what: str) -> Any:
     read, expected = _READERS.get(column.family, (str, "text"))
     if column.ddl.upper() == "UUID":
         read, expected = _uuid, "a UUID"
-    if "\0" in text:
-        raise InputFault(f"{what} {text!r}: holds a NUL, which no column does")
+    if "\0" in text or (not text.isprintable() and not _is_encodable(text)):
+        raise InputFault(f"{what} {text!r}: is no text that a column can hold")
     try:
         return read(text)
     except (ValueError, InvalidOperation):
@@ -209,9 +209,10 @@ def _whole(text: str) -> int:
 
 def _number(text: str) -> str:
     """Bound as text, which each database reads as the column's own type."""
-    if not Decimal(text.strip()).is_finite():
+    number = Decimal(text.strip())
+    if not number.is_finite():
         raise ValueError
-    return text.strip()
+    return f"{number:f}"
 
 
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -223,9 +224,29 @@ def _truth(text: str) -> bool:
     return _TRUTH[text.strip().lower()]
 
 
+def _date(text: str) -> str:
+    return _utc(text).date().isoformat()
+
+
 def _moment(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
+    """As SQLite keeps it and every database reads it: UTC, with a fraction only where there is one."""
+    return _utc(text).isoformat(sep=" ")
+
+
+def _utc(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.strip())
+    try:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except OverflowError:
+        raise ValueError from None
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _uuid(text: str) -> str:
@@ -236,6 +257,6 @@ _READERS: dict[Family, tuple[Callable[[str], Any], str]] = {
     Family.INTEGER: (_whole, "a whole number"),
     Family.NUMBER: (_number, "a number"),
     Family.BOOLEAN: (_truth, "true or false"),
-    Family.DATE: (_moment, "a date such as 2026-01-31"),
+    Family.DATE: (_date, "a date such as 2026-01-31"),
     Family.TIMESTAMP: (_moment, "a moment such as 2026-01-31 12:00:00"),
 }

@@ -147,8 +147,10 @@ _NAME_PART = re.compile(r'"(?:[^"]|"")+"|[^".]+')
 
 
 def _plain(name: str) -> str:
-    parts = _NAME_PART.findall(name)
-    return ".".join(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+    return _QUOTED.sub(lambda quoted: quoted[1].replace('""', '"'), name)
+
+
+_QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 
 
 def _forever(dialect: sa.Dialect) -> str:

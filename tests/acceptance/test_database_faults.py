@@ -40,7 +40,7 @@ from batch_scoring.errors import (
     PassingFault,
 )
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import retrying, runner
+from batch_scoring.scoring import record, retrying
 from batch_scoring.scoring.events import ChunkCommitted, Event, Observer
 from batch_scoring.store.database import Timeouts
 
@@ -197,7 +197,7 @@ LOCKS = [
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs whose sessions wait a third of a second for a lock, and a second for a statement."""
     limits = {"lock": timedelta(seconds=0.3), "statement": timedelta(seconds=1)}
-    monkeypatch.setattr(runner, "Timeouts", partial(Timeouts, **limits))
+    monkeypatch.setattr(record, "Timeouts", partial(Timeouts, **limits))
 
 
 @pytest.fixture
