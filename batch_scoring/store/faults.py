@@ -44,18 +44,12 @@ def _no_space(file: Path | None) -> bool:
 
 
 _PASSING = {
-    "40001": ("a serialization failure", "it passes; run again"),
-    "40P01": ("a deadlock", "it passes; run again, and see what else writes to these tables"),
-    "55P03": (
-        "a lock that was not released in time",
-        "run again when the session that holds it has ended; pg_stat_activity and pg_locks show which",
-    ),
-    "57014": (
-        "a statement over its time limit, or cancelled",
-        "run again when the server is less busy; `batch-scoring check` says which index the source lacks",
-    ),
-    "53300": ("too many connections", "run again when some have ended, or raise max_connections"),
-    "57P03": ("a server that is starting or stopping", "run again when it is up"),
+    "40001": "a serialization failure",
+    "40P01": "a deadlock",
+    "55P03": "a lock that was not released in time",
+    "57014": "a statement over its time limit",
+    "53300": "too many connections",
+    "57P03": "a server that is starting or stopping",
 }
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 _READ_ONLY = {"25006"}
@@ -73,8 +67,7 @@ def postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> Da
     if lost or state is None or state in _LOST or state.startswith("08"):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
     if state in _PASSING:
-        what, advice = _PASSING[state]
-        return errors.PassingFault(f"PostgreSQL reported {what} ({state}); {advice}")
+        return errors.PassingFault(f"PostgreSQL reported {_PASSING[state]} ({state})")
     if state in _READ_ONLY:
         return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
     if state in _DENIED:

@@ -180,7 +180,9 @@ def read_value(text: str, column: SourceColumn, what: str) -> Any:
     read, expected = _READERS.get(column.family, (str, "text"))
     if column.ddl.upper() == "UUID":
         read, expected = _uuid, "a UUID"
-    if "\0" in text or (not text.isprintable() and not _is_encodable(text)):
+    if "\0" in text:
+        raise InputFault(f"{what} {text!r}: holds a NUL, which no column does")
+    if not _is_encodable(text):
         raise InputFault(f"{what} {text!r}: is no text that a column can hold")
     try:
         return read(text)

@@ -32,6 +32,7 @@ MAY_BE_HEAVY = {
     "model/describe.py",
     "model/features.py",
     "model/scorer.py",
+    "model/inputs.py",
     "model/signature.py",
     "model/training.py",
     "store/bulk/binary.py",
