@@ -690,6 +690,10 @@ def as_csv(*fields: str) -> str:
     return line.getvalue().removesuffix("\r\n")
 
 
+TEXT_KEYS = ["7", "007", "7.0", "+7", "1e5", "100000", "a=b", "a,b", 'say "so"', "it's", "NULL", "null", "%s", ":x"]
+TEXT_KEYS += ["Ключ", "é", "e\u0301", "line\nbreak", "\\N", "{}", "x'; DROP TABLE facts; --", "a", "A", "b ", "b", " c"]
+
+
 def test_text_keys_are_taken_as_the_text_they_are(
     workspace: Workspace, any_model: tuple[Pipeline, pd.DataFrame]
 ) -> None:
