@@ -20,6 +20,9 @@ import pytest
 import sqlalchemy as sa
 from conftest import prepare_loans
 from faults import assert_counters_equal_rows, loan_job
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sqlalchemy.engine.default import DefaultDialect
 from support import Workspace, wait_until
 
@@ -60,6 +63,14 @@ _ROLES = (
     *("new", "changed", "unchanged", "changed"),
 )
 """What is about to become of the first applicants, in key order."""
+
+
+@pytest.fixture(scope="module")
+def light_model(loan_train: pd.DataFrame) -> TrainedModel:
+    """One that loads, proves itself and scores in milliseconds, as it does so once or twice for each point."""
+    features = loan_train[["Education", "Property_Area"]]
+    pipeline = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(features, loan_train["Loan_Status"])
+    return TrainedModel(pipeline=pipeline, features=features, metrics={}, label_counts={})
 
 
 class Point(NamedTuple):
@@ -196,7 +207,8 @@ class Scene:
 
         added = loan_test[loan_test["Loan_ID"].isin(new)].assign(updated_at="2026-02-01 00:00:00")
         workspace.insert_frame("applicants", added)
-        change('"LoanAmount" = 100 + "LoanAmount"', "changed", "unsound", at="2026-02-01 00:00:00")
+        moved = """"Property_Area" = CASE "Property_Area" WHEN 'Urban' THEN 'Rural' ELSE 'Urban' END"""
+        change(moved, "changed", "unsound", at="2026-02-01 00:00:00")
         change("\"Education\" = 'Graduate'", "mended", at="2026-02-01 00:00:00")
         change('"Education" = NULL', "worse", at="2026-02-01 00:00:00")
         for table in ("predictions", "predictions_quarantine"):
@@ -307,18 +319,18 @@ def _kill_at_each(scene: Scene, points: Sequence[Point], undisturbed: Outcomes) 
 
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_wherever_a_run_is_killed_it_leaves_whole_chunks_and_the_next_run_does_the_rest_once(
-    workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame, part: int
+    workspace: Workspace, light_model: TrainedModel, loan_test: pd.DataFrame, part: int
 ) -> None:
-    scene = Scene.prepare(workspace, loan_model, loan_test)
+    scene = Scene.prepare(workspace, light_model, loan_test)
     points, undisturbed = scene.points()
     scene.assert_settled(undisturbed)
     print(_kill_at_each(scene, points[part::_PARTS], undisturbed))
 
 
 def test_wherever_a_run_is_killed_while_it_takes_over_a_stalled_one_the_next_run_can_do_so(
-    workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
+    workspace: Workspace, light_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
-    scene = Scene.prepare(workspace, loan_model, loan_test, is_stalled=True)
+    scene = Scene.prepare(workspace, light_model, loan_test, is_stalled=True)
     points, undisturbed = scene.points()
     recorded = next(i for i, point in enumerate(points) if point.what.startswith("after INSERT INTO"))
     print(_kill_at_each(scene, points[: recorded + 2], undisturbed))
@@ -365,14 +377,14 @@ def _contents(workspace: Workspace, upto: int) -> list[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_wherever_a_run_freezes_it_is_taken_over_and_changes_nothing_when_it_wakes_up(
     postgresql_workspace: Workspace,
-    loan_model: TrainedModel,
+    light_model: TrainedModel,
     loan_test: pd.DataFrame,
     monkeypatch: pytest.MonkeyPatch,
     part: int,
 ) -> None:
     limits = partial(Timeouts, lock=timedelta(seconds=0.5), idle_in_transaction=timedelta(seconds=5))
     monkeypatch.setattr(record, "Timeouts", limits)
-    scene = Scene.prepare(postgresql_workspace, loan_model, loan_test)
+    scene = Scene.prepare(postgresql_workspace, light_model, loan_test)
     workspace = scene.workspace
     points, undisturbed = scene.points()
     points = points[1 + part * _FREEZE_EVERY :: _PARTS * _FREEZE_EVERY]
