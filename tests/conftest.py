@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import Command, fork_server
 from support import DATA, LOAN_JOB, PostgresServer, Workspace
 
 from batch_scoring.job import Job
@@ -89,13 +88,6 @@ def loan_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def loan_model(loan_job: Job, loan_train: pd.DataFrame) -> TrainedModel:
     """Logistic regression fitted on the real history."""
     return train(loan_job, loan_train, "Loan_Status", Algorithm.LOGISTIC_REGRESSION)
-
-
-@pytest.fixture(scope="module")
-def command() -> Iterator[Command]:
-    """Runs a command of a workspace as a process that finds its libraries loaded."""
-    with fork_server() as run:
-        yield run
 
 
 @pytest.fixture

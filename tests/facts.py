@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from processes import forks
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -212,9 +212,7 @@ def killed(workspace: Workspace, *arguments: str, at: str, call: int = 1, after:
 
     ``after`` lets that call end first. The run it leaves behind is then as old as one that may be taken over.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["batch_scoring.scoring.runner", "batch_scoring.model.training"])
-    process = context.Process(target=_die, args=(workspace.process_environ, arguments, at, call, after))
+    process = forks().Process(target=_die, args=(workspace.process_environ, arguments, at, call, after))
     process.start()
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL, "it came to its end"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 from conftest import prepare_loans
+from processes import forks
 from support import LOAN_JOB, Workspace
 
 from batch_scoring.job import load_job
@@ -20,8 +20,6 @@ from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.database import Database
 from batch_scoring.store.selection import Request
 
-_PRELOADED = ["batch_scoring.model.training", "batch_scoring.scoring.chunk", "batch_scoring.store.bulk.postgresql"]
-
 
 def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers: int) -> None:
     options = RunOptions(workers=workers)
@@ -30,10 +28,8 @@ def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers:
 
 def start_run(workspace: Workspace, *, workers: int = 1) -> Any:
     """A run as a process of its own, forked from a server that has the libraries loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
     arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir), workers)
-    process = context.Process(target=_run_in_child, args=arguments)
+    process = forks().Process(target=_run_in_child, args=arguments)
     process.start()
     return process
 
@@ -51,10 +47,8 @@ def _rescore_in_child(
 
 def start_rescore(workspace: Workspace, request: Request, *, continues: int | None = None) -> Any:
     """A rescore, or the rest of one, as a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
     arguments = (str(workspace.jobs_dir), workspace.database_url, str(workspace.artifacts_dir), request, continues)
-    process = context.Process(target=_rescore_in_child, args=arguments)
+    process = forks().Process(target=_rescore_in_child, args=arguments)
     process.start()
     return process
 

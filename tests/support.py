@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
+from processes import Command
 
 from batch_scoring.job import Job, load_job
 from batch_scoring.model.artifact import artifact_uri, dump, save
@@ -30,6 +32,8 @@ from batch_scoring.store.runs import Run
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LOAN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
 """The real loan applications. They stand beside the checkout; a missing file fails the tests that need it."""
+
+_numbers = itertools.count(1)
 
 LOAN_JOB = (REPOSITORY / "jobs" / "loan_eligibility.toml").read_text(encoding="utf-8")
 
@@ -190,25 +194,39 @@ class Workspace:
             **self.environ,
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "batch_scoring", *arguments],
-            cwd=self.folder,
-            env=self.process_environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def start(self, *arguments: str, stdin: bytes = b"") -> Command:
+        """Start a command as a process of its own, which finds its libraries loaded."""
+        printed = self.folder / "printed"
+        printed.mkdir(exist_ok=True)
+        return Command(
+            arguments,
+            folder=self.folder,
+            environ=self.process_environ,
+            stdin=stdin,
+            printed=printed / str(next(_numbers)),
         )
 
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as a process and wait for it."""
-        process = self.start(*arguments)
+    def cli(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        """Run a command as a process of its own, which finds its libraries loaded, and wait for it."""
+        process = self.start(*arguments, stdin=stdin)
         try:
             out, err = process.communicate(timeout=120)
         finally:
             process.kill()
+        assert process.returncode is not None
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def cli_anew(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a new interpreter, as it is where somebody types it, and wait for it."""
+        return subprocess.run(
+            [sys.executable, "-m", "batch_scoring", *arguments],
+            cwd=self.folder,
+            env=self.process_environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
 
     def cli_json(self, *arguments: str) -> Any:
         """Run a command with --json that must succeed, and read what it prints."""

@@ -18,7 +18,7 @@ import pandas as pd
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from commands import Command, Done, assert_no_traceback, assert_refused, said
+from commands import Done, assert_no_traceback, assert_refused, said
 from conftest import prepare_loans
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from support import DATA, LOAN_JOB, PostgresServer, Workspace, wait_until
@@ -97,13 +97,13 @@ def test_an_unknown_job_is_named_with_the_jobs_there_are(loan_workspace: Workspa
     ],
 )
 def test_a_broken_job_file_is_named_with_what_is_wrong_in_it(
-    sqlite_workspace: Workspace, content: bytes, words: list[str], command: Command
+    sqlite_workspace: Workspace, content: bytes, words: list[str]
 ) -> None:
     sqlite_workspace.upgrade()
     file = sqlite_workspace.jobs_dir / "loan_eligibility.toml"
     file.write_bytes(content)
     for arguments in (RUN, ("status", "loan_eligibility"), ("db", "upgrade")):
-        assert_refused(command(sqlite_workspace, *arguments), 2, f"{file}: ", *words)
+        assert_refused(sqlite_workspace.cli(*arguments), 2, f"{file}: ", *words)
 
 
 THREE_FAULTS = (
@@ -125,12 +125,10 @@ def test_three_faults_of_a_job_file_are_all_reported_at_once(sqlite_workspace: W
     assert len(said(done).splitlines()) == 3
 
 
-def test_faults_of_several_job_files_and_settings_are_reported_together(
-    sqlite_workspace: Workspace, command: Command
-) -> None:
+def test_faults_of_several_job_files_and_settings_are_reported_together(sqlite_workspace: Workspace) -> None:
     (sqlite_workspace.jobs_dir / "one.toml").write_text(THREE_FAULTS, encoding="utf-8")
     (sqlite_workspace.jobs_dir / "two.toml").write_text("[source", encoding="utf-8")
-    done = command(sqlite_workspace, "db", "upgrade")
+    done = sqlite_workspace.cli("db", "upgrade")
     assert_refused(done, 2, "one.toml: source.key", "one.toml: schedule.cron", "two.toml: is not valid TOML")
     assert len(said(done).splitlines()) == 4
 
@@ -150,12 +148,12 @@ def test_faults_of_several_job_files_and_settings_are_reported_together(
     ],
 )
 def test_a_value_that_cannot_be_carried_out_is_named_by_its_place(
-    sqlite_workspace: Workspace, old: str, new: str, words: str, command: Command
+    sqlite_workspace: Workspace, old: str, new: str, words: str
 ) -> None:
     sqlite_workspace.upgrade()
     assert old in LOAN_JOB
     (sqlite_workspace.jobs_dir / "loan_eligibility.toml").write_text(LOAN_JOB.replace(old, new), encoding="utf-8")
-    assert_refused(command(sqlite_workspace, *RUN), 2, f"loan_eligibility.toml: {words}")
+    assert_refused(sqlite_workspace.cli(*RUN), 2, f"loan_eligibility.toml: {words}")
 
 
 @pytest.mark.parametrize(
@@ -177,12 +175,12 @@ def test_a_value_that_cannot_be_carried_out_is_named_by_its_place(
     ids=["unknown name", "no URL", "in memory", "no such driver", "no port", "two at once"],
 )
 def test_an_environment_variable_that_cannot_be_used_is_named(
-    sqlite_workspace: Workspace, environ: dict[str, str], words: list[str], command: Command
+    sqlite_workspace: Workspace, environ: dict[str, str], words: list[str]
 ) -> None:
     sqlite_workspace.write_job("loan_eligibility", LOAN_JOB)
     sqlite_workspace.environ.update(environ)
     for arguments in (RUN, ("check",), ("model", "list")):
-        done = command(sqlite_workspace, *arguments)
+        done = sqlite_workspace.cli(*arguments)
         assert_no_traceback(done)
         assert done.returncode == 2
         for word in words:
@@ -190,27 +188,25 @@ def test_an_environment_variable_that_cannot_be_used_is_named(
         assert "hidden" not in done.stderr + done.stdout
 
 
-def test_a_missing_source_table_is_named(loan_workspace: Workspace, command: Command) -> None:
+def test_a_missing_source_table_is_named(loan_workspace: Workspace) -> None:
     loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace('"applicants"', '"aplicants"'))
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 2, "no table or view aplicants", "[source] table", "batch-scoring load")
     assert_recorded(loan_workspace, done, "SourceFault")
 
 
-def test_a_missing_key_or_version_column_is_named_with_the_columns_there_are(
-    loan_workspace: Workspace, command: Command
-) -> None:
+def test_a_missing_key_or_version_column_is_named_with_the_columns_there_are(loan_workspace: Workspace) -> None:
     text = LOAN_JOB.replace('["Loan_ID"]', '["loan_id"]').replace('"updated_at"', '"changed"')
     loan_workspace.write_job("loan_eligibility", text)
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 2, "applicants has no column loan_id, changed", "Loan_ID, Gender", "[source] key")
     assert_recorded(loan_workspace, done, "SourceFault")
 
 
-def test_a_where_that_names_a_missing_column_is_a_fault_of_the_job(loan_workspace: Workspace, command: Command) -> None:
+def test_a_where_that_names_a_missing_column_is_a_fault_of_the_job(loan_workspace: Workspace) -> None:
     text = LOAN_JOB.replace("[model]", "where = \"status = 'submitted'\"\n[model]", 1)
     loan_workspace.write_job("loan_eligibility", text)
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 2, "status", "[source] where")
     assert_recorded(loan_workspace, done, "SourceFault")
 
@@ -223,33 +219,27 @@ def loose_copy(workspace: Workspace, *statements: str) -> None:
     workspace.write_job("loan_eligibility", LOAN_JOB.replace('"applicants"', '"loose"'))
 
 
-def test_a_key_that_is_not_unique_is_reported_with_its_columns_and_a_count(
-    loan_workspace: Workspace, command: Command
-) -> None:
+def test_a_key_that_is_not_unique_is_reported_with_its_columns_and_a_count(loan_workspace: Workspace) -> None:
     loose_copy(
         loan_workspace,
         "INSERT INTO loose SELECT * FROM applicants WHERE \"Loan_ID\" IN ('LP001015', 'LP001022')",
         "INSERT INTO loose SELECT * FROM applicants WHERE \"Loan_ID\" = 'LP001022'",
     )
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 2, "key of loose (Loan_ID) is not unique: 2 keys stand in 5 rows", "[source] key")
     assert_recorded(loan_workspace, done, "SourceFault")
 
 
-def test_a_key_that_is_null_is_reported_with_its_columns_and_a_count(
-    loan_workspace: Workspace, command: Command
-) -> None:
+def test_a_key_that_is_null_is_reported_with_its_columns_and_a_count(loan_workspace: Workspace) -> None:
     loose_copy(
         loan_workspace, "UPDATE loose SET \"Loan_ID\" = NULL WHERE \"Loan_ID\" IN ('LP001015', 'LP001022', 'LP001031')"
     )
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 2, "key of loose (Loan_ID) is NULL in 3 rows", "[source] where")
     assert_recorded(loan_workspace, done, "SourceFault")
 
 
-def test_every_column_in_which_source_and_signature_disagree_is_named(
-    loan_workspace: Workspace, command: Command
-) -> None:
+def test_every_column_in_which_source_and_signature_disagree_is_named(loan_workspace: Workspace) -> None:
     loan_workspace.sql(
         'CREATE TABLE other ("Loan_ID" VARCHAR(20) PRIMARY KEY, updated_at TIMESTAMP, gender TEXT, "Married" TEXT,'
         ' "Dependents" TEXT, "Self_Employed" DOUBLE PRECISION, "ApplicantIncome" TEXT, "CoapplicantIncome" NUMERIC,'
@@ -257,7 +247,7 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(
     )
     loan_workspace.sql("INSERT INTO other (\"Loan_ID\") VALUES ('LP1')")
     loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace('"applicants"', '"other"'))
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(
         done,
         3,
@@ -274,17 +264,17 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(
     assert_recorded(loan_workspace, done, "SignatureMismatch")
 
 
-def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace, command: Command) -> None:
+def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace) -> None:
     loan_workspace.sql("DELETE FROM model_aliases")
     loan_workspace.sql("DELETE FROM model_versions")
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, "loan_eligibility", "champion", "batch-scoring train")
     assert_recorded(loan_workspace, done, "NoSuchModel")
 
 
-def test_a_model_without_a_champion_says_how_to_name_one(loan_workspace: Workspace, command: Command) -> None:
+def test_a_model_without_a_champion_says_how_to_name_one(loan_workspace: Workspace) -> None:
     loan_workspace.sql("DELETE FROM model_aliases")
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, "batch-scoring model promote loan_eligibility 1 --alias champion")
     assert_recorded(loan_workspace, done, "NoSuchModel")
 
@@ -330,11 +320,11 @@ def _make_a_folder_of_it(file: Path) -> None:
     ids=["missing", "a folder", "truncated", "empty", "one byte changed"],
 )
 def test_a_damaged_artifact_is_refused(
-    loan_workspace: Workspace, damage: Callable[[Path], None], error_type: str, words: list[str], command: Command
+    loan_workspace: Workspace, damage: Callable[[Path], None], error_type: str, words: list[str]
 ) -> None:
     file = artifact(loan_workspace)
     damage(file)
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, str(file), *words)
     assert_recorded(loan_workspace, done, error_type)
 
@@ -349,7 +339,7 @@ class Payload:
         return os.mkdir, (self.marker,)
 
 
-def test_an_exchanged_artifact_is_never_unpickled_by_any_command(loan_workspace: Workspace, command: Command) -> None:
+def test_an_exchanged_artifact_is_never_unpickled_by_any_command(loan_workspace: Workspace) -> None:
     marker = loan_workspace.folder / "code of the file was run"
     file = artifact(loan_workspace)
     file.write_bytes(pickle.dumps(Payload(str(marker))))
@@ -366,8 +356,8 @@ def test_an_exchanged_artifact_is_never_unpickled_by_any_command(loan_workspace:
         ("model", "promote", "loan_eligibility", "1"),
         ("run", "loan_eligibility", "--allow-version-mismatch"),
     ):
-        assert_refused(command(loan_workspace, *arguments), 3, "is not the registered one")
-    assert "is not the registered one" in command(loan_workspace, "check").stdout
+        assert_refused(loan_workspace.cli(*arguments), 3, "is not the registered one")
+    assert "is not the registered one" in loan_workspace.cli("check").stdout
     assert not marker.exists()
 
 
@@ -379,19 +369,17 @@ def set_fitted_with(workspace: Workspace, version: str) -> None:
     workspace.sql(f"UPDATE model_versions SET manifest = {changed}", {"version": version})
 
 
-def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorded(
-    loan_workspace: Workspace, command: Command
-) -> None:
+def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorded(loan_workspace: Workspace) -> None:
     from sklearn import __version__ as installed
 
     set_fitted_with(loan_workspace, "0.24.2")
     difference = f"fitted with scikit-learn 0.24.2, installed is {installed}"
 
-    refused = command(loan_workspace, *RUN)
+    refused = loan_workspace.cli(*RUN)
     assert_refused(refused, 3, difference, "--allow-version-mismatch")
     assert_recorded(loan_workspace, refused, "VersionMismatch")
 
-    accepted = command(loan_workspace, *RUN, "--allow-version-mismatch")
+    accepted = loan_workspace.cli(*RUN, "--allow-version-mismatch")
     assert accepted.returncode == 0, accepted.stderr
     assert "version_mismatch_accepted" in accepted.stderr
     assert count_rows(loan_workspace, "predictions") == 367
@@ -404,7 +392,7 @@ def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorde
     assert run.environment["scikit-learn"] == installed
 
 
-def test_a_model_of_another_kind_than_the_job_is_refused(workspace: Workspace, command: Command) -> None:
+def test_a_model_of_another_kind_than_the_job_is_refused(workspace: Workspace) -> None:
     rows = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]})
     workspace.sql("CREATE TABLE houses (id INTEGER PRIMARY KEY, x DOUBLE PRECISION)")
     workspace.sql("INSERT INTO houses VALUES (1, 2.0)")
@@ -412,14 +400,14 @@ def test_a_model_of_another_kind_than_the_job_is_refused(workspace: Workspace, c
     workspace.write_job("houses", job)
     workspace.upgrade()
     workspace.register(LinearRegression().fit(rows, rows["x"] * 2), rows, name="price")
-    done = command(workspace, "run", "houses")
+    done = workspace.cli("run", "houses")
     assert_refused(done, 3, "job houses wants a binary model and price is regression", "[predictions] kind")
     assert_recorded(workspace, done, "ModelRefused")
 
 
-def test_a_positive_label_that_the_model_does_not_know_is_refused(loan_workspace: Workspace, command: Command) -> None:
+def test_a_positive_label_that_the_model_does_not_know_is_refused(loan_workspace: Workspace) -> None:
     loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace('positive_label = "Y"', 'positive_label = "Yes"'))
-    done = command(loan_workspace, *RUN)
+    done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, "positive_label 'Yes' is none of the model's labels (N, Y)", "mend [predictions]")
     assert_recorded(loan_workspace, done, "ModelRefused")
 
@@ -427,9 +415,7 @@ def test_a_positive_label_that_the_model_does_not_know_is_refused(loan_workspace
 SECRET = "correct-horse-battery"
 
 
-def test_a_database_that_is_not_there_is_named_and_the_password_is_not(
-    sqlite_workspace: Workspace, command: Command
-) -> None:
+def test_a_database_that_is_not_there_is_named_and_the_password_is_not(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.write_job("loan_eligibility", LOAN_JOB)
     for url, words in (
         (f"postgresql://scorer:{SECRET}@127.0.0.1:1/loans", "no connection to postgresql"),
@@ -438,22 +424,22 @@ def test_a_database_that_is_not_there_is_named_and_the_password_is_not(
         (f"sqlite:///{sqlite_workspace.folder}/nowhere/loans.db", "there is no database file"),
     ):
         sqlite_workspace.environ["BATCH_SCORING_DATABASE_URL"] = url
-        done = command(sqlite_workspace, *RUN)
+        done = sqlite_workspace.cli(*RUN)
         assert_refused(done, 1, words, "loans")
         assert SECRET not in done.stderr, "the password is hidden wherever in the URL it stands"
 
 
-def test_a_sqlite_file_that_cannot_be_made_is_named(sqlite_workspace: Workspace, command: Command) -> None:
+def test_a_sqlite_file_that_cannot_be_made_is_named(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.environ["BATCH_SCORING_DATABASE_URL"] = f"sqlite:///{sqlite_workspace.folder}/nowhere/loans.db"
-    done = command(sqlite_workspace, "db", "upgrade")
+    done = sqlite_workspace.cli("db", "upgrade")
     assert_refused(done, 1, "nowhere/loans.db cannot be opened", "folder exists")
 
 
-def test_a_file_that_is_no_database_is_named(sqlite_workspace: Workspace, command: Command) -> None:
+def test_a_file_that_is_no_database_is_named(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.write_job("loan_eligibility", LOAN_JOB)
     file = sqlite_workspace.folder / "test.db"
     file.write_bytes(b"Loan_ID,Gender,Married\n" * 100)
-    done = command(sqlite_workspace, *RUN)
+    done = sqlite_workspace.cli(*RUN)
     assert_refused(done, 1, f"{file} is not an SQLite database or is damaged", "name another file")
     assert file.read_bytes() == b"Loan_ID,Gender,Married\n" * 100
 
@@ -484,7 +470,7 @@ def guarded_server() -> Iterator[PostgresServer]:
 
 
 def test_a_wrong_password_is_reported_and_no_password_is_ever_printed(
-    tmp_path: Path, guarded_server: PostgresServer, command: Command
+    tmp_path: Path, guarded_server: PostgresServer
 ) -> None:
     url = sa.make_url(guarded_server.create_database())
     assert url.database is not None
@@ -500,21 +486,21 @@ def test_a_wrong_password_is_reported_and_no_password_is_ever_printed(
     printed = []
     for workspace in (wrong, none):
         for arguments in (RUN, ("check",), ("status",), ("db", "upgrade")):
-            done = command(workspace, *arguments)
+            done = workspace.cli(*arguments)
             printed.append(done.stdout + done.stderr)
             assert_no_traceback(done)
             assert done.returncode == 1
             assert "did not let us in" in printed[-1]
             assert "check user, password and database" in printed[-1]
     for arguments in (("db", "upgrade"), ("check",), RUN):
-        done = command(right, *arguments)
+        done = right.cli(*arguments)
         printed.append(done.stdout + done.stderr)
     assert "guarded:***@" in printed[-2], "the address is shown without the password"
     assert not [text for text in printed if SECRET in text]
     assert right.scalar("SELECT count(*) FROM scoring_runs WHERE CAST(environment AS text) LIKE '%horse%'") == 0
 
 
-def test_a_database_without_our_schema_says_how_to_upgrade(workspace: Workspace, command: Command) -> None:
+def test_a_database_without_our_schema_says_how_to_upgrade(workspace: Workspace) -> None:
     workspace.write_job("loan_eligibility", LOAN_JOB)
     workspace.sql('CREATE TABLE applicants ("Loan_ID" TEXT PRIMARY KEY, updated_at TIMESTAMP)')
     commands: list[tuple[str, ...]] = [
@@ -528,70 +514,66 @@ def test_a_database_without_our_schema_says_how_to_upgrade(workspace: Workspace,
         ("train", "loan_eligibility", "--data", str(DATA / "loan_train.csv"), "--label", "Loan_Status"),
     ]
     for arguments in commands:
-        done = command(workspace, *arguments)
+        done = workspace.cli(*arguments)
         assert_refused(done, 2, "the database has no batch_scoring schema", "batch-scoring db upgrade")
-    unhealthy = command(workspace, "status")
+    unhealthy = workspace.cli("status")
     assert unhealthy.returncode == 5
     assert "the database has no batch_scoring schema" in unhealthy.stderr
 
 
-def test_a_database_of_a_newer_version_is_left_alone(loan_workspace: Workspace, command: Command) -> None:
+def test_a_database_of_a_newer_version_is_left_alone(loan_workspace: Workspace) -> None:
     loan_workspace.sql("UPDATE alembic_version SET version_num = '9999'")
     for arguments in (RUN, ("db", "upgrade")):
-        assert_refused(command(loan_workspace, *arguments), 2, "schema revision 9999", "upgrade batch_scoring")
+        assert_refused(loan_workspace.cli(*arguments), 2, "schema revision 9999", "upgrade batch_scoring")
     assert_nothing_predicted(loan_workspace)
 
 
-def test_a_sqlite_file_that_can_only_be_read_is_reported(
-    sqlite_workspace: Workspace, loan_model: TrainedModel, command: Command
-) -> None:
+def test_a_sqlite_file_that_can_only_be_read_is_reported(sqlite_workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(sqlite_workspace, loan_model)
     file = sqlite_workspace.folder / "test.db"
     with read_only(file):
-        done = command(sqlite_workspace, *RUN)
+        done = sqlite_workspace.cli(*RUN)
         assert_refused(done, 1, f"{file} can only be read", "check the permissions of the file")
-        assert command(sqlite_workspace, "status").returncode == 0, "reading goes on"
+        assert sqlite_workspace.cli("status").returncode == 0, "reading goes on"
     assert_nothing_predicted(sqlite_workspace)
     assert count_rows(sqlite_workspace, "scoring_runs") == 0
 
 
-def test_a_sqlite_file_in_a_folder_that_can_only_be_read_is_reported(
-    tmp_path: Path, loan_model: TrainedModel, command: Command
-) -> None:
+def test_a_sqlite_file_in_a_folder_that_can_only_be_read_is_reported(tmp_path: Path, loan_model: TrainedModel) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{folder}/test.db"), loan_model)
     with read_only(folder):
-        done = command(workspace, *RUN)
+        done = workspace.cli(*RUN)
         assert_refused(done, 1, f"{folder}/test.db", "folder")
     assert_nothing_predicted(workspace)
 
 
 def test_a_sqlite_url_that_asks_for_reading_only_is_understood(
-    sqlite_workspace: Workspace, loan_model: TrainedModel, command: Command
+    sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     prepare_loans(sqlite_workspace, loan_model)
     file = sqlite_workspace.folder / "test.db"
     sqlite_workspace.environ["BATCH_SCORING_DATABASE_URL"] = f"sqlite:///file:{file}?mode=ro&uri=true"
-    done = command(sqlite_workspace, *RUN)
+    done = sqlite_workspace.cli(*RUN)
     assert_refused(done, 1, "can only be read")
-    assert command(sqlite_workspace, "status").returncode == 0
+    assert sqlite_workspace.cli("status").returncode == 0
     assert_nothing_predicted(sqlite_workspace)
 
 
 def test_a_postgresql_database_that_can_only_be_read_is_reported(
-    postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer, command: Command
+    postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer
 ) -> None:
     prepare_loans(postgresql_workspace, loan_model)
     name = sa.make_url(postgresql_workspace.database_url).database
     postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    done = command(postgresql_workspace, *RUN)
+    done = postgresql_workspace.cli(*RUN)
     assert_refused(done, 1, "can only be read", "connect to the primary server")
     assert_nothing_predicted(postgresql_workspace)
 
 
 def test_a_user_without_the_privilege_to_predict_is_told_which_it_is(
-    postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer, command: Command
+    postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer
 ) -> None:
     prepare_loans(postgresql_workspace, loan_model)
     name = sa.make_url(postgresql_workspace.database_url).database
@@ -604,7 +586,7 @@ def test_a_user_without_the_privilege_to_predict_is_told_which_it_is(
     ):
         postgres.execute(statement, database=name)
     postgresql_workspace.environ["BATCH_SCORING_DATABASE_URL"] = postgres.url(name, user=f"reader_{name}")
-    done = command(postgresql_workspace, *RUN)
+    done = postgresql_workspace.cli(*RUN)
     assert_refused(done, 1, "permission denied for table predictions", "ask for the privilege")
     assert_recorded(postgresql_workspace, done, "AccessDenied")
 
@@ -622,13 +604,13 @@ def grow(workspace: Workspace, times: int) -> int:
     return count_rows(workspace, "applicants")
 
 
-def assert_survives_a_full_disk(workspace: Workspace, disk: Path, command: Command, *, leave: int) -> None:
+def assert_survives_a_full_disk(workspace: Workspace, disk: Path, *, leave: int) -> None:
     """The run fails with a reason and leaves whole chunks; once there is space again, the rest is scored once."""
     count = grow(workspace, 30)
     workspace.write_job("loan_eligibility", LOAN_JOB.replace("# chunk_rows = 50000", "chunk_rows = 1000"))
     filler = fill(disk, leave=leave)
 
-    done = command(workspace, *RUN)
+    done = workspace.cli(*RUN)
 
     assert_refused(done, 1, "no space left", "free some, then run again")
     written = count_rows(workspace, "predictions")
@@ -655,18 +637,18 @@ def small_disk() -> Iterator[Path]:
 
 
 def test_a_run_that_fills_the_disk_under_sqlite_leaves_whole_chunks(
-    tmp_path: Path, small_disk: Path, loan_model: TrainedModel, command: Command
+    tmp_path: Path, small_disk: Path, loan_model: TrainedModel
 ) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{small_disk}/test.db"), loan_model)
-    assert_survives_a_full_disk(workspace, small_disk, command, leave=1_000_000)
+    assert_survives_a_full_disk(workspace, small_disk, leave=1_000_000)
 
 
 def test_a_disk_that_is_full_before_the_run_is_reported_under_sqlite(
-    tmp_path: Path, small_disk: Path, loan_model: TrainedModel, command: Command
+    tmp_path: Path, small_disk: Path, loan_model: TrainedModel
 ) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{small_disk}/test.db"), loan_model)
     filler = fill(small_disk, leave=0)
-    done = command(workspace, *RUN)
+    done = workspace.cli(*RUN)
     assert_refused(done, 1, "no space left", "free some, then run again")
     filler.unlink()
     assert_nothing_predicted(workspace)
@@ -674,7 +656,7 @@ def test_a_disk_that_is_full_before_the_run_is_reported_under_sqlite(
 
 
 def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
-    tmp_path: Path, small_disk: Path, loan_model: TrainedModel, postgres: PostgresServer, command: Command
+    tmp_path: Path, small_disk: Path, loan_model: TrainedModel, postgres: PostgresServer
 ) -> None:
     owner = postgres.socket_dir.stat()
     space = small_disk / "space"
@@ -685,7 +667,7 @@ def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
     try:
         postgres.execute(f"CREATE DATABASE {name} TABLESPACE {name}")
         workspace = prepare_loans(Workspace(tmp_path, postgres.url(name)), loan_model)
-        assert_survives_a_full_disk(workspace, small_disk, command, leave=1_000_000)
+        assert_survives_a_full_disk(workspace, small_disk, leave=1_000_000)
     finally:
         postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         postgres.execute(f"DROP TABLESPACE {name}")
@@ -802,10 +784,8 @@ REFUSED_MODELS = {
 
 
 @pytest.mark.parametrize("line", NONSENSE)
-def test_arguments_that_make_no_sense_end_with_2_and_no_traceback(
-    arguments_workspace: Workspace, line: str, command: Command
-) -> None:
-    done = command(arguments_workspace, *line.split())
+def test_arguments_that_make_no_sense_end_with_2_and_no_traceback(arguments_workspace: Workspace, line: str) -> None:
+    done = arguments_workspace.cli(*line.split())
     assert_no_traceback(done)
     assert done.returncode == 2, done.stderr
     assert NONSENSE[line] in " ".join(done.stderr.replace("│", " ").split())
@@ -817,8 +797,8 @@ def test_arguments_that_make_no_sense_end_with_2_and_no_traceback(
 
 @pytest.mark.parametrize("line", REFUSED_MODELS)
 def test_a_model_that_cannot_be_used_is_refused_with_3_and_the_reason(
-    arguments_workspace: Workspace, line: str, command: Command
+    arguments_workspace: Workspace, line: str
 ) -> None:
-    assert_refused(command(arguments_workspace, *line.split()), 3, REFUSED_MODELS[line])
+    assert_refused(arguments_workspace.cli(*line.split()), 3, REFUSED_MODELS[line])
     assert count_rows(arguments_workspace, "model_versions") == 0
     assert not list(arguments_workspace.artifacts_dir.rglob("*.joblib"))

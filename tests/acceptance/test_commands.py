@@ -53,7 +53,7 @@ def imported(stderr: str) -> set[str]:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "(root)")
 def test_each_command_explains_itself_and_its_options(sqlite_workspace: Workspace, path: tuple[str, ...]) -> None:
-    done = sqlite_workspace.cli(*path, "--help")
+    done = sqlite_workspace.cli_anew(*path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     usage, *rest = [line for line in done.stdout.splitlines() if line.strip()]
     assert " ".join(usage.split()).startswith(" ".join(("Usage: python -m batch_scoring", *path)))
@@ -67,7 +67,7 @@ def test_each_command_explains_itself_and_its_options(sqlite_workspace: Workspac
 def test_help_loads_none_of_the_heavy_libraries(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.environ["PYTHONPROFILEIMPORTTIME"] = "1"
     for arguments in (["--help"], ["run", "--help"], ["--version"]):
-        done = sqlite_workspace.cli(*arguments)
+        done = sqlite_workspace.cli_anew(*arguments)
         assert done.returncode == 0
         found = imported(done.stderr)
         assert "batch_scoring" in found
@@ -75,12 +75,12 @@ def test_help_loads_none_of_the_heavy_libraries(sqlite_workspace: Workspace) -> 
 
 
 def test_the_version_is_that_of_the_package(sqlite_workspace: Workspace) -> None:
-    done = sqlite_workspace.cli("--version")
+    done = sqlite_workspace.cli_anew("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"batch-scoring {__version__}\n", "")
 
 
 def test_without_a_command_the_help_is_shown(sqlite_workspace: Workspace) -> None:
-    done = sqlite_workspace.cli()
+    done = sqlite_workspace.cli_anew()
     assert done.returncode == 2
     assert "Usage: python -m batch_scoring" in done.stdout + done.stderr
     assert "Score every row that is due" in done.stdout + done.stderr
@@ -152,7 +152,7 @@ READING = [
 
 @pytest.mark.parametrize("printed", READING, ids=lambda printed: printed.arguments)
 def test_a_result_is_readable_and_as_json_it_is_parseable_and_alone(ready: Workspace, printed: Printed) -> None:
-    shown = ready.cli(*printed.arguments.split())
+    shown = ready.cli_anew(*printed.arguments.split())
     assert (shown.returncode, shown.stderr) == (0, "")
     for word in printed.words:
         assert word in shown.stdout
@@ -429,7 +429,7 @@ def test_status_of_one_job_does_not_suffer_from_another_whose_source_is_gone(loa
 def test_a_run_with_nothing_due_imports_no_model_library(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     loan_workspace.environ["PYTHONPROFILEIMPORTTIME"] = "1"
-    done = loan_workspace.cli("run", NAME)
+    done = loan_workspace.cli_anew("run", NAME)
     assert done.returncode == 0
     assert "nothing was due" in done.stdout
     found = imported(done.stderr)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from commands import Command, assert_no_traceback, assert_refused
+from commands import assert_no_traceback, assert_refused
 from conftest import prepare_loans
 from faults import (
     assert_counters_equal_rows,
@@ -140,7 +140,6 @@ def story(
     tmp_path_factory: pytest.TempPathFactory,
     loan_model: TrainedModel,
     challenger: TrainedModel,
-    command: Command,
 ) -> Story:
     """Told once for each database; tests read of it."""
     folder = tmp_path_factory.mktemp("story")
@@ -151,7 +150,7 @@ def story(
     workspace = scored_by_1_with_2_as_champion(Workspace(folder, url), loan_model, challenger)
 
     def dry_run(*arguments: str) -> str:
-        done = command(workspace, "rescore", NAME, "--scored-by-version", "1", "--dry-run", *arguments)
+        done = workspace.cli("rescore", NAME, "--scored-by-version", "1", "--dry-run", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -161,7 +160,7 @@ def story(
     after_dry_runs = everything(workspace)
     before = clock(workspace)
     said = ("--reason", "version 2 is better", "--requested-by", "risk@example.com", "--yes", "--json")
-    done = command(workspace, "rescore", NAME, "--scored-by-version", "1", *said)
+    done = workspace.cli("rescore", NAME, "--scored-by-version", "1", *said)
     assert done.returncode == 0, done.stderr
     return Story(
         workspace=workspace,
@@ -522,19 +521,17 @@ def test_the_rest_of_a_rescore_is_scored_by_the_version_it_began_with(scored: Wo
     assert_each_was_superseded_once(scored, set(applicant_keys(scored)))
 
 
-def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(
-    scored: Workspace, command: Command
-) -> None:
+def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=4))
     first = start_rescore(scored, ALL)
     wait_until(lambda: scored.scalar("SELECT count(*) FROM scoring_runs WHERE run_id = 2 AND chunk_count > 0"))
     try:
         freeze_between_transactions(scored, first.pid)  # however slow the machine is, the others find it there
         others = [
-            command(scored, "rescore", NAME, *arguments, "--reason", "the same again", "--yes")
+            scored.cli("rescore", NAME, *arguments, "--reason", "the same again", "--yes")
             for arguments in (("--all",), ("--continue", "2"))
         ]
-        others.append(command(scored, "run", NAME))
+        others.append(scored.cli("run", NAME))
     finally:
         os.kill(first.pid, signal.SIGCONT)
     first.join()
@@ -546,7 +543,7 @@ def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(
     assert statuses[1:] == [("rescore", "succeeded"), *[("rescore", "skipped")] * 2, ("cli", "skipped")]
     assert_each_was_superseded_once(scored, set(applicant_keys(scored)))
     skipped = scored.scalar("SELECT min(run_id) FROM scoring_runs WHERE status = 'skipped'")
-    refused = command(scored, "rescore", NAME, "--continue", str(skipped), "--yes")
+    refused = scored.cli("rescore", NAME, "--continue", str(skipped), "--yes")
     assert_refused(refused, 2, f"run {skipped} ended before it knew what to score again; ask for the rescore anew")
 
 
@@ -786,7 +783,7 @@ def test_a_where_selects_what_it_says(workspace: Workspace, any_model: tuple[Pip
     assert workspace.scalar("SELECT count(*) FROM facts") == len(WHERE_FRAME)
 
 
-def test_version_and_moment_select_by_the_current_prediction(scored: Workspace, command: Command) -> None:
+def test_version_and_moment_select_by_the_current_prediction(scored: Workspace) -> None:
     keys = applicant_keys(scored)
     applicant_changes(scored, *keys[:10])
     scored.run()
@@ -814,7 +811,7 @@ def test_version_and_moment_select_by_the_current_prediction(scored: Workspace, 
         ("--scored-before", f"{later:%Y-%m-%d %H:%M:%S.%f}", 357),
         ("--scored-after", f"{in_tokyo:%Y-%m-%dT%H:%M:%S.%f%z}", 10),
     ):
-        done = command(scored, "rescore", NAME, option, written, "--dry-run", "--json")
+        done = scored.cli("rescore", NAME, option, written, "--dry-run", "--json")
         assert json.loads(done.stdout)["row_count"] == count
 
 
@@ -958,17 +955,15 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_rescored_is_said_and_nothing_changes(careful: Workspace, command: Command, case: str) -> None:
+def test_what_cannot_be_rescored_is_said_and_nothing_changes(careful: Workspace, case: str) -> None:
     arguments, words = REFUSED[case]
-    assert_changes_nothing(careful, command, ["rescore", NAME, *arguments, *SAID], 2, words)
+    assert_changes_nothing(careful, ["rescore", NAME, *arguments, *SAID], 2, words)
 
 
-def assert_changes_nothing(
-    workspace: Workspace, command: Command, arguments: Sequence[str], code: int, *words: str
-) -> None:
+def assert_changes_nothing(workspace: Workspace, arguments: Sequence[str], code: int, *words: str) -> None:
     """The command is refused with the words, and every table is as it was."""
     before = everything(workspace)
-    assert_refused(command(workspace, *arguments), code, *words)
+    assert_refused(workspace.cli(*arguments), code, *words)
     assert everything(workspace) == before
     assert not list((workspace.folder / "printed").glob("x.*"))
 
@@ -992,25 +987,25 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED_PAIRS)
-def test_a_key_of_several_columns_that_is_none_is_said(careful: Workspace, command: Command, case: str) -> None:
+def test_a_key_of_several_columns_that_is_none_is_said(careful: Workspace, case: str) -> None:
     arguments, words = REFUSED_PAIRS[case]
-    assert_changes_nothing(careful, command, ["rescore", "any", *arguments, *SAID], 2, words)
+    assert_changes_nothing(careful, ["rescore", "any", *arguments, *SAID], 2, words)
 
 
-def test_a_rescore_needs_a_reason_and_a_yes_where_nobody_can_be_asked(careful: Workspace, command: Command) -> None:
+def test_a_rescore_needs_a_reason_and_a_yes_where_nobody_can_be_asked(careful: Workspace) -> None:
     reason = "--reason is missing: say why"
     for arguments in ([], ["--reason", ""], ["--reason", "  "]):
-        assert_changes_nothing(careful, command, ["rescore", NAME, "--all", "--yes", *arguments], 2, reason)
+        assert_changes_nothing(careful, ["rescore", NAME, "--all", "--yes", *arguments], 2, reason)
     everyone = "this would score 367 rows of applicants again with loan_eligibility version 2; say --yes"
-    assert_changes_nothing(careful, command, ["rescore", NAME, "--all", "--reason", "a test"], 2, everyone)
+    assert_changes_nothing(careful, ["rescore", NAME, "--all", "--reason", "a test"], 2, everyone)
     one = ["--key", "LP001015", "--model-version", "1", "--reason", "a test"]
     once = "this would score 1 rows of applicants again with loan_eligibility version 1; say --yes"
-    assert_changes_nothing(careful, command, ["rescore", NAME, *one], 2, once)
+    assert_changes_nothing(careful, ["rescore", NAME, *one], 2, once)
 
 
-def test_what_has_never_been_scored_cannot_be_scored_again(careful: Workspace, command: Command) -> None:
+def test_what_has_never_been_scored_cannot_be_scored_again(careful: Workspace) -> None:
     words = "job fresh has scored nothing yet; `batch-scoring run fresh` does it"
-    assert_changes_nothing(careful, command, ["rescore", "fresh", "--all", *SAID], 2, words)
+    assert_changes_nothing(careful, ["rescore", "fresh", "--all", *SAID], 2, words)
 
 
 @pytest.mark.parametrize(
@@ -1022,11 +1017,9 @@ def test_what_has_never_been_scored_cannot_be_scored_again(careful: Workspace, c
         ("1; DROP TABLE predictions", "has no 1; DROP TABLE predictions"),
     ],
 )
-def test_a_model_version_or_alias_that_is_not_there_is_refused(
-    careful: Workspace, command: Command, version: str, words: str
-) -> None:
+def test_a_model_version_or_alias_that_is_not_there_is_refused(careful: Workspace, version: str, words: str) -> None:
     arguments = ["rescore", NAME, "--all", "--model-version", version, *SAID]
-    assert_changes_nothing(careful, command, arguments, 3, words)
+    assert_changes_nothing(careful, arguments, 3, words)
 
 
 @pytest.mark.parametrize(
@@ -1045,11 +1038,9 @@ def test_a_model_version_or_alias_that_is_not_there_is_refused(
         (["--everything"], "No such option"),
     ],
 )
-def test_an_option_whose_value_makes_no_sense_is_refused(
-    careful: Workspace, command: Command, arguments: list[str], words: str
-) -> None:
+def test_an_option_whose_value_makes_no_sense_is_refused(careful: Workspace, arguments: list[str], words: str) -> None:
     before = everything(careful)
-    done = command(careful, "rescore", NAME, *arguments, *SAID)
+    done = careful.cli("rescore", NAME, *arguments, *SAID)
     assert_no_traceback(done)
     assert done.returncode == 2, done.stderr
     assert words in " ".join(done.stderr.replace("│", " ").split())
@@ -1070,7 +1061,6 @@ def test_an_option_whose_value_makes_no_sense_is_refused(
 )
 def test_what_can_be_done_is_counted_and_a_dry_run_changes_nothing(
     careful: Workspace,
-    command: Command,
     loan_test: pd.DataFrame,
     arguments: list[str],
     stdin: bytes,
@@ -1078,7 +1068,7 @@ def test_what_can_be_done_is_counted_and_a_dry_run_changes_nothing(
     notice: str,
 ) -> None:
     before = everything(careful)
-    done = command(careful, "rescore", NAME, *arguments, "--dry-run", "--json", stdin=stdin)
+    done = careful.cli("rescore", NAME, *arguments, "--dry-run", "--json", stdin=stdin)
     assert done.returncode == 0, done.stderr
     if count is None:
         count = int(((loan_test["Gender"] == "Male") & (loan_test["ApplicantIncome"] >= 20000)).sum())

@@ -1,0 +1,82 @@
+"""Processes forked from a server that has the libraries loaded: each command of the tests is spared their import."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = [
+    "batch_scoring.cli.app",
+    "batch_scoring.model.training",
+    "batch_scoring.scoring.chunk",
+    "batch_scoring.scoring.preview",
+    "batch_scoring.scoring.registry",
+    "batch_scoring.scoring.runner",
+    "batch_scoring.store.bulk.postgresql",
+    "batch_scoring.store.bulk.sqlite",
+    "batch_scoring.store.loading",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+]
+
+
+def forks() -> Any:
+    """Makes processes that begin as interpreters which have imported the package, and nothing of the tests' state."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _carry_out(arguments: tuple[str, ...], folder: str, environ: dict[str, str], printed: Path) -> None:
+    from batch_scoring.cli import main
+
+    for number, suffix, mode in ((0, ".in", os.O_RDONLY), (1, ".out", os.O_WRONLY), (2, ".err", os.O_WRONLY)):
+        os.dup2(os.open(printed.with_suffix(suffix), mode), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.path += filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv = ["batch-scoring", *arguments]
+    main()
+
+
+class Command:
+    """A command under way, to be used like a Popen. What it reads and prints are files, so nobody need wait for it."""
+
+    def __init__(
+        self, arguments: tuple[str, ...], *, folder: Path, environ: dict[str, str], stdin: bytes, printed: Path
+    ) -> None:
+        printed.with_suffix(".in").write_bytes(stdin)
+        for suffix in (".out", ".err"):
+            printed.with_suffix(suffix).touch()
+        self.args = arguments
+        self._printed = printed
+        self._process = forks().Process(target=_carry_out, args=(arguments, str(folder), environ, printed))
+        self._process.start()
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end and return what it printed."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        out, err = (self._printed.with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".out", ".err"))
+        return out, err
