@@ -875,10 +875,9 @@ def careful(
     columns = "account BIGINT, note TEXT, day DATE, PRIMARY KEY (account, note, day)"
     facts(workspace, any_model, columns, frame, "account", "note", "day", predictions="facts_predictions")
     workspace.write_job("fresh", job_of_facts("account", predictions="fresh_predictions"))
-    files = folder / "printed"
-    (files / "folder").mkdir(parents=True)
+    (folder / "folder").mkdir()
     for name, content in KEY_FILES.items():
-        (files / name).write_bytes(content)
+        (folder / name).write_bytes(content)
     return workspace
 
 
@@ -965,7 +964,7 @@ def assert_changes_nothing(workspace: Workspace, arguments: Sequence[str], code:
     before = everything(workspace)
     assert_refused(workspace.cli(*arguments), code, *words)
     assert everything(workspace) == before
-    assert not list((workspace.folder / "printed").glob("x.*"))
+    assert not list(workspace.folder.glob("x.*"))
 
 
 REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
