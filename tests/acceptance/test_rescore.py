@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid5
 
 import numpy as np
 import pandas as pd
@@ -685,6 +686,62 @@ def as_csv(*fields: str) -> str:
     line = io.StringIO()
     csv.writer(line).writerow(fields)
     return line.getvalue().removesuffix("\r\n")
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 3])
+def test_composite_keys_of_any_type_are_found_exactly(
+    workspace: Workspace, any_model: tuple[Pipeline, pd.DataFrame], chunk_rows: int | None
+) -> None:
+    notes = [
+        "plain",
+        "a,b",
+        'say "so"',
+        "it's",
+        "k=v",
+        "",
+        "007",
+        "7",
+        "NULL",
+        "Ключ",
+        "x'); DROP TABLE facts; --",
+        "%s",
+    ]
+    frame = pd.DataFrame(
+        {
+            "account": [2**53 + i for i in range(6)] + [2**63 - 1, -(2**63), 0, 7, -7, 2**53],
+            "note": notes,
+            "ref": [str(uuid5(UUID(int=0), str(i))) for i in range(12)],
+            "day": [f"2024-02-{i + 18}" for i in range(12)],
+        }
+    )
+    names = ["account", "note", "ref", "day"]
+    ref = "UUID" if workspace.is_postgresql else "TEXT"
+    columns = f"account BIGINT, note TEXT, ref {ref}, day DATE, PRIMARY KEY (account, note, ref, day)"
+    facts(workspace, any_model, columns, frame, *names)
+    if chunk_rows:
+        workspace.write_job("any", job_of_facts(*names) + f"[run]\nchunk_rows = {chunk_rows}\n")
+    rows = list(frame.astype(str).itertuples(index=False, name=None))
+    shown = [as_csv(*(f"{name}={value}" for name, value in zip(names, row, strict=True))) for row in rows]
+
+    for key in shown:
+        assert selected(workspace, of_keys(names, key)) == [key], "a key is written as it is read"
+    backwards = as_csv(*(f"{name}={value}" for name, value in reversed(list(zip(names, rows[1], strict=True)))))
+    assert selected(workspace, of_keys(names, backwards)) == [shown[1]], "the columns may come in any order"
+    upper = shown[0].replace(rows[0][2], rows[0][2].upper())
+    if workspace.is_postgresql:
+        assert selected(workspace, of_keys(names, upper)) == [shown[0]], "a UUID is one however it is written"
+
+    file = workspace.folder / "keys.csv"
+    some = [row for row in rows if row[1]]  # a file has no way to say an empty text
+    file.write_text("\n".join([as_csv("x", *names), *(as_csv("9", *row) for row in some)]), encoding="utf-8")
+    request = Request(keys=read_keys(str(file), names))
+    assert sorted(selected(workspace, request)) == sorted(shown[i] for i in range(12) if notes[i])
+
+    run = rescored(workspace, request, name="any")
+    assert (run.scored_count, run.superseded_count) == (11, 11)
+    done = workspace.query("SELECT account, note FROM predictions WHERE run_id = 2 AND valid_to > '9999-01-01'")
+    assert set(done) == {(int(row[0]), row[1]) for row in some}
+    assert continued(workspace, 2, name="any").due_count == 0, "the keys that were kept with the run are the same"
 
 
 TEXT_KEYS = ["7", "007", "7.0", "+7", "1e5", "100000", "a=b", "a,b", 'say "so"', "it's", "NULL", "null", "%s", ":x"]
