@@ -104,7 +104,9 @@ def replay(
             help="The prediction that held at this moment, UTC; without it the current.", formats=MOMENT_FORMATS
         ),
     ] = None,
-    run: Annotated[int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1)] = None,
+    run: Annotated[
+        int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1, max=2**63 - 1)
+    ] = None,
     sample: Annotated[
         int | None, typer.Option(help="With --run: so many of them, at random.", min=1, max=1_000_000)
     ] = None,
@@ -159,6 +161,8 @@ def _show_replay(done: Replay) -> None:
     )
     if done.score is not None and done.is_whole:
         typer.echo(f"score {done.score!r}")
+    if done.missing_count:
+        typer.echo(f"{done.missing_count:,} predictions of the run have no kept inputs: purged, or deleted by hand")
     if done.deviations:
         show_table(
             ["key", "run", "stored score", "replayed", "because"],
@@ -170,7 +174,7 @@ def _show_replay(done: Replay) -> None:
                     "none" if one.replayed is None else repr(one.replayed),
                     f"the kept input {', '.join(one.altered)} is not what it was"
                     if one.altered
-                    else "the kept inputs give another score: the stored one was altered, or the libraries are others",
+                    else "the kept inputs give another score or label: altered since, or scored by other libraries",
                 ]
                 for one in done.deviations
             ],

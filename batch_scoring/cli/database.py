@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_scoring.cli.output import Json, database, notice, settings, show_json
+from batch_scoring.cli.output import Json, database, migrated_database, notice, settings, show_json
+
+if TYPE_CHECKING:
+    from batch_scoring.job import Job
+    from batch_scoring.store.schema import PredictionsLayout
 
 app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=True)
 
@@ -64,44 +69,40 @@ def sql(
             notice(f"left out: {reason}")
 
 
+def _jobs_with_tables() -> Iterator[tuple[Job, PredictionsLayout]]:
+    from batch_scoring.job import load_jobs
+    from batch_scoring.store import migrations
+
+    found = migrated_database()
+    for job in load_jobs(settings().jobs_dir):
+        with found.read() as connection:
+            layout = migrations.registered_layout(connection, job)
+        if layout is None:
+            notice(f"left out: job {job.name} has no tables yet; run `batch-scoring db upgrade` first")
+        else:
+            yield job, layout
+
+
 @app.command()
 def roles() -> None:
     """Print the statements that make PostgreSQL's roles: scorer, operator and bi_reader, each with what it needs.
 
     Log-in roles are the administrator's: `GRANT bi_reader TO metabase`.
     """
-    from batch_scoring.job import load_jobs
-    from batch_scoring.store import kept, migrations
+    from batch_scoring.store import kept
     from batch_scoring.store.roles import roles_sql
 
-    found = []
-    for job in load_jobs(settings().jobs_dir):
-        with database().read() as connection:
-            migrations.check_revision(connection)
-            layout = migrations.registered_layout(connection, job)
-        if layout is None:
-            notice(f"left out: job {job.name} has no tables yet; run `batch-scoring db upgrade` first")
-            continue
-        found.append((job, layout, kept.has_inputs(database(), layout)))
+    found = [(job, layout, kept.has_inputs(database(), layout)) for job, layout in _jobs_with_tables()]
     typer.echo(roles_sql(found), nl=False)
 
 
 @app.command()
 def dictionary(as_json: Json = False) -> None:
     """Print the data dictionary of the BI views as Markdown: every view, every column, what it means."""
-    from batch_scoring.job import load_jobs
-    from batch_scoring.store import migrations
     from batch_scoring.store.views import dictionary as described
     from batch_scoring.store.views import markdown
 
-    layouts = []
-    for job in load_jobs(settings().jobs_dir):
-        with database().read() as connection:
-            migrations.check_revision(connection)
-            layout = migrations.registered_layout(connection, job)
-        if layout is not None:
-            layouts.append((job.name, layout))
-    found = described(layouts)
+    found = described([(job.name, layout) for job, layout in _jobs_with_tables()])
     if as_json:
         show_json(found)
     else:

@@ -45,11 +45,12 @@ def read_keys(file: str, names: Sequence[str]) -> tuple[TextKey, ...]:
     """The keys of a file, each once. Raises InputFault naming the line.
 
     A first line that names all key columns is a header, and other columns are passed over; without one the fields are
-    the key's, in order. Empty lines are passed over.
+    the key's, in order. Empty lines are passed over, and so are blanks around a field: a key that has some is one for
+    ``--key``.
     """
     rows = csv.reader(io.StringIO(_content(file), newline=""))
     keys: dict[TextKey, None] = {}
-    read = 0
+    first, read, width = "key", 0, 0
     places: list[int] | None = None
     try:
         for row in rows:
@@ -58,13 +59,15 @@ def read_keys(file: str, names: Sequence[str]) -> tuple[TextKey, ...]:
             if places is None:
                 places = _header(row, names)
                 if places is not None:
+                    first, width = "header", len(row)
                     continue
                 places = list(range(len(names)))
-                if len(row) > len(names):
-                    raise InputFault(
-                        f"{file}, line {rows.line_num}: has {len(row)} fields where the key has {len(names)};"
-                        f" a header that names {', '.join(names)} says which of them count"
-                    )
+                first, width = "key", len(names)
+            if len(row) > width:
+                raise InputFault(
+                    f"{file}, line {rows.line_num}: has {len(row)} fields where the {first} has {width};"
+                    f" a header that names {', '.join(names)} says which count, and quotes keep a comma inside one"
+                )
             if len(row) <= max(places) or not all(row[place].strip() for place in places):
                 raise InputFault(f"{file}, line {rows.line_num}: expected a value for {', '.join(names)}")
             read += 1

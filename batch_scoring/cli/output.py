@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_scoring.errors import BatchScoringError
+from batch_scoring.errors import BatchScoringError, InputFault
 from batch_scoring.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,24 @@ def show_error(exc: BatchScoringError) -> None:
 def notice(text: str) -> None:
     """A remark beside the result, on standard error."""
     typer.echo(text, err=True)
+
+
+def ask(what: str) -> None:
+    """Ask a person before something is done. Raises InputFault where nobody can be asked, Exit where they say no."""
+    if not sys.stdin.isatty():
+        raise InputFault(
+            f"this would {what}; say --yes to do so without being asked, or --dry-run to see what it comes to"
+        )
+    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
+        notice("nothing was done")
+        raise typer.Exit(1)
+
+
+def required_reason(reason: str | None) -> str:
+    """Why somebody asks for something that stays on record. Raises InputFault where they do not say."""
+    if reason is None or not reason.strip():
+        raise InputFault("--reason is missing: say why, it stays on record")
+    return reason
 
 
 def show_json(value: Any) -> None:

@@ -60,15 +60,19 @@ def _rows_to(out: Path | None) -> Iterator[Callable[[Sequence[ComparedRow]], Non
     if out is None or out.suffix != ".csv":
         yield lambda _rows: None
         return
+    unfinished = out.with_name(f"{out.name}.part")
     try:
-        with out.open("w", encoding="utf-8", newline="") as file:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["key", "score", "prediction", "new_score", "new_prediction", "difference"])
             yield lambda rows: writer.writerows(
                 [row.key, row.score, row.label, row.new_score, row.new_label, row.difference] for row in rows
             )
+        unfinished.replace(out)
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_page(found: Preview, job: Job, out: Path) -> None:

@@ -88,11 +88,20 @@ def retry(
     chosen = _chosen(declared, key=key, keys_file=keys_file, code=code, column=column, older_than=older_than)
     if every == any((key, keys_file, code, column, older_than)):
         raise InputFault("say which rows: --key, --keys-file, --code, --column, --older-than, or --all for every one")
-    run, count = quarantine.retry(declared, settings().database_url, chosen, reason=reason, requested_by=requested_by)
+    done = quarantine.retry(declared, settings().database_url, chosen, reason=reason, requested_by=requested_by)
     if as_json:
-        show_json({"run_id": run.run_id, "job": job, "due": count})
-    else:
-        typer.echo(f"run {run.run_id} of {job}: {count:,} rows are due again; the next run tries them")
+        counts = {"closed": done.closed_count, "due": done.due_count}
+        show_json({"run_id": done.run.run_id, "job": job, **counts})
+        return
+    typer.echo(
+        f"run {done.run.run_id} of {job}: {done.closed_count:,} entries ended, {done.due_count:,} rows are due again;"
+        " the next run tries them"
+    )
+    if done.due_count < done.closed_count:
+        notice(
+            f"{done.closed_count - done.due_count:,} of them are not due: gone from the source, or a prediction of"
+            f" their present version stands; `batch-scoring rescore {job} --key …` scores such a row again"
+        )
 
 
 @app.command()

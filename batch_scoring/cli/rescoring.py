@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +11,13 @@ import typer
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
 from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.moments import MOMENT_FORMATS, utc
-from batch_scoring.cli.output import Json, database, notice, settings
+from batch_scoring.cli.output import Json, ask, database, required_reason, settings
 from batch_scoring.cli.preview import check_out, show_preview
 from batch_scoring.cli.running import JobName, carry_out
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.job import Job
-    from batch_scoring.scoring.rescore import Plan
     from batch_scoring.store.selection import Request
 
 
@@ -95,11 +93,13 @@ def rescore(
     if dry_run:
         show_preview(declared, planned, out=out, allow_version_mismatch=allow_version_mismatch, as_json=as_json)
         return
-    reason = reason or planned.reason
-    if not (reason and reason.strip()):
-        raise InputFault("--reason is missing: say why, it stands with the run for good")
-    if not yes:
-        _confirm(declared, planned)
+    reason = required_reason(reason or planned.reason)
+    if planned.row_count and not yes:
+        version = planned.version
+        ask(
+            f"score {planned.row_count:,} rows of {declared.source.table} again with {version.name} version"
+            f" {version.version}"
+        )
     options = RunOptions(
         trigger="rescore",
         rescore=planned.rescore,
@@ -151,19 +151,3 @@ def _request(
             where=tuple(Term.parse(text) for text in where or []),
         ),
     )
-
-
-def _confirm(job: Job, plan: Plan) -> None:
-    what = (
-        f"score {plan.row_count:,} rows of {job.source.table} again with {plan.version.name} version"
-        f" {plan.version.version}"
-    )
-    if not plan.row_count:
-        return
-    if not sys.stdin.isatty():
-        raise InputFault(
-            f"this would {what}; say --yes to do so without being asked, or --dry-run to see what it changes"
-        )
-    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
-        notice("nothing was done")
-        raise typer.Exit(1)

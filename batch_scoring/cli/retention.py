@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,16 @@ import typer
 
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.cli.moments import MOMENT_FORMATS, utc
-from batch_scoring.cli.output import Json, database, migrated_database, notice, settings, show_json, show_table
+from batch_scoring.cli.output import (
+    Json,
+    ask,
+    database,
+    migrated_database,
+    required_reason,
+    settings,
+    show_json,
+    show_table,
+)
 from batch_scoring.cli.running import JobName
 from batch_scoring.errors import InputFault
 
@@ -58,14 +66,9 @@ def purge(
         else:
             typer.echo(f"dry run: {_said(found)} would be deleted; nothing was")
         return
-    if not (reason and reason.strip()):
-        raise InputFault("--reason is missing: say why, it stands with the run for good")
+    reason = required_reason(reason)
     if not yes:
-        if not sys.stdin.isatty():
-            raise InputFault(f"this would delete {_said(found)}; say --yes to do so without being asked, or --dry-run")
-        if not typer.confirm(f"Delete {_said(found)}, for good?", err=True):
-            notice("nothing was done")
-            raise typer.Exit(1)
+        ask(f"delete {_said(found)} for good")
     run = retention.purge(declared, settings().database_url, cutoffs, reason=reason, requested_by=requested_by)
     if as_json:
         show_json(run)
@@ -86,7 +89,7 @@ def add(
     job: JobName,
     reason: Annotated[str, typer.Option(help="Why; it stands with the hold.")],
     key: Annotated[str | None, typer.Option(help="The key to hold: its value, or a=1,b=x.")] = None,
-    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1)] = None,
+    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1, max=2**63 - 1)] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -98,8 +101,7 @@ def add(
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):
         raise InputFault("say what to hold: --key or --run")
-    if not reason.strip():
-        raise InputFault("--reason is empty: say why, it stands with the hold")
+    required_reason(reason)
     hold_id = retention.hold(
         migrated_database(),
         declared,
@@ -116,7 +118,7 @@ def add(
 
 @app.command()
 def remove(
-    hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1)],
+    hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1, max=2**63 - 1)],
     requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
 ) -> None:
     """End a hold. It stays on record."""

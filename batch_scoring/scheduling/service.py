@@ -7,6 +7,7 @@ one run, however many were missed.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -155,6 +156,7 @@ class Service:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(self._on_passed_over, EVENT_JOB_MAX_INSTANCES)
+        logging.getLogger("apscheduler").addHandler(logging.NullHandler())  # our events say all that it would
 
     @property
     def is_alive(self) -> bool:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_scoring.errors import InputFault
+from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.job import Job
 from batch_scoring.scoring.record import by_hand
 from batch_scoring.store import lives, migrations, runs
-from batch_scoring.store.database import Database, now
+from batch_scoring.store.database import Database, earlier, now
 from batch_scoring.store.lives import Entry, EntryFilter
-from batch_scoring.store.rows import key_text
+from batch_scoring.store.rows import Key, key_text
 from batch_scoring.store.runs import ChunkCounts, Run
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.selection import TextKey
+from batch_scoring.store.selection import TextKey, unmatched
+from batch_scoring.store.source import Source
 
 _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 
@@ -49,46 +50,71 @@ def list_entries(
         return lives.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retried:
+    """What came of giving rows another try."""
+
+    run: Run
+    closed_count: int
+    """Entries that were ended."""
+    due_count: int
+    """Rows that are due for it; not those that have a current prediction of their present version."""
+
+
 def retry(
     job: Job, database_url: str, chosen: Chosen, *, reason: str | None = None, requested_by: str | None = None
-) -> tuple[Run, int]:
-    """End open entries, so that the next run tries their rows again; returns how many.
+) -> Retried:
+    """End open entries, so that the next run tries their rows again.
 
     The entries stay as history. Raises AnotherRunActive, InputFault where a key has no open entry.
     """
 
-    def work(database: Database, run_id: int) -> int:
+    def work(database: Database, run_id: int) -> tuple[int, int]:
         wanted = _filter(database, layout, chosen)
         with database.write() as connection:
             moment = runs.fence(connection, run_id, _NOTHING)
+            keys = tuple(entry.key for entry in lives.entries(connection, layout, wanted))
             closed = lives.close_entries(connection, layout, wanted, valid_to=moment)
-        runs.record_plan(database, run_id, mode=None, due_count=closed)
-        return closed
+        due = _due_among(database, job, layout, keys)
+        runs.record_plan(database, run_id, mode=None, due_count=due)
+        return closed, due
 
     database = Database(database_url)
     layout = layout_of(database, job)
-    _check_keys(database, layout, chosen)
+    _check_keys(database, job, layout, chosen)
     database.dispose()
-    return by_hand(job, database_url, work, trigger="retry", reason=reason, requested_by=requested_by)
+    run, (closed, due) = by_hand(job, database_url, work, trigger="retry", reason=reason, requested_by=requested_by)
+    return Retried(run=run, closed_count=closed, due_count=due)
 
 
 def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> EntryFilter:
     with database.read() as connection:
-        keys = None if chosen.keys is None else lives.keys_of(connection, layout, chosen.keys)
         return EntryFilter(
-            keys=keys,
+            keys=None if chosen.keys is None else lives.keys_of(connection, layout, chosen.keys),
             reason_code=chosen.reason_code,
             column_name=chosen.column_name,
-            before=None if chosen.older_than is None else now(connection) - chosen.older_than,
+            before=None if chosen.older_than is None else earlier(now(connection), chosen.older_than),
         )
 
 
-def _check_keys(database: Database, layout: PredictionsLayout, chosen: Chosen) -> None:
-    for key in chosen.keys or ():
-        wanted = _filter(database, layout, replace(chosen, keys=(key,)))
-        with database.read() as connection:
-            if not lives.count_entries(connection, layout, wanted):
-                raise InputFault(
-                    f"{key_text(layout.key_names, key)} is not in the quarantine of {layout.table};"
-                    " `batch-scoring quarantine list` shows what is, `why` what became of a key"
-                )
+def _due_among(database: Database, job: Job, layout: PredictionsLayout, keys: tuple[Key, ...]) -> int:
+    with database.read() as connection:
+        try:
+            source = Source.inspect(database, connection, job)
+        except SourceFault:  # it is gone for now
+            return 0
+        return source.count_due_of(connection, layout, keys)
+
+
+def _check_keys(database: Database, job: Job, layout: PredictionsLayout, chosen: Chosen) -> None:
+    if chosen.keys is None:
+        return
+    open_keys = [entry.key for entry in list_entries(database, job, chosen)]
+    with database.read() as connection:
+        missing = unmatched(chosen.keys, lives.key_columns(connection, layout), open_keys)
+    if missing:
+        more = f" (and {len(missing) - 1:,} more keys)" if len(missing) > 1 else ""
+        raise InputFault(
+            f"{key_text(layout.key_names, missing[0])}{more} is not in the quarantine of {layout.table};"
+            " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key"
+        )

@@ -31,6 +31,9 @@ TOLERANCE = 1e-12
 
 _SHOWN = 20
 
+_READS = {"predictions": ("kind", "positive_label", "threshold"), "model": ("unseen_categories",)}
+"""What of its job a run reads outputs with."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deviation:
@@ -42,7 +45,7 @@ class Deviation:
     replayed: float | None
     """None where the model does not take the kept inputs any more."""
     altered: Sequence[str]
-    """Inputs that are not what was kept; empty where they are and the score is not."""
+    """Inputs that are not what was kept; empty where they are and the score or the label is not."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,6 +58,8 @@ class Replay:
     largest_difference: float = 0.0
     """Over rows that have both scores."""
     models: list[str] = field(default_factory=list)
+    missing_count: int = 0
+    """Predictions of the run whose inputs are not there, though it kept them; of a whole run only."""
     deviations: list[Deviation] = field(default_factory=list)
     """The first of them."""
     score: float | None = None
@@ -62,7 +67,7 @@ class Replay:
 
     @property
     def is_whole(self) -> bool:
-        return self.reproduced_count == self.row_count
+        return self.reproduced_count == self.row_count and not self.missing_count
 
 
 def replay_key(
@@ -120,6 +125,10 @@ def replay_run(
         raise InputFault(
             f"no inputs of run {run_id} are kept; [predictions] keep_inputs = true keeps them from the next run on"
         )
+    if sample is None:
+        with database.read() as connection:
+            written = lives.count_of_run(connection, layout_of(database, job), run_id)
+        done.missing_count = written - done.row_count
     return done
 
 
@@ -156,9 +165,16 @@ def _scorer(database: Database, artifacts_dir: Path, job: Job, run: Run, *, allo
         raise ArtifactChanged(
             f"{version.name} version {version.version} is registered with another artifact than run {run.run_id} used"
         )
-    then = run.job_config["predictions"]
-    read = {name: then[name] for name in ("kind", "positive_label", "threshold") if name in then}
-    as_then = job.model_copy(update={"predictions": job.predictions.model_copy(update=read)})
+    then = {
+        section: {name: run.job_config[section][name] for name in names if name in run.job_config[section]}
+        for section, names in _READS.items()
+    }
+    as_then = job.model_copy(
+        update={
+            "predictions": job.predictions.model_copy(update=then["predictions"]),
+            "model": job.model.model_copy(update=then["model"]),
+        }
+    )
     manifest = preparation.manifest_of(version)
     artifact = preparation.artifact_of(artifacts_dir, version)
     return preparation.load_scorer(artifact, manifest, as_then, allow_version_mismatch=allow_version_mismatch)[0]
@@ -168,12 +184,15 @@ def _compared(
     rows: KeptRows, scorer: Scorer, names: tuple[str, ...], run_id: int
 ) -> Iterator[tuple[Deviation | None, float | None]]:
     scored = scorer.score_singly(rows.inputs)
-    replayed = dict(zip(scored.positions, np.asarray(scored.scores).tolist(), strict=True))
+    labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
+    outputs = zip(np.asarray(scored.scores).tolist(), labels, strict=True)
+    replayed = dict(zip(scored.positions, outputs, strict=True))
     altered = _altered(rows, scorer.manifest)
-    for i, (key, score) in enumerate(zip(rows.keys, rows.scores, strict=True)):
-        again = replayed.get(i)
+    for i, (key, score, label) in enumerate(zip(rows.keys, rows.scores, rows.labels, strict=True)):
+        again, label_again = replayed.get(i, (None, None))
         difference = None if again is None else abs(again - score)
-        is_same = difference is not None and difference <= TOLERANCE * max(1.0, abs(score)) and not altered[i]
+        is_same = difference is not None and difference <= TOLERANCE * max(1.0, abs(score)) and label == label_again
+        is_same = is_same and not altered[i]
         deviation = None
         if not is_same:
             columns = altered[i] or [f.column for f in [scored.faults.get(i)] if f is not None and f.column]

@@ -61,6 +61,8 @@ def plan(database: Database, job: Job, request: Request, *, version: str | None 
     with database.read() as connection:
         migrations.check_revision(connection)
     found = _version(database, job, version)
+    if request.selection.scored_by_version is not None:
+        models.get_version(database, job.model.name, request.selection.scored_by_version)
     return _plan(database, job, Rescore(request=request, model_version=found.version), found)
 
 
@@ -122,4 +124,4 @@ def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
         if int(wanted) > _MAX_VERSION:
             raise InputFault(f"--model-version {wanted}: expected a version that exists")
         return models.get_version(database, name, int(wanted))
-    return models.resolve_alias(database, name, wanted or job.model.alias)
+    return models.resolve_alias(database, name, job.model.alias if wanted is None else wanted)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from batch_scoring.job import Job
 from batch_scoring.store import runs
-from batch_scoring.store.database import Database, now
+from batch_scoring.store.database import Database, earlier, now
 from batch_scoring.store.runs import Mode, Run
 
 
@@ -33,14 +33,7 @@ def choose(database: Database, job: Job) -> Search:
         moment = now(connection)
     last = runs.last_success(database, job.name, mode="sweep")
     is_recent = last is not None and moment - last.started_at < source.sweep and _asked(last) == _asks(job)
-    return Search(mode="lookback" if is_recent else "sweep", lookback_from=_before(moment, source.lookback))
-
-
-def _before(moment: datetime, duration: timedelta) -> datetime:
-    try:
-        return moment - duration
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
+    return Search(mode="lookback" if is_recent else "sweep", lookback_from=earlier(moment, source.lookback))
 
 
 def _asks(job: Job) -> tuple[object, ...]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from batch_scoring.errors import ArtifactMissing, ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
+from batch_scoring.errors import (
+    ArtifactChanged,
+    ArtifactMissing,
+    ConfigurationError,
+    ModelRefused,
+    SchemaOutOfDate,
+    SourceFault,
+)
 from batch_scoring.job import Job
 from batch_scoring.scoring import preparation
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database, now
+from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.predictions import count_current
 from batch_scoring.store.runs import Run
 from batch_scoring.store.source import Source
@@ -78,7 +88,7 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None
     trouble = (
         _model_trouble(database, job, source, artifacts_dir)
-        or _run_trouble(job, last_run, moment)
+        or _run_trouble(job, latest, moment)
         or _age_trouble(age, max_age)
         or _backlog_trouble(latest, due)
     )
@@ -122,23 +132,39 @@ def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: 
         manifest = preparation.manifest_of(version)
         manifest.positive_index(job)
         preparation.check_signature(manifest, source, version)
-        if not (artifacts_dir / version.artifact_uri).is_file():
-            raise ArtifactMissing(
-                f"the artifact of {version.name} version {version.version} is not in {artifacts_dir}/"
-            )
+        _check_artifact(artifacts_dir / version.artifact_uri, version)
     except ModelRefused as exc:
         return Trouble.MODEL, str(exc)
     return None
 
 
-def _run_trouble(job: Job, last_run: Run | None, moment: datetime) -> _Found | None:
-    if last_run is None or last_run.status is runs.Status.SUCCEEDED:
-        return None
-    if last_run.status is not runs.Status.RUNNING:
-        return Trouble.FAILED, f"run {last_run.run_id} {last_run.status}: {last_run.error_message}"
-    if moment - last_run.heartbeat_at > job.run.stalled_after:
-        since = f"{last_run.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-        return Trouble.STALLED, f"run {last_run.run_id} is stalled: no heartbeat since {since}"
+def _check_artifact(file: Path, version: ModelVersion) -> None:
+    """Raise ModelRefused where the file is not there, or its bytes are not those that were registered."""
+    try:
+        found = file.stat()
+        digest = _sha256(file, found.st_mtime_ns, found.st_size)
+    except OSError:
+        raise ArtifactMissing(f"the artifact of {version.name} version {version.version} is not at {file}") from None
+    if digest != version.artifact_sha256:
+        raise ArtifactChanged(f"the artifact of {version.name} version {version.version} is not as it was registered")
+
+
+@lru_cache(maxsize=64)
+def _sha256(file: Path, _changed_at: int, _size: int) -> str:
+    """The hash of a file, computed once for as long as it looks the same."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _run_trouble(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:
+    if latest and latest[0].status is runs.Status.RUNNING:
+        running = latest[0]
+        if moment - running.heartbeat_at > job.run.stalled_after:
+            since = f"{running.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+            return Trouble.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
+        latest = latest[1:]  # what went wrong before it is not over until it has succeeded
+    if latest and latest[0].status is not runs.Status.SUCCEEDED:
+        return Trouble.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
 
 

@@ -56,13 +56,14 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
             keys = lives.keys_of(connection, layout, [key])
             predictions = lives.lives(connection, layout, keys)
             entries = lives.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
-            is_due = bool(found) and source.is_due(connection, layout, found[0])
+            is_due = bool(found) and source.count_due_of(connection, layout, (found[0],)) > 0
     state: State = "unknown"
     if is_outside:
         state = "outside"
     elif found:
-        has_entry = any(entry.is_open for entry in entries)
-        state = "due" if is_due else "quarantined" if has_entry else "scored"
+        # what holds for its present version; an entry of another one may be open beside it
+        is_set_aside = any(entry.is_open and entry.source_changed_at == changed_at for entry in entries)
+        state = "due" if is_due else "quarantined" if is_set_aside else "scored"
     elif predictions or entries:
         state = "gone"
     slot = next_slot(trigger_of(job.schedule), moment) if state == "due" and job.schedule else None
@@ -95,7 +96,10 @@ def _explanation(
             " source row changes, or after `batch-scoring quarantine retry`"
         )
     if state == "due":
-        what = "the row was changed after it was scored" if predictions or entries else "the row was not scored yet"
+        before = "scored" if predictions else "set aside"
+        what = "the row was not scored yet"
+        if predictions or entries:
+            what = f"the row was {before}, and changed or was given another try since"
         when = f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC takes it" if slot else "the next run takes it"
         return f"{what}; {when}"
     current = next(life for life in predictions if life.is_current)

@@ -69,6 +69,31 @@ def _now_mysql(_element: Any, _compiler: Any, **_kw: Any) -> str:
     return "UTC_TIMESTAMP(6)"
 
 
+RAW = sa.types.NullType()
+"""The type of what goes back to the database as it came from there, or as people wrote it."""
+
+
+class as_moment(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named like SQLAlchemy's functions
+    """A moment that can be compared: SQLite keeps them as text in several forms, and this brings them to one of
+    milliseconds; elsewhere it is the moment itself.
+    """
+
+    type = RAW
+    inherit_cache = True
+
+
+@compiles(as_moment)
+def _moment_default(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"{compiler.process(element.clauses, **kw)}"
+
+
+@compiles(as_moment, "sqlite")
+def _moment_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    percent = "%%" if compiler.preparer._double_percents else "%"  # noqa: SLF001 - strftime's own percent signs
+    form = f"{percent}Y-{percent}m-{percent}d {percent}H:{percent}M:{percent}f"
+    return f"strftime('{form}', {compiler.process(element.clauses, **kw)})"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
     """How long a session may wait before the database itself ends it."""
@@ -170,6 +195,7 @@ class Database:
         ]
         settings.append("SET LOCAL TimeZone = 'UTC'")
         settings.append("SET LOCAL DateStyle = 'ISO'")
+        settings.append("SET LOCAL bytea_output = 'hex'")
         settings.append(f"SET LOCAL application_name = '{self.label}'")
         if not connection.get_execution_options().get("writes"):
             settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -256,6 +282,14 @@ def driver_sql(dialect: sa.Dialect, statement: str) -> str:
 def now(connection: sa.Connection) -> datetime:
     """The database's clock, UTC."""
     return connection.execute(sa.select(database_now())).scalar_one()
+
+
+def earlier(moment: datetime, duration: timedelta) -> datetime:
+    """The moment so much before, or the first there is."""
+    try:
+        return moment - duration
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:

@@ -45,6 +45,7 @@ class KeptRows:
 
     keys: Sequence[Key]
     scores: Sequence[float]
+    labels: Sequence[str | None]
     inputs: dict[str, Values]
     digests: Sequence[bytes]
 
@@ -92,6 +93,7 @@ def _page(
         sa.select(
             *(column.label(f"k{i}") for i, column in enumerate(own)),
             predictions.c.score.label("score"),
+            predictions.c.prediction.label("prediction"),
             inputs.c.digest.label("digest"),
             *(inputs.c[column.name].label(f"i{i}") for i, column in enumerate(columns)),
         )
@@ -107,6 +109,7 @@ def _page(
         [
             *(Family.INTEGER if families[name] is Family.INTEGER else Family.OTHER for name in layout.key_names),
             Family.NUMBER,
+            Family.TEXT,
             Family.OTHER,
             *(
                 families[column.name] if column.name in layout.key_names else _FAMILIES[column.kind]
@@ -117,8 +120,9 @@ def _page(
     return KeptRows(
         keys=list(zip(*map(plain, found[:width]), strict=True)),
         scores=plain(found[width]),
-        digests=[_bytes(value) for value in plain(found[width + 1])],
-        inputs={column.name: values for column, values in zip(columns, found[width + 2 :], strict=True)},
+        labels=plain(found[width + 1]),
+        digests=[_bytes(value) for value in plain(found[width + 2])],
+        inputs={column.name: values for column, values in zip(columns, found[width + 3 :], strict=True)},
     )
 
 

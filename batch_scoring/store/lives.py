@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,11 +67,6 @@ class EntryFilter:
     before: datetime | None = None
     """Set aside before this moment."""
 
-    @classmethod
-    def older_than(cls, age: timedelta | None, moment: datetime, **others: Any) -> EntryFilter:
-        """The same, with an age in place of a moment."""
-        return cls(before=None if age is None else moment - age, **others)
-
 
 def key_columns(connection: sa.Connection, layout: PredictionsLayout) -> list[SourceColumn]:
     """The key's columns as the predictions table has them."""
@@ -99,6 +94,14 @@ def lives(connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key,
     return [Life(**row._asdict()) for row in connection.execute(query)]
 
 
+def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: int) -> int:
+    """How many predictions a run wrote that are there still."""
+    table = layout.predictions_table
+    return connection.execute(
+        sa.select(sa.func.count()).select_from(table).where(table.c.run_id == run_id)
+    ).scalar_one()
+
+
 _OF_RUN = {"trigger", "requested_by", "reason", "model_name", "artifact_sha256"}
 
 
@@ -112,27 +115,22 @@ def entries(
 ) -> Sequence[Entry]:
     """Quarantine entries, the latest first; only open ones unless the past is wanted too."""
     table = layout.quarantine_table
-    query = (
+    query: sa.Select[Any] = (
         sa.select(
             *(table.c[name] for name in layout.key_names),
             *(table.c[f.name] for f in fields(Entry) if f.name != "key"),
         )
-        .where(*_chosen(table, layout, chosen, is_open=is_open))
         .order_by(table.c.valid_from.desc(), *(table.c[name] for name in layout.key_names))
         .limit(limit)
     )
     width = len(layout.key)
     names = [f.name for f in fields(Entry) if f.name != "key"]
-    return [
-        Entry(key=tuple(row[:width]), **dict(zip(names, row[width:], strict=True))) for row in connection.execute(query)
+    found = [
+        Entry(key=tuple(row[:width]), **dict(zip(names, row[width:], strict=True)))
+        for piece in _pieces(chosen)
+        for row in connection.execute(query.where(*_chosen(table, layout, piece, is_open=is_open)))
     ]
-
-
-def count_entries(connection: sa.Connection, layout: PredictionsLayout, chosen: EntryFilter) -> int:
-    """How many open entries are meant."""
-    table = layout.quarantine_table
-    query = sa.select(sa.func.count()).select_from(table).where(*_chosen(table, layout, chosen, is_open=True))
-    return connection.execute(query).scalar_one()
+    return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
 
 
 def close_entries(
@@ -140,12 +138,20 @@ def close_entries(
 ) -> int:
     """End open entries, so that their rows are due again; returns how many. They stay as history."""
     table = layout.quarantine_table
-    conditions = _chosen(table, layout, chosen, is_open=True)
-    latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
-    if latest is not None:  # a clock that was set back must not make a life that ends before it began
-        valid_to = max(valid_to, latest + timedelta(microseconds=1))
-    closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
-    return connection.execute(closing).rowcount
+    closed = 0
+    for piece in _pieces(chosen):
+        conditions = _chosen(table, layout, piece, is_open=True)
+        latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
+        if latest is not None:  # a clock that was set back must not make a life that ends before it began
+            moment = max(valid_to, latest + timedelta(microseconds=1))
+            closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(moment, table.c.valid_to.type))
+            closed += connection.execute(closing).rowcount
+    return closed
+
+
+def _pieces(chosen: EntryFilter) -> Iterator[EntryFilter]:
+    """The same in statements of a bearable size."""
+    return (replace(chosen, keys=piece.keys) for piece in Selection(keys=chosen.keys).pieces())
 
 
 def _chosen(

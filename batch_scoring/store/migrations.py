@@ -149,6 +149,9 @@ def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Tab
         for column in inspector.get_columns(layout.inputs.name, schema=layout.inputs.schema)
     }
     wanted = {column.name: column.type.compile(dialect=connection.dialect) for column in table.columns}
+    if not {"digest", "run_id", "valid_from", *layout.key_names} <= found.keys():
+        message = f"{layout.inputs} exists already and is no table of kept inputs; name another predictions table"
+        raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
     if differing := [name for name, ddl in wanted.items() if name in found and found[name] != ddl]:
         said = "; ".join(f"{name} is {found[name]} and the model takes {wanted[name]}" for name in differing)
         message = f"{layout.inputs} was made for other inputs ({said}); rename that table, then run again"
@@ -315,13 +318,13 @@ def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout 
 
 
 def _registered_layouts(connection: sa.Connection) -> list[tuple[str, PredictionsLayout]]:
-    """Every job whose tables are there, by the name of the predictions table."""
+    """Every job whose tables are there, with the newest of them, by name."""
     inspector = sa.inspect(connection)
-    rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.predictions_table))
-    found = [(row.job, _layout_from(row)) for row in rows]
+    rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.job, scoring_jobs.c.created_at))
+    newest = {row.job: _layout_from(row) for row in rows}
     return [
         (job, layout)
-        for job, layout in found
+        for job, layout in newest.items()
         if inspector.has_table(layout.quarantine.name, schema=layout.quarantine.schema)
     ]
 

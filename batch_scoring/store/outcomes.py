@@ -8,12 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.job import TableName
-from batch_scoring.store.database import FOREVER, UtcTimestamp, exactly
+from batch_scoring.store.database import FOREVER, RAW, UtcTimestamp, exactly
 from batch_scoring.store.rows import KeyRange, Version
 from batch_scoring.store.schema import PredictionsLayout
-
-RAW = sa.types.NullType()
-"""The type of what goes back to the database as it came from there."""
 
 
 def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:

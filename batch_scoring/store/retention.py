@@ -149,7 +149,9 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
             legal_holds.c.job == job, legal_holds.c.removed_at.is_(None)
         )
     ).all()
-    texts = [tuple(hold.source_key[name] for name in layout.key_names) for hold in holds if hold.source_key]
+    # a hold from before the job had another key and another table holds nothing of this one
+    of_this = [hold.source_key for hold in holds if hold.source_key and set(hold.source_key) == set(layout.key_names)]
+    texts = [tuple(source_key[name] for name in layout.key_names) for source_key in of_this]
     keys = keys_of(connection, layout, texts)
     run_ids = [hold.run_id for hold in holds if hold.run_id is not None]
 

@@ -213,7 +213,7 @@ class PredictionsLayout:
 
         An input that is a key column stands there already. Raises ConfigurationError for a name that is taken.
         """
-        if taken := [column.name for column in columns if column.name in _OF_INPUTS]:
+        if taken := [column.name for column in columns if column.name.lower() in _OF_INPUTS]:
             message = f"the model's input {', '.join(taken)} bears the name of a column of its own; rename it in a view"
             raise ConfigurationError([Problem(where=str(self.inputs), key="predictions.keep_inputs", message=message)])
         return sa.Table(

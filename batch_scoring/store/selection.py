@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from batch_scoring.errors import InputFault
+from batch_scoring.store.database import RAW, as_moment
 from batch_scoring.store.reflection import Family, SourceColumn
 from batch_scoring.store.rows import Key
 
@@ -27,8 +28,13 @@ _KEYS_AT_ONCE = 5_000
 _COMPOSITE_KEYS_AT_ONCE = 500
 """Keys in one statement; a list of composite ones is searched one by one."""
 
-_TERM = re.compile(r"\s*(?P<column>.+?)\s*(?P<operator><>|!=|<=|>=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
-_NULL_TERM = re.compile(r"\s*(?P<column>.+?)\s+is\s+(?P<negated>not\s+)?null\s*", re.DOTALL | re.IGNORECASE)
+_COLUMN = r'\s*(?P<column>"(?:[^"]|"")+"|[^"].*?)'
+_TERM = re.compile(_COLUMN + r"\s*(?P<operator><>|!=|<=|>=|=|<|>)(?!=)\s*(?P<value>.*?)\s*", re.DOTALL)
+_NULL_TERM = re.compile(_COLUMN + r"\s+is\s+(?P<negated>not\s+)?null\s*", re.DOTALL | re.IGNORECASE)
+
+_GREATEST_WHOLE = 2**63 - 1
+_GREATEST_EXPONENT = 308
+"""Of a number, so that a double holds it and its digits are no burden."""
 
 _OPERATORS: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     "=": lambda column, value: column == value,
@@ -49,6 +55,8 @@ class Term:
     column: str
     operator: str
     value: str | None
+    is_text: bool = False
+    """It stood in quotes: matters where a column has no declared type."""
 
     @classmethod
     def parse(cls, text: str) -> Term:
@@ -58,7 +66,9 @@ class Term:
             return cls(column=_unquoted(match["column"]), operator=operator, value=None)
         if match := _TERM.fullmatch(text):
             operator = "!=" if match["operator"] == "<>" else match["operator"]
-            return cls(column=_unquoted(match["column"]), operator=operator, value=_unquoted(match["value"], "'"))
+            value = _unquoted(match["value"], "'")
+            is_text = value != match["value"]
+            return cls(column=_unquoted(match["column"]), operator=operator, value=value, is_text=is_text)
         raise InputFault(
             f"--where {text!r}: expected COLUMN OP VALUE with one of = != < <= > >=, or COLUMN is [not] null"
         )
@@ -67,7 +77,14 @@ class Term:
         """The term on a source. Raises InputFault where it has no such column or the value is none of its type."""
         if self.column not in columns:
             raise InputFault(f"--where: the source has no column {self.column!r} (it has {', '.join(columns)})")
-        value = None if self.value is None else read_value(self.value, columns[self.column], "--where")
+        column = columns[self.column]
+        if self.value is None:
+            return _OPERATORS[self.operator](table.c[self.column], None)
+        if column.family is Family.UNKNOWN:
+            return _OPERATORS[self.operator](table.c[self.column], _untyped(self.value, is_text=self.is_text))
+        value = read_value(self.value, column, "--where")
+        if column.family in (Family.DATE, Family.TIMESTAMP):
+            return _OPERATORS[self.operator](as_moment(table.c[self.column]), as_moment(sa.literal(value, RAW)))
         return _OPERATORS[self.operator](table.c[self.column], value)
 
 
@@ -131,7 +148,7 @@ class Selection:
             "scored_by_version": self.scored_by_version,
             "scored_before": self.scored_before and self.scored_before.isoformat(),
             "scored_after": self.scored_after and self.scored_after.isoformat(),
-            "where": [[term.column, term.operator, term.value] for term in self.where],
+            "where": [[term.column, term.operator, term.value, term.is_text] for term in self.where],
         }
 
 
@@ -154,7 +171,8 @@ class Request:
             scored_before=moment("scored_before"),
             scored_after=moment("scored_after"),
             where=tuple(
-                Term(column=column, operator=operator, value=value) for column, operator, value in record["where"]
+                Term(column=column, operator=operator, value=value, is_text=is_text)
+                for column, operator, value, is_text in record["where"]
             ),
         )
         keys = record["keys"]
@@ -162,7 +180,8 @@ class Request:
 
 
 def candidates(text: TextKey, columns: Sequence[SourceColumn]) -> Iterator[Key]:
-    """What a key that people wrote may be in the database: one value, or two where a column has no declared type.
+    """What a key that people wrote may be in the database: one value, or several where SQLite may hold it in several
+    forms (a column without a type, a moment as text).
 
     Raises InputFault naming the column.
     """
@@ -170,9 +189,22 @@ def candidates(text: TextKey, columns: Sequence[SourceColumn]) -> Iterator[Key]:
 
 
 def _candidates(text: str, column: SourceColumn) -> list[Any]:
-    if column.family is Family.UNKNOWN and re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
-        return [text, int(text)]
-    return [read_value(text, column, "key")]
+    if column.family is Family.UNKNOWN:
+        return list(dict.fromkeys([text, _untyped(text)]))
+    value = read_value(text, column, "key")
+    if column.family is not Family.TIMESTAMP:
+        return [value]
+    moment = datetime.fromisoformat(value)
+    forms = (moment.isoformat(sep, fraction) for sep in " T" for fraction in ("auto", "microseconds"))
+    return list(dict.fromkeys([*forms, text]))
+
+
+def _untyped(text: str, *, is_text: bool = False) -> Any:
+    """The value of a column without a declared type: a number where it looks like one."""
+    if is_text or not re.fullmatch(r"-?\d{1,19}(\.\d{1,18})?", text, re.ASCII):
+        return text
+    number = float(text) if "." in text else int(text)
+    return number if abs(number) <= _GREATEST_WHOLE else text
 
 
 def read_value(text: str, column: SourceColumn, what: str) -> Any:
@@ -190,29 +222,48 @@ def read_value(text: str, column: SourceColumn, what: str) -> Any:
         raise InputFault(f"{what} {text!r}: column {column.name} is {column.ddl}, expected {expected}") from None
 
 
-def comparable(value: Any, column: SourceColumn) -> Any:
-    """A key column's value, of the source or as people wrote it, in a form that is equal where they are."""
-    if column.family is Family.NUMBER:
-        return Decimal(str(value))
-    if column.family in (Family.DATE, Family.TIMESTAMP):
-        moment = datetime.fromisoformat(str(value))
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+def unmatched(texts: Iterable[TextKey], columns: Sequence[SourceColumn], found: Iterable[Key]) -> list[TextKey]:
+    """Those of the keys that people wrote that are none of the keys found, each once."""
+    present = {_form(key, columns) for key in found}
+    return [
+        text
+        for text in dict.fromkeys(texts)
+        if not any(_form(key, columns) in present for key in candidates(text, columns))
+    ]
+
+
+def _form(key: Key, columns: Sequence[SourceColumn]) -> Key:
+    """A key in a form that is equal where the keys are, whether people wrote it or a driver gave it."""
+    return tuple(_comparable(value, column) for value, column in zip(key, columns, strict=True))
+
+
+def _comparable(value: Any, column: SourceColumn) -> Any:
+    text = str(value)
+    try:
+        if column.family is Family.NUMBER:
+            return Decimal(text)
+        if column.family in (Family.DATE, Family.TIMESTAMP):
+            return _utc(text)
+    except (ValueError, InvalidOperation):  # SQLite lets any text stand in a column of moments
+        return text
     if column.family is Family.BOOLEAN:
         return bool(value)
-    text = str(value)
     return text.rstrip(" ") if column.ddl.upper().startswith("CHAR") else text
 
 
 def _whole(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d{1,40}", text.strip(), re.ASCII):
         raise ValueError
-    return int(text)
+    number = int(text)
+    if not -_GREATEST_WHOLE - 1 <= number <= _GREATEST_WHOLE:
+        raise ValueError
+    return number
 
 
 def _number(text: str) -> str:
     """Bound as text, which each database reads as the column's own type."""
     number = Decimal(text.strip())
-    if not number.is_finite():
+    if not number.is_finite() or abs(number.adjusted()) > _GREATEST_EXPONENT:
         raise ValueError
     return f"{number:f}"
 
@@ -231,7 +282,7 @@ def _date(text: str) -> str:
 
 
 def _moment(text: str) -> str:
-    """As SQLite keeps it and every database reads it: UTC, with a fraction only where there is one."""
+    """UTC, as every database reads it."""
     return _utc(text).isoformat(sep=" ")
 
 
@@ -256,8 +307,8 @@ def _uuid(text: str) -> str:
 
 
 _READERS: dict[Family, tuple[Callable[[str], Any], str]] = {
-    Family.INTEGER: (_whole, "a whole number"),
-    Family.NUMBER: (_number, "a number"),
+    Family.INTEGER: (_whole, "a whole number of at most 64 bits"),
+    Family.NUMBER: (_number, "a number between 1e-308 and 1e308, or 0"),
     Family.BOOLEAN: (_truth, "true or false"),
     Family.DATE: (_date, "a date such as 2026-01-31"),
     Family.TIMESTAMP: (_moment, "a moment such as 2026-01-31 12:00:00"),

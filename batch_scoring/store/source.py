@@ -17,12 +17,12 @@ from sqlalchemy.exc import NoSuchTableError
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
-from batch_scoring.store.database import Database, exactly
-from batch_scoring.store.outcomes import RAW, holds_for, outcome_table, within
+from batch_scoring.store.database import RAW, Database, exactly
+from batch_scoring.store.outcomes import holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
 from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
 from batch_scoring.store.schema import PredictionsLayout, RawType
-from batch_scoring.store.selection import Selection, TextKey, candidates, comparable
+from batch_scoring.store.selection import Selection, TextKey, candidates, unmatched
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,34 +215,29 @@ class Source:
         Raises InputFault where a text is no value of its column.
         """
         columns = [self.columns[name] for name in self.key]
-
-        def form(key: Sequence[Any]) -> Key:
-            return tuple(comparable(value, column) for value, column in zip(key, columns, strict=True))
-
-        wanted = {key: text for text in keys for key in candidates(text, columns)}
+        texts = list(keys)
+        wanted = dict.fromkeys(key for text in texts for key in candidates(text, columns))
         rows = self._rows([])
         names = [self._key_of(rows, name, connection.dialect) for name in self.key]
-        found: dict[Key, Key] = {}
-        for piece in Selection(keys=tuple(wanted)).pieces():
-            for key in connection.execute(sa.select(*names).where(*piece.of_keys(names))):
-                found[form(key)] = tuple(key)
-        missing = {text for key, text in wanted.items() if form(key) not in found}
-        missing -= {text for key, text in wanted.items() if form(key) in found}
-        return list(found.values()), [text for text in dict.fromkeys(wanted.values()) if text in missing]
+        found = {
+            tuple(key): None
+            for piece in Selection(keys=tuple(wanted)).pieces()
+            for key in connection.execute(sa.select(*names).where(*piece.of_keys(names)))
+        }
+        return list(found), unmatched(texts, columns, found)
 
     def find_anywhere(self, connection: sa.Connection, key: TextKey) -> bool:
         """Whether the table has the key, inside the job's ``where`` or not."""
         return bool(replace(self, where=None).find(connection, [key])[0])
 
-    def is_due(self, connection: sa.Connection, layout: PredictionsLayout, key: Key) -> bool:
-        """Whether the row of a key is due."""
+    def count_due_of(self, connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]) -> int:
+        """How many of the rows of these keys are due."""
         rows = self._rows([])
         names = [self._key_of(rows, name, connection.dialect) for name in self.key]
-        conditions = [
-            *Selection(keys=(key,)).of_keys(names),
-            *self._is_due(rows, connection.dialect, layout, EVERYTHING),
-        ]
-        return connection.execute(sa.select(sa.literal(1)).select_from(rows).where(*conditions)).first() is not None
+        due = sa.select(sa.func.count()).select_from(rows)
+        due = due.where(*self._is_due(rows, connection.dialect, layout, EVERYTHING))
+        pieces = Selection(keys=keys).pieces()
+        return sum(connection.execute(due.where(*piece.of_keys(names))).scalar_one() for piece in pieces)
 
     def changed_at_of(self, connection: sa.Connection, key: Key) -> Any:
         """The version of a key's row."""

@@ -23,9 +23,12 @@ LEFT JOIN LATERAL (
   WHERE scoring_runs.job = j.job AND "trigger" IN ('cli', 'schedule') AND status <> 'skipped'
   ORDER BY run_id DESC
   LIMIT 1
-) AS l ON true;
+) AS l ON true
+WHERE NOT EXISTS (
+  SELECT 1 FROM scoring_jobs AS newer WHERE newer.job = j.job AND newer.created_at > j.created_at
+);
 
-COMMENT ON VIEW data_freshness IS 'One row per predictions table: how fresh what stands in it is';
+COMMENT ON VIEW data_freshness IS 'One row per job: how fresh what stands in its predictions table is';
 COMMENT ON COLUMN data_freshness.job IS 'The job';
 COMMENT ON COLUMN data_freshness.predictions_table IS 'Where its predictions stand';
 COMMENT ON COLUMN data_freshness.last_success_at IS 'When a run last succeeded, UTC';

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS data_freshness;
 
--- One row per predictions table: how fresh what stands in it is. Times are UTC.
+-- One row per job: how fresh what stands in its predictions table is. Times are UTC.
 CREATE VIEW data_freshness AS
 SELECT
   j.job,
@@ -23,4 +23,7 @@ LEFT JOIN (
   WHERE "trigger" IN ('cli', 'schedule')
   GROUP BY job
 ) AS r ON r.job = j.job
-LEFT JOIN scoring_runs AS l ON l.run_id = r.last_run_id;
+LEFT JOIN scoring_runs AS l ON l.run_id = r.last_run_id
+WHERE NOT EXISTS (
+  SELECT 1 FROM scoring_jobs AS newer WHERE newer.job = j.job AND newer.created_at > j.created_at
+);

@@ -415,6 +415,37 @@ def test_status_is_5_after_a_run_that_failed_and_says_why(loan_workspace: Worksp
     assert loan_workspace.cli("status").returncode == 0
 
 
+def test_status_is_5_where_the_model_file_is_not_the_one_that_was_registered(loan_workspace: Workspace) -> None:
+    loan_workspace.run()
+    assert loan_workspace.cli("status").returncode == 0
+    (artifact,) = loan_workspace.artifacts_dir.rglob("*.joblib")
+    with artifact.open("ab") as file:
+        file.write(b" ")
+    found = loan_workspace.cli("status")
+    assert (found.returncode, "is not as it was registered" in found.stderr) == (5, True)
+    artifact.unlink()
+    assert "is not at" in loan_workspace.cli("status").stderr
+
+
+def test_status_is_5_while_the_run_after_one_that_failed_is_under_way(loan_workspace: Workspace) -> None:
+    loan_workspace.run()
+    failed = (
+        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, finished_at, error_type,"
+        " error_message, host, process_id, package_version, environment, job_config, requested_by) SELECT job, trigger,"
+        " 'failed', started_at, heartbeat_at, finished_at, 'DatabaseFull', 'no space', host, process_id,"
+        " package_version, environment, job_config, requested_by FROM scoring_runs WHERE run_id = 1"
+    )
+    loan_workspace.sql(failed)
+    now = "clock_timestamp()" if loan_workspace.is_postgresql else "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+    loan_workspace.sql(
+        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, host, process_id, package_version,"
+        f" environment, job_config, requested_by) SELECT job, trigger, 'running', {now}, {now}, host, process_id,"
+        " package_version, environment, job_config, requested_by FROM scoring_runs WHERE run_id = 1"
+    )
+    found = loan_workspace.cli("status")
+    assert (found.returncode, "run 2 failed: no space" in found.stderr) == (5, True)
+
+
 def test_status_of_one_job_does_not_suffer_from_another_whose_source_is_gone(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     loan_workspace.write_job("lost", LOAN_JOB.replace('"applicants"', '"nowhere"').replace('"predictions"', '"others"'))

@@ -39,11 +39,16 @@ def cron(sqlite_workspace: Workspace, loan_model: TrainedModel) -> Workspace:
 
 def _as_cron_does(workspace: Workspace, command: str) -> subprocess.CompletedProcess[str]:
     variables, _ = _crontab()
-    own = {"APP": str(workspace.folder), "DATABASE_URL": workspace.database_url, "LOG": f"{workspace.folder}/log"}
+    own = {
+        "APP": str(workspace.folder),
+        "DATABASE_URL": workspace.database_url,
+        "LOG": f"{workspace.folder}/log",
+        "LOCK": f"{workspace.folder}/loan_eligibility.lock",
+    }
     assert set(own) <= set(variables)
     bare = {"HOME": "/", "LOGNAME": "root", "PATH": "/usr/bin:/bin"}
     return subprocess.run(
-        ["/bin/sh", "-c", command.replace("/tmp/", f"{workspace.folder}/")],
+        ["/bin/sh", "-c", command],
         cwd="/",
         env={**bare, **variables, **own},
         capture_output=True,

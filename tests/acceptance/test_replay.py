@@ -246,3 +246,15 @@ def test_workers_keep_inputs_too(postgresql_workspace: Workspace, loan_model: Tr
     workspace = prepare_loans(postgresql_workspace, loan_model, job=job)
     workspace.run(workers=2)
     assert _replay(workspace).reproduced_count == 367
+
+
+def test_an_altered_label_and_inputs_that_are_gone_are_told(keeping: Workspace) -> None:
+    keeping.sql("UPDATE predictions SET prediction = 'N' WHERE \"Loan_ID\" = 'LP001022'")
+    keeping.sql("DELETE FROM predictions_inputs WHERE \"Loan_ID\" = 'LP001015'")
+    done = _replay(keeping)
+    ((deviation),) = done.deviations
+    assert (deviation.key, list(deviation.altered), deviation.replayed) == ("LP001022", [], deviation.score)
+    assert (done.row_count, done.missing_count, done.is_whole) == (366, 1, False)
+    shown = keeping.cli("replay", "loan_eligibility", "--run", "1")
+    assert shown.returncode == 1
+    assert "1 predictions of the run have no kept inputs" in shown.stdout

@@ -68,7 +68,7 @@ STATES = {
     # number, branch: state, words of the explanation, predictions, entries, version of the source row
     (1, "B 1"): ("scored", ["scored by run 1 (cli, asked for by ", "facts version 1"], 1, 0, AT),
     (41, "B 1"): ("due", ["was not scored yet", "the run of ", "takes it"], 0, 0, AT),
-    (5, "B 2"): ("due", ["was changed after it was scored", "the run of "], 1, 0, LATER),
+    (5, "B 2"): ("due", ["was scored, and changed or was given another try since", "the run of "], 1, 0, LATER),
     (3, "B 0"): ("quarantined", ["by run 1: missing_value in x", "source row changes", "quarantine retry"], 0, 1, AT),
     (40, "B 1"): ("outside", ["is in facts", "[source] where leaves it out"], 0, 0, None),
     (39, "B 0"): ("gone", ["no such row any more", "what was scored stays"], 1, 0, None),
