@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from batch_scoring.scoring import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.database import Database
 from batch_scoring.store.selection import Request
+
+_WRITERS = """
+SELECT count(*) FROM pg_locks
+WHERE mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers: int) -> None:
@@ -54,11 +61,15 @@ def start_rescore(workspace: Workspace, request: Request, *, continues: int | No
 
 
 def freeze_between_transactions(workspace: Workspace, pid: int) -> None:
-    """SIGSTOP; on SQLite not while the file is locked, which nobody could take over."""
+    """SIGSTOP, and not while it is writing: what it has locked would be locked for as long as it is frozen."""
     while True:
         os.kill(pid, signal.SIGSTOP)
         if workspace.is_postgresql:
-            return
+            time.sleep(0.1)  # the server ends what it was sent before
+            if not workspace.scalar(_WRITERS):
+                return
+            os.kill(pid, signal.SIGCONT)
+            continue
         engine = sa.create_engine(workspace.database_url, connect_args={"timeout": 0})
         try:
             with engine.connect() as connection:

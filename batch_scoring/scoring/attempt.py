@@ -50,7 +50,7 @@ class Attempt:
             persistently(lambda: runs.record_model(self.database, self.run_id, version))
             manifest = preparation.manifest_of(version)
             manifest.positive_index(self.job)  # refuses a model of another kind or without the label
-            looking = persistently(lambda: self._search())
+            looking = persistently(self._search)
             source = persistently(lambda: self._source(looking))
             preparation.check_signature(manifest, source, version)
             layout = source.layout(self.job)
@@ -90,7 +90,8 @@ class Attempt:
         """Where the run looks: the source, or the pieces of it that are to be scored again."""
         if self.rescore is None:
             return [source]
-        selection = self.rescore.selection_in(self.database, source, since_run=self.rescore.begun_by or self.run_id)
+        since = self.rescore.begun_by or self.run_id
+        selection, _ = self.rescore.selection_in(self.database, source, since_run=since)
         if self.rescore.begun_by is None:
             record_request(self.database, self.run_id, selection, model_version=self.rescore.model_version)
         return [replace(source, again=piece) for piece in selection.pieces(self.job.run.chunk_rows)]

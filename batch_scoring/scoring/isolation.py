@@ -108,7 +108,7 @@ class IsolatedScorer:
             except EveryRowFailed:
                 if stop - start == total:
                     raise
-                middle = (start + stop) // 2  # these fail alike, the chunk's other rows do not
+                middle = (start + stop) // 2  # the model fails on these, and not on the chunk's others
                 settle(start, middle)
                 settle(middle, stop)
             return True
@@ -191,7 +191,7 @@ def _serve(connection: Connection, recipe: Recipe) -> None:
         while True:
             columns = connection.recv()
             try:
-                answer: Any = scorer.score(columns)
+                answer: Any = scorer.score_singly(columns)  # what all rows share is seen where all are
             except Exception as exc:
                 answer = exc
             connection.send(answer)

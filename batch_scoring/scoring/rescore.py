@@ -28,13 +28,14 @@ class Rescore:
     begun_by: int | None = None
     """The interrupted run whose rest is to be done; None for a rescore of its own."""
 
-    def selection_in(self, database: Database, source: Source, *, since_run: int) -> Selection:
-        """The selection with keys as the source has them; keys that are there no longer are left out."""
-        keys = None
-        if self.request.keys is not None:
-            with database.read() as connection:
-                keys = tuple(source.find(connection, self.request.keys)[0])
-        return replace(self.request.selection, keys=keys, since_run=since_run)
+    def selection_in(self, database: Database, source: Source, *, since_run: int) -> tuple[Selection, list[TextKey]]:
+        """The selection with keys as the source has them, and the keys that it has not."""
+        selection = replace(self.request.selection, since_run=since_run)
+        if self.request.keys is None:
+            return selection, []
+        with database.read() as connection:
+            keys, missing = source.find(connection, self.request.keys)
+        return replace(selection, keys=tuple(keys)), missing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,12 +97,10 @@ def _plan(
     with database.read() as connection:
         if not migrations.check_tables(connection, job, layout):
             raise InputFault(f"job {job.name} has scored nothing yet; `batch-scoring run {job.name}` does it")
-        if rescore.request.keys is not None:
-            _, missing = source.find(connection, rescore.request.keys)
-            if missing and not are_keys_left_out:
-                raise InputFault(_said(source, missing))
     since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
-    selection = rescore.selection_in(database, source, since_run=since)
+    selection, missing = rescore.selection_in(database, source, since_run=since)
+    if missing and not are_keys_left_out:
+        raise InputFault(_said(source, missing))
     with database.read() as connection:
         pieces = (replace(source, again=piece) for piece in selection.pieces(job.run.chunk_rows))
         row_count = sum(piece.count_due(connection, layout).total for piece in pieces)

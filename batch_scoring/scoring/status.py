@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,19 +10,12 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
-from batch_scoring.errors import (
-    ArtifactChanged,
-    ArtifactMissing,
-    ConfigurationError,
-    ModelRefused,
-    SchemaOutOfDate,
-    SourceFault,
-)
+from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
 from batch_scoring.job import Job
+from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database, now
-from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.predictions import count_current
 from batch_scoring.store.runs import Run
 from batch_scoring.store.source import Source
@@ -132,28 +124,26 @@ def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: 
         manifest = preparation.manifest_of(version)
         manifest.positive_index(job)
         preparation.check_signature(manifest, source, version)
-        _check_artifact(artifacts_dir / version.artifact_uri, version)
+        _check_artifact(preparation.artifact_of(artifacts_dir, version))
     except ModelRefused as exc:
         return Trouble.MODEL, str(exc)
     return None
 
 
-def _check_artifact(file: Path, version: ModelVersion) -> None:
+def _check_artifact(reference: ArtifactReference) -> None:
     """Raise ModelRefused where the file is not there, or its bytes are not those that were registered."""
     try:
-        found = file.stat()
-        digest = _sha256(file, found.st_mtime_ns, found.st_size)
+        found = reference.path.stat()
     except OSError:
-        raise ArtifactMissing(f"the artifact of {version.name} version {version.version} is not at {file}") from None
-    if digest != version.artifact_sha256:
-        raise ArtifactChanged(f"the artifact of {version.name} version {version.version} is not as it was registered")
+        read_verified(reference)
+    else:
+        _verify(reference, found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=64)
-def _sha256(file: Path, _changed_at: int, _size: int) -> str:
-    """The hash of a file, computed once for as long as it looks the same."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _verify(reference: ArtifactReference, _changed_at: int, _size: int) -> None:
+    """Read a file whole, once for as long as it looks the same."""
+    read_verified(reference)
 
 
 def _run_trouble(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:

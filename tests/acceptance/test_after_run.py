@@ -269,7 +269,7 @@ def test_status_says_what_kind_of_trouble_a_job_is_in(workspace: Workspace, loan
     code, trouble, why = state()
     assert (code, trouble) == (5, "model")
     assert why is not None
-    assert "is not in" in why
+    assert "cannot be read" in why
     (workspace.folder / "away").rename(artifact)
 
     workspace.sql('ALTER TABLE applicants RENAME COLUMN "Gender" TO sex')

@@ -129,4 +129,4 @@ def test_a_clock_that_is_set_back_is_said_and_no_slot_is_filled_twice(
     assert len(set(slots)) == len(slots)
     assert slots == sorted(slots)
     assert slots[0] < before < slots[-1]
-    assert {event.ended.exit_code for event in served.of(RunEnded)} == {0}
+    assert all(event.ended.exit_code == 0 or event.ended.was_asked for event in served.of(RunEnded))

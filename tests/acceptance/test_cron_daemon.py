@@ -211,7 +211,7 @@ def test_a_real_cron_runs_the_example(
     assert failed == [("failed", "ArtifactMissing")]
     said = _said(broken)
     assert '"status": "failed"' in said
-    why = r"^loan_eligibility: the artifact of loan_eligibility version 1 is not in artifacts/"
+    why = r"^loan_eligibility: the artifact artifacts/\S+ cannot be read"
     assert re.search(why, said, re.MULTILINE), "for whatever watches this log"
     assert broken.scalar("SELECT count(*) FROM predictions") == 367, "what stood there stays"
     if syslog.is_ours:

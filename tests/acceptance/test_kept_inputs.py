@@ -294,7 +294,7 @@ def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None
     shown = command(kept, "replay", "facts", "7")
     assert shown.returncode == 1
     assert "0 of 1 scores reproduced" in shown.stdout
-    assert "the stored one was altered" in shown.stdout
+    assert "the kept inputs give another score or label: altered since" in shown.stdout
     assert command(kept, "replay", "facts", "9").returncode == 0
 
 

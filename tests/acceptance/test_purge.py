@@ -241,7 +241,9 @@ HOLD = ("hold", "add", "facts", "--reason", "x")
         pytest.param((*HOLD, "--key", "branch=B 1,id=x"), ["'x'", "whole number"], id="hold no number"),
         pytest.param((*HOLD, "--key", "1"), ["expected branch=…,id=…"], id="hold no key"),
         pytest.param((*HOLD[:3], "--key", COMPOSITE.of(1)), ["--reason"], id="hold without a reason"),
-        pytest.param((*HOLD[:3], "--key", COMPOSITE.of(1), "--reason", " "), ["--reason is empty"], id="empty reason"),
+        pytest.param(
+            (*HOLD[:3], "--key", COMPOSITE.of(1), "--reason", " "), ["--reason is missing"], id="empty reason"
+        ),
         pytest.param(("hold", "remove", "7"), ["there is no hold 7"], id="no such hold"),
         pytest.param(("hold", "remove", "seven"), ["Invalid value"], id="no number"),
     ],

@@ -329,7 +329,7 @@ NO_BINARY_FORM = [
     ("NUMERIC", "1.50"),
     ("NUMERIC(40,10)", "123456789012345678901234567890.0123456789"),
     ("REAL", "0.1"),
-    ("BOOLEAN", "true"),
+    ("BYTEA", "\\x00ff"),
     ("CHAR(4)", "ab  "),
     ('"Grade"', "it's high"),
     ("code", "L-1"),

@@ -274,7 +274,7 @@ def test_a_chunk_with_one_unsound_score_writes_nothing_at_all(desk: Desk) -> Non
 
 
 def test_a_chunk_whose_quarantine_cannot_be_written_writes_no_prediction_either(desk: Desk) -> None:
-    desk.execute("DROP TABLE predictions_quarantine")
+    desk.execute("ALTER TABLE predictions_quarantine RENAME TO elsewhere")
     desk.execute("CREATE TABLE predictions_quarantine (id BIGINT)")
     rows = SourceRows(
         keys=([1, 2],),

@@ -138,6 +138,8 @@ def _boolean(values: pa.Array) -> Bytes:
 
 
 def _bytes(values: pa.Array) -> Bytes | pa.Array:
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        raise ValueError("PostgreSQL's text of bytes")
     if not pa.types.is_fixed_size_binary(values.type) or values.null_count:
         return values.cast(pa.large_binary())
     width = values.type.byte_width
