@@ -422,9 +422,9 @@ def test_status_is_5_where_the_model_file_is_not_the_one_that_was_registered(loa
     with artifact.open("ab") as file:
         file.write(b" ")
     found = loan_workspace.cli("status")
-    assert (found.returncode, "is not as it was registered" in found.stderr) == (5, True)
+    assert (found.returncode, "is not the registered one" in found.stderr) == (5, True)
     artifact.unlink()
-    assert "is not at" in loan_workspace.cli("status").stderr
+    assert "cannot be read" in loan_workspace.cli("status").stderr
 
 
 def test_status_is_5_while_the_run_after_one_that_failed_is_under_way(loan_workspace: Workspace) -> None:

@@ -52,6 +52,7 @@ def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
         assert_counters_equal_rows(workspace)
         # as if the time-out had passed
         workspace.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00.000000' WHERE status = 'running'")
+    workspace.write_job("loan_eligibility", loan_job(chunk_rows=500))
     clean = workspace.run()
 
     assert_counters_equal_rows(workspace)
@@ -98,6 +99,7 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
         assert frozen_at < 367, "the run must be frozen midway"
         wait_until(lambda: seconds_without_heartbeat(workspace, 1) > 2.1)
 
+        workspace.write_job("loan_eligibility", loan_job(chunk_rows=100, stalled_after="2 seconds"))
         successor = workspace.run()
         after_takeover = workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to')
         os.kill(holder.pid, signal.SIGCONT)

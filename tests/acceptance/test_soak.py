@@ -20,7 +20,7 @@ from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.model.training import TrainedModel
 
-_RUNS = int(os.environ.get("SOAK_RUNS", "30"))
+_RUNS = int(os.environ.get("SOAK_RUNS", "12"))
 """How many runs that scored something; `make soak` asks for 2,000."""
 
 _WARM_UP = min(100, _RUNS // 3)

@@ -134,6 +134,7 @@ def test_a_run_in_processes_killed_again_and_again_loses_and_doubles_nothing(
         killed_midway += process.exitcode == -signal.SIGKILL
         # as if the time-out had passed; workers that outlive their run are fenced by the next one
         workspace.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00.000000' WHERE status = 'running'")
+    workspace.write_job("loan_eligibility", loan_job(chunk_rows=500))
     clean = workspace.run()
 
     assert clean.status == "succeeded"
