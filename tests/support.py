@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,17 @@ class Workspace:
 
     # --- in this process
 
+    @cached_property
+    def _database(self) -> Database:
+        return Database(self.database_url)
+
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """The database, disposed of afterwards."""
-        database = Database(self.database_url)
+        """The database; its engine is kept afterwards, but no connection, which a fork would inherit."""
         try:
-            yield database
+            yield self._database
         finally:
-            database.dispose()
+            self._database.dispose()
 
     def write_job(self, name: str, text: str) -> Job:
         """Write a job file and read it back."""
@@ -241,4 +245,4 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError("the awaited condition did not come true in time")
-        time.sleep(0.01)
+        time.sleep(0.03)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial, wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -33,7 +33,7 @@ from batch_scoring.scoring import record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
-from batch_scoring.store.database import Database, Timeouts
+from batch_scoring.store.database import Timeouts
 from batch_scoring.store.runs import Run
 
 pytestmark = [
@@ -151,22 +151,6 @@ def _noted(point: Point) -> Iterator[None]:
         raise
 
 
-@dataclass
-class _Lasting(Workspace):
-    """A workspace that is asked thousands of times: what the engine has learnt is kept, but no connection."""
-
-    @cached_property
-    def _database(self) -> Database:
-        return Database(self.database_url)
-
-    @contextmanager
-    def database(self) -> Iterator[Database]:
-        try:
-            yield self._database
-        finally:
-            self._database.dispose()  # a fork must not inherit a connection
-
-
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
     """What runs made of the applicants, whichever of them did."""
@@ -190,7 +174,6 @@ class Scene:
         cls, workspace: Workspace, model: TrainedModel, loan_test: pd.DataFrame, *, is_stalled: bool = False
     ) -> Scene:
         """Make it so, and keep a copy to go back to."""
-        workspace = _Lasting(workspace.folder, workspace.database_url)
         prepare_loans(workspace, model, job=loan_job(chunk_rows=8))
         role_of = dict(zip(sorted(loan_test["Loan_ID"]), _ROLES, strict=False))
 
