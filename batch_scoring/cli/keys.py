@@ -13,7 +13,7 @@ from batch_scoring.cli.output import notice
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.store.selection import TextKey
+    from batch_scoring.store.values import TextKey
 
 KEY_HELP = "A key: its value, or a=1,b=x where it has several columns. May be given again."
 KEYS_FILE_HELP = "A file of keys: CSV, or one key a line; - reads standard input."

@@ -49,6 +49,8 @@ def is_ready(service: Service, watch: Watch) -> str | None:
     """Why the service cannot do its work now; None where it can."""
     if not service.is_alive:
         return "the service does not tick"
+    if service.paused is not None:
+        return service.paused
     if watch.problem is not None:
         return watch.problem
     if service.files.broken:

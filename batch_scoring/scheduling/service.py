@@ -150,6 +150,7 @@ class Service:
         self._caught_up: set[str] = set()
         self._catch_up_again = datetime.min.replace(tzinfo=UTC)
         self.last_tick: datetime | None = None
+        self._resumes_at: datetime | None = None
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(_MOST_JOBS_AT_ONCE)},
@@ -162,6 +163,16 @@ class Service:
     def is_alive(self) -> bool:
         """It ticked lately."""
         return self.last_tick is not None and self._clock() - self.last_tick < 60 * _TICK
+
+    @property
+    def paused(self) -> str | None:
+        """Why no slot comes up though the service ticks; None where slots do."""
+        if self._resumes_at is None:
+            return None
+        return (
+            f"the clock was set back; slots up to {self._resumes_at:%Y-%m-%d %H:%M:%S} UTC have passed, so runs start"
+            " again once it has reached them"
+        )
 
     def run(self) -> None:
         """Serve until ``stop``; returns when the runs under way have ended."""
@@ -181,11 +192,10 @@ class Service:
     def _tick(self) -> None:
         moment = self._clock()
         if self.last_tick is not None and self.last_tick - moment > _SET_BACK:
-            problem = (
-                f"the clock was set back by {self.last_tick - moment}; slots up to"
-                f" {self.last_tick:%Y-%m-%d %H:%M:%S} UTC have passed, so runs start again once it has reached them"
-            )
-            self._emit(ServiceFault(job=None, problem=problem))
+            self._resumes_at = max(self.last_tick, self._resumes_at or self.last_tick)
+            self._emit(ServiceFault(job=None, problem=f"{self.paused} ({self.last_tick - moment} from now on)"))
+        elif self._resumes_at is not None and moment >= self._resumes_at:
+            self._resumes_at = None
         self.last_tick = moment
 
     def _end(self) -> None:

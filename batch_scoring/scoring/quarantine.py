@@ -15,8 +15,8 @@ from batch_scoring.store.lives import Entry, EntryFilter
 from batch_scoring.store.rows import Key, key_text
 from batch_scoring.store.runs import ChunkCounts, Run
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.selection import TextKey, unmatched
 from batch_scoring.store.source import Source
+from batch_scoring.store.values import TextKey, unmatched
 
 _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 

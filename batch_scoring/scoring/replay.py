@@ -24,7 +24,7 @@ from batch_scoring.store.database import Database
 from batch_scoring.store.kept import KeptRows, WhichRows
 from batch_scoring.store.rows import key_text
 from batch_scoring.store.runs import Run
-from batch_scoring.store.selection import TextKey
+from batch_scoring.store.values import TextKey
 
 TOLERANCE = 1e-12
 """How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""

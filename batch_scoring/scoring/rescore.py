@@ -12,8 +12,9 @@ from batch_scoring.store.database import Database
 from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.requests import get_request
 from batch_scoring.store.rows import key_text
-from batch_scoring.store.selection import Request, Selection, TextKey
+from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.source import Source
+from batch_scoring.store.values import TextKey
 
 _SHOWN_KEYS = 5
 _MAX_VERSION = 2**31 - 1

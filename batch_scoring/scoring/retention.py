@@ -13,7 +13,7 @@ from batch_scoring.store.lives import EntryFilter
 from batch_scoring.store.retention import Cutoffs, Purged
 from batch_scoring.store.rows import key_text
 from batch_scoring.store.runs import Run
-from batch_scoring.store.selection import TextKey
+from batch_scoring.store.values import TextKey
 
 
 def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:

@@ -13,8 +13,8 @@ from batch_scoring.store import lives, migrations
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.lives import Entry, EntryFilter, Life
 from batch_scoring.store.rows import key_text
-from batch_scoring.store.selection import TextKey
 from batch_scoring.store.source import Source
+from batch_scoring.store.values import TextKey
 
 State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
 

@@ -13,7 +13,8 @@ from batch_scoring.store.database import FOREVER
 from batch_scoring.store.reflection import SourceColumn, source_column
 from batch_scoring.store.rows import Key
 from batch_scoring.store.schema import PredictionsLayout, scoring_runs
-from batch_scoring.store.selection import Selection, TextKey, candidates
+from batch_scoring.store.selection import Selection
+from batch_scoring.store.values import TextKey, candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

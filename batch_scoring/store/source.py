@@ -22,7 +22,8 @@ from batch_scoring.store.outcomes import holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
 from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
 from batch_scoring.store.schema import PredictionsLayout, RawType
-from batch_scoring.store.selection import Selection, TextKey, candidates, unmatched
+from batch_scoring.store.selection import Selection
+from batch_scoring.store.values import TextKey, candidates, unmatched
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from batch_scoring.errors import InputFault
 from batch_scoring.store.reflection import Family, SourceColumn
-from batch_scoring.store.selection import Request, Selection, Term, candidates, unmatched
+from batch_scoring.store.selection import Request, Selection, Term
+from batch_scoring.store.values import candidates, unmatched
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
 AWKWARD = st.text(st.sampled_from("'\"=<>! ;-abnulisot\n"), max_size=10)
