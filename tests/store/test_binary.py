@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -146,6 +146,14 @@ def _positioned(columns: Mapping[str, Values]) -> dict[str, Values]:
 
 def _encoded(columns: Mapping[str, Values], constants: Mapping[str, Any], types: Mapping[str, str]) -> bytes:
     return binary.rows_of(columns, types).stream(constants, types)
+
+
+def _repeated(columns: Mapping[str, Values]) -> dict[str, Values]:
+    """The same as few values that come many times."""
+    plain = {name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()}
+    return {
+        name: values if pa.types.is_null(values.type) else values.dictionary_encode() for name, values in plain.items()
+    }
 
 
 def _copy_in(
@@ -302,9 +310,9 @@ def test_the_binary_form_and_csv_write_the_same_rows(database: Database) -> None
         _table(database, TYPES, name)
     constants = {"code": "a,b\n", "aware": MOMENT}
     names = [name for name in TYPES if name not in constants]
-    listed = ", ".join(["position", *names, *constants])
 
-    def copy(connection: sa.Connection, table: str, form: str, content: bytes) -> None:
+    def copy(connection: sa.Connection, table: str, form: str, sent: Iterable[str], content: bytes) -> None:
+        listed = ", ".join([*sent, *constants])
         cursor = connection.connection.cursor()
         cursor.execute(f"DELETE FROM {table}")
         cursor.copy_expert(f"COPY {table} ({listed}) FROM STDIN (FORMAT {form})", io.BytesIO(content))
@@ -318,9 +326,11 @@ def test_the_binary_form_and_csv_write_the_same_rows(database: Database) -> None
         columns = _positioned({name: values[name] for name in names})
         types = {"position": "INTEGER", **TYPES}
         with database.write() as connection:
-            copy(connection, "by_binary", "binary", _encoded(columns, constants, types))
-            copy(connection, "by_csv", "csv", postgresql._csv(columns, constants))
-            assert _stored(connection, "by_binary") == _stored(connection, "by_csv")
+            copy(connection, "by_csv", "csv", columns, postgresql._csv(columns, constants))
+            for form in (columns, _repeated(columns)):
+                encoded = binary.rows_of(form, types)
+                copy(connection, "by_binary", "binary", encoded.names, encoded.stream(constants, types))
+                assert _stored(connection, "by_binary") == _stored(connection, "by_csv")
 
     check()
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from batch_scoring.store.bulk import Scalar, Values
 
+_NULL_FIELD = pa.scalar(b"\xff\xff\xff\xff", pa.large_binary())
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 
@@ -67,9 +68,10 @@ class Rows:
 def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
     """Encode columns of n values; ``types`` are their types in DDL. Raises NotEncodable."""
     count = len(next(iter(columns.values())))
-    parts = [part for name, values in columns.items() for part in _column(_array(values), types[name])]
-    fields = pc.binary_join_element_wise(*_merged(parts, count), pa.scalar(b"", pa.large_binary()))
-    return Rows(names=tuple(columns), fields=fields)
+    encoded = {name: _column(_array(values), types[name]) for name, values in columns.items()}
+    # those of one width side by side: what joining takes is a matter of pieces
+    names = sorted(encoded, key=lambda name: sum(not isinstance(part, np.ndarray) for part in encoded[name]))
+    return Rows(names=tuple(names), fields=_joined([part for name in names for part in encoded[name]], count))
 
 
 def _array(values: Values) -> pa.Array:
@@ -80,6 +82,8 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
     encoder = next((encoder for pattern, encoder in _ENCODERS if pattern.fullmatch(ddl.upper())), None)
     if encoder is None:
         raise NotEncodable(ddl)
+    if pa.types.is_dictionary(values.type):
+        return [_field_of_each(values, ddl)]
     try:
         payload = encoder(values)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, OverflowError) as exc:
@@ -87,23 +91,30 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
     if isinstance(payload, pa.Array):
         lengths = pc.fill_null(pc.binary_length(payload), -1).to_numpy(zero_copy_only=False)
         return [_big_endian(lengths, "i4"), pc.fill_null(payload, b"")]
-    width = payload.shape[1]
+    parts: list[Part] = [_big_endian([payload.shape[1]], "i4"), payload]
     if not values.null_count:
-        return [_big_endian([width], "i4"), payload]
-    missing = values.is_null()
-    lengths = np.where(missing.to_numpy(zero_copy_only=False), -1, width)
-    return [_big_endian(lengths, "i4"), pc.if_else(missing, pa.scalar(b"", pa.large_binary()), _strings(payload))]
+        return parts
+    return [pc.if_else(values.is_null(), _NULL_FIELD, _joined(parts, len(values)))]
 
 
-def _merged(parts: Sequence[Part], count: int) -> list[pa.Array]:
-    """Neighbours of fixed width as one array: joining is paid by the array."""
+def _field_of_each(values: pa.DictionaryArray, ddl: str) -> pa.Array:
+    """The fields of few values that come many times: each is encoded once."""
+    known = pa.concat_arrays([values.dictionary, pa.nulls(1, values.dictionary.type)])
+    fields = _joined(_column(known, ddl), len(known))
+    return fields.take(values.indices.cast(pa.int64()).fill_null(len(known) - 1))
+
+
+def _joined(parts: Sequence[Part], count: int) -> pa.Array:
+    """The pieces of n rows as n byte strings; neighbours of one width are joined by copying their bytes."""
     merged: list[pa.Array] = []
     for is_fixed, run in itertools.groupby(parts, lambda part: isinstance(part, np.ndarray)):
         if is_fixed:
             merged.append(_strings(np.hstack([np.broadcast_to(part, (count, part.shape[1])) for part in run])))
         else:
             merged += run
-    return merged
+    if len(merged) == 1:
+        return merged[0]
+    return pc.binary_join_element_wise(*merged, pa.scalar(b"", pa.large_binary()))
 
 
 def _strings(rows: Bytes) -> pa.Array:
