@@ -117,7 +117,9 @@ def _show(found: Preview, target: Console) -> None:
         for old, new, count in found.labels:
             flips.add_row(Text(old or "none"), Text(new or "none"), f"{count:,}")
         target.print(flips)
-    if found.differences:
+    if found.mean_absolute_difference == 0:
+        target.print("\nno score moves")
+    elif found.differences:
         target.print(
             f"\nscores move by {found.mean_difference:+.4g} on average,"
             f" by {found.mean_absolute_difference:.4g} up or down"
@@ -125,7 +127,7 @@ def _show(found: Preview, target: Console) -> None:
         chart = table("", "new - current score", "rows", "")
         most = max(bar.rows for bar in found.differences)
         for bar in found.differences:
-            chart.add_row(f"{bar.low:+.4f} to {bar.high:+.4f}", f"{bar.rows:,}", Bar(most, 0, bar.rows, width=40))
+            chart.add_row(f"{bar.low:+.3g} to {bar.high:+.3g}", f"{bar.rows:,}", Bar(most, 0, bar.rows, width=40))
         target.print(chart)
         moved = table(
             f"\nthe {len(found.largest)} largest", "key", "current score", "new score", "difference", "prediction"
@@ -133,6 +135,6 @@ def _show(found: Preview, target: Console) -> None:
         for row in found.largest:
             change = row.label or "" if row.label == row.new_label else f"{row.label} to {row.new_label}"
             moved.add_row(
-                Text(row.key), f"{row.score:.4f}", f"{row.new_score:.4f}", f"{row.difference:+.4f}", Text(change)
+                Text(row.key), f"{row.score:.6g}", f"{row.new_score:.6g}", f"{row.difference:+.4g}", Text(change)
             )
         target.print(moved)
