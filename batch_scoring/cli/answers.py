@@ -72,7 +72,7 @@ def _show(answer: Answer) -> None:
                 ]
                 for life in answer.predictions
             ],
-            title=f"{len(answer.predictions)} predictions",
+            title="predictions, the latest first",
         )
     if answer.quarantine:
         show_table(
@@ -89,7 +89,7 @@ def _show(answer: Answer) -> None:
                 ]
                 for entry in answer.quarantine
             ],
-            title=f"set aside {len(answer.quarantine)} times",
+            title="when it was set aside, the latest first",
         )
 
 

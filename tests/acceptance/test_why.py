@@ -153,7 +153,15 @@ def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Worksp
 
     shown = command(workspace, "why", "facts", "2")
     assert (shown.returncode, shown.stderr) == (0, "")
-    for word in ("scored by run 4", "3 predictions", "a complaint", "Ana", "facts v2", "set aside 1 times", "current"):
+    for word in (
+        "scored by run 4",
+        "predictions, the latest first",
+        "a complaint",
+        "Ana",
+        "facts v2",
+        "when it was set aside",
+        "current",
+    ):
         assert word in shown.stdout
 
 
