@@ -38,13 +38,15 @@ def main() -> None:
             for stage in ("read", "score", "write"):
                 stages[stage] += getattr(event.seconds, stage)
 
-    begun = time.perf_counter()
+    begun, begun_processor = time.perf_counter(), time.process_time()
     run = run_job(job, url, folder / "artifacts", options=options, observers=[add_up])
     seconds = time.perf_counter() - begun
+    processor_seconds = time.process_time() - begun_processor
     print(
         json.dumps(
             {
                 "seconds": seconds,
+                "processor_seconds": processor_seconds,
                 "peak_mib": peak_mib(),
                 "scored": run.scored_count,
                 "superseded": run.superseded_count,

@@ -207,10 +207,14 @@ def main() -> None:
     """Do one peer's work once and print what it took."""
     name, url, model_file = sys.argv[1:4]
     work = PEERS[name](url, Path(model_file))
-    begun = time.perf_counter()
+    begun, begun_processor = time.perf_counter(), time.process_time()
     work()
-    seconds = time.perf_counter() - begun
-    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}))
+    result = {
+        "seconds": time.perf_counter() - begun,
+        "processor_seconds": time.process_time() - begun_processor,
+        "peak_mib": peak_mib(),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -193,8 +193,9 @@ def _stages(results: Mapping[str, Any]) -> str:
         if name in measured:
             found = sorted(measured[name], key=lambda result: result["seconds"])[len(measured[name]) // 2]
             stages = [f"{found['stages'].get(stage, 0):.1f}" for stage in ("read", "score", "write")]
-            lines.append((shown, f"{found['seconds']:.1f}", *stages, str(found["chunks"])))
-    return _table(["run", "seconds", "read", "score", "write", "chunks"], lines)
+            processor = [f"{found[where]:.1f}" for where in ("processor_seconds", "server_processor_seconds")]
+            lines.append((shown, f"{found['seconds']:.1f}", *stages, *processor, str(found["chunks"])))
+    return _table(["run", "seconds", "read", "score", "write", "processor", "server's", "chunks"], lines)
 
 
 def _others(results: Mapping[str, Any]) -> str:
@@ -273,7 +274,8 @@ writes predictions with their lives. Seconds are those of the work, without impo
 
 Seconds by stage, added up over the chunks of the median run. Stages of neighbouring chunks overlap, so they add up to
 more than the run takes. Each stage has a part in the database and a part in the process, and on two processors the
-three compete for both.
+three compete for both: "processor" is the processor time of the run's process, "server's" that of PostgreSQL meanwhile.
+Their sum, shared by the machine's processors, is what a run cannot get below.
 
 {stages}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ class Postgres:
     def url(self, database: str) -> str:
         """The address of a database, as every contender takes it."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def processor_seconds(self) -> float:
+        """What the server has used so far, sessions that have ended included."""
+        import psutil
+
+        first = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
+        times = [first.cpu_times()]
+        for process in first.children():
+            with suppress(psutil.NoSuchProcess):
+                times.append(process.cpu_times())
+        return float(sum(sum(each[:4]) for each in times))
 
     def create(self, database: str) -> str:
         """Make an empty database."""

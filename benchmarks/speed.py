@@ -69,12 +69,13 @@ class Bench:
         return self.folder / "models" / algorithm / "model.joblib"
 
     def _keep(self, measure: str, module: list[str]) -> dict[str, Any]:
-        begun = time.perf_counter()
+        begun, begun_server = time.perf_counter(), self.server.processor_seconds()
         done = subprocess.run([sys.executable, "-m", *module], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(module[:2])} failed:\n{done.stderr[-3000:]}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         result["process_seconds"] = time.perf_counter() - begun
+        result["server_processor_seconds"] = self.server.processor_seconds() - begun_server
         self.measured[measure].append(result)
         say(f"  {measure}: {result['seconds']:.2f} s, peak {result['peak_mib']:.0f} MiB")
         return result
