@@ -193,7 +193,10 @@ def _stages(results: Mapping[str, Any]) -> str:
         if name in measured:
             found = sorted(measured[name], key=lambda result: result["seconds"])[len(measured[name]) // 2]
             stages = [f"{found['stages'].get(stage, 0):.1f}" for stage in ("read", "score", "write")]
-            processor = [f"{found[where]:.1f}" for where in ("processor_seconds", "server_processor_seconds")]
+            processor = [
+                f"{found[where]:.1f}" if where in found else ""
+                for where in ("processor_seconds", "server_processor_seconds")
+            ]
             lines.append((shown, f"{found['seconds']:.1f}", *stages, *processor, str(found["chunks"])))
     return _table(["run", "seconds", "read", "score", "write", "processor", "server's", "chunks"], lines)
 
