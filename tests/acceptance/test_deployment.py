@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -116,3 +117,23 @@ def test_the_container_runs_what_the_project_needs() -> None:
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
     assert re.search(r"^USER (?!0|root)", text, re.MULTILINE), "not as root"
     assert 'CMD ["schedule"]' in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hadolint", "--failure-threshold", "style", "Dockerfile"],
+        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
+    ],
+    ids=["Dockerfile", "compose"],
+)
+def test_linters_find_nothing_wrong_with_the_containers(command: list[str]) -> None:
+    program, *arguments = command
+    done = subprocess.run(
+        [Path(sys.executable).parent / program, *arguments],
+        cwd=DEPLOY / "docker",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
