@@ -198,7 +198,10 @@ def _stages(results: Mapping[str, Any]) -> str:
                 for where in ("processor_seconds", "server_processor_seconds")
             ]
             lines.append((shown, f"{found['seconds']:.1f}", *stages, *processor, str(found["chunks"])))
-    return _table(["run", "seconds", "read", "score", "write", "processor", "server's", "chunks"], lines)
+    head = ["run", "seconds", "read", "score", "write", "processor", "server's", "chunks"]
+    told = [i for i in range(len(head)) if any(line[i] for line in lines)]
+    table = _table([head[i] for i in told], [[line[i] for i in told] for line in lines])
+    return f"{table}\n\n{_PROCESSOR}" if "processor" in (head[i] for i in told) else table
 
 
 def _others(results: Mapping[str, Any]) -> str:
@@ -210,6 +213,10 @@ def _others(results: Mapping[str, Any]) -> str:
     ]
     lines += [(result["name"], _spread(result["seconds"], 2), "") for result in measured.get("start", [])]
     return _table(["measure", "seconds, median (from, to)", "peak memory, MiB"], lines)
+
+
+_PROCESSOR = """"processor" is the processor time of the run's process, "server's" that of PostgreSQL meanwhile; a run cannot
+get below their sum, shared by the machine's processors."""
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -277,8 +284,7 @@ writes predictions with their lives. Seconds are those of the work, without impo
 
 Seconds by stage, added up over the chunks of the median run. Stages of neighbouring chunks overlap, so they add up to
 more than the run takes. Each stage has a part in the database and a part in the process, and on two processors the
-three compete for both: "processor" is the processor time of the run's process, "server's" that of PostgreSQL meanwhile.
-Their sum, shared by the machine's processors, is what a run cannot get below.
+three compete for both.
 
 {stages}
 
