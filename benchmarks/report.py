@@ -215,8 +215,10 @@ def _others(results: Mapping[str, Any]) -> str:
     return _table(["measure", "seconds, median (from, to)", "peak memory, MiB"], lines)
 
 
-_PROCESSOR = """"processor" is the processor time of the run's process, "server's" that of PostgreSQL meanwhile; a run cannot
-get below their sum, shared by the machine's processors."""
+_PROCESSOR = (
+    '"processor" is the processor time of the run\'s process, "server\'s" that of PostgreSQL meanwhile; a run cannot get\n'
+    "below their sum, shared by the machine's processors."
+)
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
