@@ -198,7 +198,7 @@ def _stages(results: Mapping[str, Any]) -> str:
                 for where in ("processor_seconds", "server_processor_seconds")
             ]
             lines.append((shown, f"{found['seconds']:.1f}", *stages, *processor, str(found["chunks"])))
-    head = ["run", "seconds", "read", "score", "write", "processor", "server's", "chunks"]
+    head = ["run", "seconds", "read", "score", "write", "processor", "server", "chunks"]
     told = [i for i in range(len(head)) if any(line[i] for line in lines)]
     table = _table([head[i] for i in told], [[line[i] for i in told] for line in lines])
     return f"{table}\n\n{_PROCESSOR}" if "processor" in (head[i] for i in told) else table
@@ -216,8 +216,8 @@ def _others(results: Mapping[str, Any]) -> str:
 
 
 _PROCESSOR = (
-    '"processor" is the processor time of the run\'s process, "server\'s" that of PostgreSQL meanwhile; a run cannot get\n'
-    "below their sum, shared by the machine's processors."
+    '"processor" is the processor time of the process, "server" that of PostgreSQL meanwhile. A run cannot take less\n'
+    "than their sum, shared by the machine's processors."
 )
 
 
