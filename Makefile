@@ -15,7 +15,7 @@ help:
 	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
-	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: half an hour"
+	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: a quarter of an hour"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
 
 install: $(VENV)/.installed

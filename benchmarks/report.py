@@ -297,7 +297,7 @@ three compete for both.
 ## To repeat it
 
 ```sh
-make bench                                          # everything: about half an hour
+make bench                                          # everything: a quarter of an hour or more
 .venv-bench/bin/python -m benchmarks.speed --help   # sizes, repetitions, parts
 ```
 

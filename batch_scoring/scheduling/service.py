@@ -193,7 +193,7 @@ class Service:
         moment = self._clock()
         if self.last_tick is not None and self.last_tick - moment > _SET_BACK:
             self._resumes_at = max(self.last_tick, self._resumes_at or self.last_tick)
-            self._emit(ServiceFault(job=None, problem=f"{self.paused} ({self.last_tick - moment} from now on)"))
+            self._emit(ServiceFault(job=None, problem=f"{self.paused} (in {self._resumes_at - moment})"))
         elif self._resumes_at is not None and moment >= self._resumes_at:
             self._resumes_at = None
         self.last_tick = moment
