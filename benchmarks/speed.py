@@ -238,9 +238,9 @@ def ask(bench: Bench, database: str) -> None:
 
 def forest(bench: Bench) -> None:
     """A model that takes most of the time, in one process and in two."""
-    say(f"random forest of {data.TREES} trees, {bench.rows // 2:,} applicants")
+    say(f"random forest of {data.TREES} trees, {bench.rows:,} applicants")
     url = bench.server.create("forest")
-    data.fill_postgres(url, bench.rows // 2)
+    data.fill_postgres(url, bench.rows)
     set_up(bench, url, [FOREST])
     target = f"{FOREST}_predictions"
     for _ in range(bench.repetitions):
@@ -320,7 +320,7 @@ def main() -> None:
                 "large": bench.large,
                 "small": bench.small,
                 "new": NEW_ROWS,
-                "forest": bench.rows // 2,
+                "forest": bench.rows,
                 "sqlite": bench.sqlite_rows,
             },
             "trees": data.TREES,

@@ -73,8 +73,7 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Indicators of shape (rows, categories of all columns)."""
-        indicators = np.zeros((len(frame), sum(map(len, self.categories_))))
-        start = 0
+        blocks = [np.empty((len(frame), 0))]
         for name, categories, most_frequent in zip(
             self.feature_names_in_, self.categories_, self.most_frequent_, strict=True
         ):
@@ -82,11 +81,10 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             place = {text: number for number, text in enumerate(categories)}
             # the last entry stands for a missing text, whose code is -1
             translation = np.array([*(place.get(text, -1) for text in texts), most_frequent if len(categories) else -1])
-            chosen = translation[codes]
-            rows = np.flatnonzero(chosen >= 0)
-            indicators[rows, start + chosen[rows]] = 1.0
-            start += len(categories)
-        return indicators
+            # the last row, which is all zeros, stands for an unseen text
+            one_each = np.eye(len(categories) + 1, len(categories))
+            blocks.append(one_each.take(translation[codes], axis=0, mode="wrap"))
+        return np.hstack(blocks)
 
     def get_feature_names_out(self, _names: Any = None) -> Any:
         """Column and category, joined by an underscore."""

@@ -72,7 +72,7 @@ class Scorer:
         good[list(broken)] = False
         scores, labels = self._read(outputs)
         return ScoredRows(
-            positions=checked.positions[good].tolist(),
+            positions=checked.positions[good].tolist() if faults else range(len(good)),
             scores=scores,
             labels=labels,
             faults=faults,
@@ -181,9 +181,10 @@ def _raise_if_every_probe_fails(model: Any, kind: Kind, frame: pd.DataFrame) -> 
 
 
 def _without_unsound(outputs: Floats, *, offset: int) -> tuple[Floats, dict[int, RowFault]]:
-    sound = np.isfinite(outputs).all(axis=1)
-    if sound.all():
+    finite = np.isfinite(outputs)
+    if finite.all():
         return outputs, {}
+    sound = finite.all(axis=1)
     fault = RowFault(
         code=ReasonCode.NON_FINITE_SCORE, column=None, message="the model gave no finite score for the row"
     )

@@ -30,7 +30,7 @@ class ChunkSize:
 
     FIRST = 20_000
     LEAST = 1_000
-    MOST = 60_000
+    MOST = 80_000
     TIME = timedelta(seconds=1)
     MEMORY = 32 * 2**20
     """Bytes of the columns read."""

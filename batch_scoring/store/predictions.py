@@ -67,7 +67,10 @@ def prepare_outcomes(
 ) -> Outcomes:
     """All of committing a chunk that needs no connection."""
     superseding = _standing(rows.current_since, predictions.positions)
-    reentering = _standing(rows.quarantined_since, sorted([*predictions.positions, *quarantined.positions]))
+    settled = (
+        sorted([*predictions.positions, *quarantined.positions]) if quarantined.positions else predictions.positions
+    )
+    reentering = _standing(rows.quarantined_since, settled)
     begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentering}
     scored: dict[str, Values] = {**_version(layout, rows, predictions.positions), "score": predictions.scores}
     if predictions.labels is not None:

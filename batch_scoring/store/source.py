@@ -170,7 +170,7 @@ class Source:
         due = self._due(connection.dialect, layout, chunk, features, with_current=with_current).limit(limit)
         families = [
             *(Family.INTEGER if self.columns[name].family is Family.INTEGER else Family.OTHER for name in self.key),
-            *([Family.OTHER] if self.changed_at else []),
+            *([self._family_of_version] if self.changed_at else []),
             *(self.columns[name].family for name in features),
             Family.TIMESTAMP,
             Family.TIMESTAMP,
@@ -196,6 +196,12 @@ class Source:
             current_scores=current[0],
             current_labels=current[1],
         )
+
+    @property
+    def _family_of_version(self) -> Family:
+        """Moments are text either way; what else a version may be stays as the driver has it."""
+        family = self.columns[self.changed_at or ""].family
+        return family if family in (Family.DATE, Family.TIMESTAMP) else Family.OTHER
 
     def _check_text(self, columns: Mapping[str, Values]) -> None:
         """Raise SourceFault where a key or version is text that cannot be written back."""

@@ -269,6 +269,34 @@ def test_a_part_of_a_column_and_a_column_of_categories_are_written_as_they_read(
             assert [tuple(row) for row in found] == [("a", 2**53 + 1), (None, None), ("", -1), ("b", 2)]
 
 
+KEYS = ["left out", "key-0001", "key-0002", "key-0003", "left out"]
+LABELS = {
+    "of one width": ["N", "Y", "N", "Y", "N"],
+    "of several widths": ["no", "yes", "no", "maybe", "no"],
+    "with a null": ["N", "Y", None, "N", "N"],
+    "empty": ["", "", "", "", ""],
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("as_category", [True, False], ids=["category", "text"])
+def test_rows_of_one_width_are_written_like_rows_of_several(
+    database: Database, labels: list[str | None], as_category: bool
+) -> None:
+    table = _table(database, {"text": "TEXT", "code": "VARCHAR(8)", "number": "DOUBLE PRECISION", "big": "BIGINT"})
+    keys, codes = pa.array(KEYS).slice(1, 3), pa.array(labels)
+    codes = (codes.dictionary_encode() if as_category else codes).slice(1, 3)
+    columns = {"text": keys, "code": codes, "number": [0.5, 1.5, -2.5]}
+    assert _is_binary(columns, TYPES)
+    with database.write() as connection:
+        for constants in ({"big": 7}, {}):
+            connection.execute(sa.delete(table))
+            assert _copy_in(connection, table, {**columns, "position": [0, 1, 2]}, constants) == 3
+            found = connection.exec_driver_sql("SELECT text, code, number, big FROM samples ORDER BY position").all()
+            expected = zip(KEYS[1:4], labels[1:4], [0.5, 1.5, -2.5], [constants.get("big")] * 3, strict=True)
+            assert [tuple(row) for row in found] == list(expected)
+
+
 def test_constants_of_every_type_stand_in_every_row(database: Database) -> None:
     table = _table(database, TYPES)
     for row in [*extremes, nothing]:

@@ -79,7 +79,7 @@ def test_the_same_measures_give_the_same_sizes(learned: Sequence[Measure]) -> No
 def test_fast_narrow_rows_double_the_chunk_until_it_has_the_most_rows() -> None:
     sizes = _settled(seconds_per_row=1e-9)
 
-    assert sizes[:3] == [20_000, 40_000, 60_000]
+    assert sizes[:3] == [20_000, 40_000, 80_000]
     assert set(sizes[2:]) == {ChunkSize.MOST}
 
 

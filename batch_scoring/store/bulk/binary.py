@@ -45,24 +45,27 @@ class Rows:
     """The encoded fields of n rows, to which constants are added when they are sent."""
 
     names: tuple[str, ...]
-    fields: pa.Array
-    """n byte strings: the fields of a row, one after the other."""
+    count: int
+    fields: Part
+    """The fields of each row, one after the other."""
 
     def stream(self, constants: Mapping[str, Scalar], types: Mapping[str, str]) -> bytes:
         """The rows as one COPY stream, each with the constants at its end. Raises NotEncodable."""
-        width = _big_endian([len(self.names) + len(constants)], "i2").tobytes()
+        if not self.count:
+            return _SIGNATURE + _END
+        begin = _big_endian([len(self.names) + len(constants)], "i2")
         ending = b"".join(
             part.tobytes() if isinstance(part, np.ndarray) else part[0].as_py()
             for name, value in constants.items()
             for part in _column(pa.array([value]), types[name])
         )
-        binary = pa.large_binary()
-        rows = pc.binary_join_element_wise(
-            pa.scalar(width, binary), self.fields, pa.scalar(ending, binary), pa.scalar(b"", binary)
-        )
-        _, offsets, data = rows.buffers()
-        end = int(np.frombuffer(offsets, dtype=np.int64)[len(self.fields)])
-        return b"".join([_SIGNATURE, memoryview(data)[:end], _END])
+        if isinstance(self.fields, np.ndarray):
+            end = np.frombuffer(ending, np.uint8).reshape(1, -1)
+            rows = _side_by_side([begin, self.fields, *([end] if ending else [])], self.count)
+            return b"".join([_SIGNATURE, rows.data, _END])
+        beginning = begin.tobytes()
+        rows = pc.binary_join(_one_list_of(self.fields), pa.scalar(ending + beginning, self.fields.type))
+        return b"".join([_SIGNATURE, beginning, rows[0].as_buffer(), ending, _END])
 
 
 def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
@@ -71,7 +74,9 @@ def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
     encoded = {name: _column(_array(values), types[name]) for name, values in columns.items()}
     # those of one width side by side: what joining takes is a matter of pieces
     names = sorted(encoded, key=lambda name: sum(not isinstance(part, np.ndarray) for part in encoded[name]))
-    return Rows(names=tuple(names), fields=_joined([part for name in names for part in encoded[name]], count))
+    return Rows(
+        names=tuple(names), count=count, fields=_merged([part for name in names for part in encoded[name]], count)
+    )
 
 
 def _array(values: Values) -> pa.Array:
@@ -89,39 +94,70 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, OverflowError) as exc:
         raise NotEncodable(ddl) from exc
     if isinstance(payload, pa.Array):
-        lengths = pc.fill_null(pc.binary_length(payload), -1).to_numpy(zero_copy_only=False)
-        return [_big_endian(lengths, "i4"), pc.fill_null(payload, b"")]
+        if (alike := _of_one_width(payload)) is None:
+            lengths = pc.fill_null(pc.binary_length(payload), -1).to_numpy(zero_copy_only=False)
+            return [_big_endian(lengths, "i4"), pc.fill_null(payload, b"") if payload.null_count else payload]
+        payload = alike
     parts: list[Part] = [_big_endian([payload.shape[1]], "i4"), payload]
     if not values.null_count:
         return parts
-    return [pc.if_else(values.is_null(), _NULL_FIELD, _joined(parts, len(values)))]
+    return [pc.if_else(values.is_null(), _NULL_FIELD, _as_strings(_merged(parts, len(values))))]
 
 
-def _field_of_each(values: pa.DictionaryArray, ddl: str) -> pa.Array:
+def _field_of_each(values: pa.DictionaryArray, ddl: str) -> Part:
     """The fields of few values that come many times: each is encoded once."""
-    known = pa.concat_arrays([values.dictionary, pa.nulls(1, values.dictionary.type)])
-    fields = _joined(_column(known, ddl), len(known))
-    return fields.take(values.indices.cast(pa.int64()).fill_null(len(known) - 1))
+    known = values.dictionary
+    codes = values.indices.cast(pa.int64())
+    if values.null_count:
+        codes = codes.fill_null(len(known))
+        known = pa.concat_arrays([known, pa.nulls(1, known.type)])
+    fields = _as_strings(_merged(_column(known, ddl), len(known)))
+    alike = _of_one_width(fields)
+    return fields.take(codes) if alike is None else np.take(alike, codes.to_numpy(), axis=0)
 
 
-def _joined(parts: Sequence[Part], count: int) -> pa.Array:
-    """The pieces of n rows as n byte strings; neighbours of one width are joined by copying their bytes."""
-    merged: list[pa.Array] = []
+def _of_one_width(strings: pa.Array) -> Bytes | None:
+    """Byte strings as rows of bytes, where all are of one length and none is missing."""
+    if strings.null_count or not len(strings):
+        return None
+    _, offsets, data = strings.buffers()
+    ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    width = int(ends[1] - ends[0])
+    if not width or not (np.diff(ends) == width).all():
+        return None
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(strings), width)
+
+
+def _merged(parts: Sequence[Part], count: int) -> Part:
+    """The pieces of n rows as one; neighbours of one width are joined by copying their bytes."""
+    merged: list[Part] = []
     for is_fixed, run in itertools.groupby(parts, lambda part: isinstance(part, np.ndarray)):
-        if is_fixed:
-            merged.append(_strings(np.hstack([np.broadcast_to(part, (count, part.shape[1])) for part in run])))
-        else:
-            merged += run
+        pieces = list(run)
+        merged += [_side_by_side(pieces, count)] if is_fixed else pieces
     if len(merged) == 1:
         return merged[0]
-    return pc.binary_join_element_wise(*merged, pa.scalar(b"", pa.large_binary()))
+    return pc.binary_join_element_wise(*map(_as_strings, merged), pa.scalar(b"", pa.large_binary()))
 
 
-def _strings(rows: Bytes) -> pa.Array:
+def _side_by_side(parts: Sequence[Bytes], count: int) -> Bytes:
+    record = np.dtype([(f"part{i}", f"V{part.shape[1]}") for i, part in enumerate(parts)])
+    rows = np.empty(count, record)
+    for name, part in zip(record.fields or (), parts, strict=True):
+        rows[name] = part.view(record[name])[:, 0]  # whole fields at once: several times as fast as byte by byte
+    return rows.view(np.uint8).reshape(count, record.itemsize)
+
+
+def _as_strings(rows: Part) -> pa.Array:
+    if isinstance(rows, pa.Array):
+        return rows
     count, width = rows.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.large_binary(), count, buffers)
+
+
+def _one_list_of(strings: pa.Array) -> pa.Array:
+    return pa.LargeListArray.from_arrays(pa.array([0, len(strings)], pa.int64()), strings)
 
 
 def _big_endian(values: Any, code: str) -> Bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,45 +20,78 @@ from batch_scoring.store.reflection import Family
 SEPARATOR = "\x1e"
 """Between two rows: ASCII's record separator, in UTF-8 never a part of another character."""
 
-NULL = secrets.token_hex(8)
+_NULL_OF_TEXT = secrets.token_hex(8)
 """Stands for NULL: 64 random bits, made anew in each process, so that no text can be meant to look like it."""
+
+NEVER_EMPTY = {Family.INTEGER, Family.NUMBER, Family.BOOLEAN, Family.DATE, Family.TIMESTAMP}
+"""Families none of whose values is written as nothing, so that nothing is NULL."""
+
+Ends = np.ndarray[Any, np.dtype[np.int32]]
+"""Shape (n + 1,): where the texts of n rows begin and end."""
 
 
 class NotPacked(Exception):
     """What came is not the packed form of these rows."""
 
 
+def null_of(family: Family) -> str:
+    """What stands for NULL in a column of the family."""
+    return "" if family in NEVER_EMPTY else _NULL_OF_TEXT
+
+
 def unpack(packed: str | None, count: int, family: Family) -> pa.Array:
     """The n values of a column as an Arrow array of the family's type. Raises NotPacked."""
+    arrow_type = TYPES.get(family, pa.string())
     if packed is None:
-        return pa.array([], TYPES.get(family, pa.string()))
-    strings = _strings(packed.encode(), count)
-    if strings.null_count == count:
-        return pa.nulls(count, TYPES.get(family, pa.string()))
+        return pa.array([], arrow_type)
+    if family in NEVER_EMPTY and len(packed) == count - 1:
+        return pa.nulls(count, arrow_type)
+    raw = (packed + SEPARATOR).encode()
+    separators = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord(SEPARATOR))
+    if len(separators) != count:
+        raise NotPacked
+    ends = np.zeros(count + 1, np.int32)
+    ends[1:] = separators
+    ends[1:] += 1
     try:
-        return _CONVERT.get(family, _as_it_is)(strings)
+        return _UNPACK.get(family, _texts)(raw, ends)
     except pa.ArrowInvalid as exc:
         raise NotPacked from exc
 
 
-def _strings(packed: bytes, count: int) -> pa.StringArray:
-    raw = np.frombuffer(packed, np.uint8)
-    separates = raw == ord(SEPARATOR)
-    ends = np.flatnonzero(separates)
-    if len(ends) != count - 1:
-        raise NotPacked
-    offsets = np.zeros(count + 1, np.int32)
-    offsets[1:-1] = ends
-    offsets[-1] = len(raw)
-    offsets[1:] -= np.arange(count, dtype=np.int32)
-    buffers = [pa.py_buffer(offsets), pa.py_buffer(raw[~separates])]
-    strings = pa.StringArray.from_buffers(count, *buffers)
-    _, validity = pc.not_equal(strings, NULL).buffers()
-    return pa.StringArray.from_buffers(count, *buffers, validity)
+def _categories(raw: bytes, ends: Ends) -> pa.DictionaryArray:
+    """Few texts that come many times: their separators stay on until each is there once."""
+    encoded = _strings(raw, ends).dictionary_encode()
+    texts = pc.utf8_rtrim(encoded.dictionary, SEPARATOR)
+    null = texts.index(_NULL_OF_TEXT).as_py()
+    if null < 0:
+        return pa.DictionaryArray.from_arrays(encoded.indices, texts)
+    codes = encoded.indices.to_numpy()
+    known = pa.concat_arrays([texts[:null], texts[null + 1 :]])
+    codes_of_known = pa.array(codes - (codes > null), pa.int32(), mask=codes == null)
+    return pa.DictionaryArray.from_arrays(codes_of_known, known)
 
 
-def _as_it_is(strings: pa.StringArray) -> pa.Array:
-    return strings
+def _texts(raw: bytes, ends: Ends) -> pa.StringArray:
+    strings = _without_separators(raw, ends)
+    if _NULL_OF_TEXT.encode() not in raw:
+        return strings
+    return pc.if_else(pc.equal(strings, _NULL_OF_TEXT), pa.scalar(None, pa.string()), strings)
+
+
+def _never_empty(raw: bytes, ends: Ends) -> pa.StringArray:
+    is_null = np.diff(ends) == 1
+    return _without_separators(raw, ends, is_null if is_null.any() else None)
+
+
+def _without_separators(raw: bytes, ends: Ends, is_null: Any = None) -> pa.StringArray:
+    ends -= np.arange(len(ends), dtype=np.int32)
+    return _strings(raw.translate(None, SEPARATOR.encode()), ends, is_null)
+
+
+def _strings(raw: bytes, ends: Ends, is_null: Any = None) -> pa.StringArray:
+    validity = None if is_null is None else pa.py_buffer(np.packbits(~is_null, bitorder="little"))
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(raw), validity)
 
 
 TYPES: dict[Family, pa.DataType] = {
@@ -68,9 +102,11 @@ TYPES: dict[Family, pa.DataType] = {
 }
 """Moments stay text: Arrow's types do not hold all of them."""
 
-_CONVERT: dict[Family, Callable[[pa.StringArray], pa.Array]] = {
-    Family.INTEGER: lambda strings: strings.cast(pa.int64()),
-    Family.NUMBER: lambda strings: strings.cast(pa.float64()),
-    Family.BOOLEAN: lambda strings: strings.cast(pa.bool_()),
-    Family.TEXT: lambda strings: strings.dictionary_encode(),
+_UNPACK: dict[Family, Callable[[bytes, Ends], pa.Array]] = {
+    Family.INTEGER: lambda raw, ends: _never_empty(raw, ends).cast(pa.int64()),
+    Family.NUMBER: lambda raw, ends: _never_empty(raw, ends).cast(pa.float64()),
+    Family.BOOLEAN: lambda raw, ends: _never_empty(raw, ends).cast(pa.bool_()),
+    Family.DATE: _never_empty,
+    Family.TIMESTAMP: _never_empty,
+    Family.TEXT: _categories,
 }

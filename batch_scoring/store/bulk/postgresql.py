@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
-from batch_scoring.store.bulk.packed import NULL, SEPARATOR, TYPES, NotPacked, unpack
+from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
 from batch_scoring.store.reflection import Family
 
@@ -31,9 +31,6 @@ _DIALECT: sa.Dialect = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # 
 
 _TEXT = re.compile(r"TEXT|VARCHAR(\(\d+\))?")
 """Types that are text already."""
-
-_WRITTEN_ALIKE = {Family.INTEGER, Family.NUMBER, Family.BOOLEAN, Family.DATE, Family.TIMESTAMP}
-"""Families whose cast to text writes what the database itself shows; CHAR's drops blanks."""
 
 _TOO_LARGE = {"54000", "53200"}
 """SQLSTATE of a value beyond 1 GB."""
@@ -111,8 +108,10 @@ class CopyBulk:
 
 def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
     rows = query.subquery("packed")
-    texts = [_text_of(column, family) for column, family in zip(rows.c, families, strict=True)]
-    packed = [sa.func.string_agg(sa.func.coalesce(text, NULL), SEPARATOR) for text in texts]
+    packed = [
+        sa.func.string_agg(sa.func.coalesce(_text_of(column, family), null_of(family)), SEPARATOR)
+        for column, family in zip(rows.c, families, strict=True)
+    ]
     if query.get_execution_options().get("reads_a_range"):
         # an index has its rows in order; left alone, the planner sorts them once it takes the tables for large
         connection.exec_driver_sql("SET LOCAL enable_sort = off")
@@ -123,7 +122,7 @@ def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Se
 
 def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[Any]:
     """A value as the database itself shows it."""
-    if family in _WRITTEN_ALIKE:
+    if family in NEVER_EMPTY:
         return sa.cast(column, sa.Text)
     if not isinstance(column.type, sa.types.NullType) and _TEXT.fullmatch(_ddl(column.type)):
         return column
