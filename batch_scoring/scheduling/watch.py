@@ -73,8 +73,8 @@ class Watch:
         moment = self.clock()
         self._begun = self._begun or moment
         try:
-            self.totals = run_totals(self.database)
-            self.states = [
+            totals = run_totals(self.database)
+            states = [
                 status_of(self.database, job, self.artifacts_dir, max_age=stale_after(job, moment))
                 for job in self.files.scheduled().values()
             ]
@@ -82,7 +82,8 @@ class Watch:
             self.problem = str(exc)
             return
         self.problem = None
-        for state in self.states:
+        self.states, self.totals = states, totals  # at once: whoever asks meanwhile hears of one look, not of two
+        for state in states:
             self._tell_of(state, moment)
 
     def _tell_of(self, state: JobStatus, moment: datetime) -> None:
