@@ -281,6 +281,11 @@ class Scene:
             wait_until(lambda: self.workspace.scalar(others) == 0)
 
 
+def _reached_but_few(reached: int, points: Sequence[Point]) -> bool:
+    """Whether all points were reached but one in fifty, or one: how many statements a thread makes is not fixed."""
+    return len(points) - reached <= max(1, len(points) // 50)
+
+
 def _kill_at_each(scene: Scene, points: Sequence[Point], undisturbed: Outcomes) -> str:
     """Kill a run at each of these points, let the next one do the rest, and look at the ledger each time."""
     killed = 0
@@ -296,7 +301,7 @@ def _kill_at_each(scene: Scene, points: Sequence[Point], undisturbed: Outcomes) 
             scene.workspace.sql(f"UPDATE scoring_runs SET heartbeat_at = '{_LONG_AGO}' WHERE status = 'running'")
             assert scene.run().status == "succeeded"
             scene.assert_settled(undisturbed)
-    assert killed >= 0.98 * len(points)
+    assert _reached_but_few(killed, points)
     return f"killed at {killed} of {len(points)} points; lost 0, doubled 0"
 
 
@@ -400,5 +405,5 @@ def test_wherever_a_run_freezes_it_is_taken_over_and_changes_nothing_when_it_wak
             process.kill()
             process.join()
 
-    assert frozen >= 0.98 * len(points)
+    assert _reached_but_few(frozen, points)
     print(f"froze at {frozen} of {len(points)} points, {dict(endings)}, held up {held_up}; lost 0, doubled 0")
