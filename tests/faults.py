@@ -12,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 from conftest import prepare_loans
 from processes import forks
-from support import LOAN_JOB, Workspace
+from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.job import load_job
 from batch_scoring.model.training import TrainedModel
@@ -60,10 +60,26 @@ def start_rescore(workspace: Workspace, request: Request, *, continues: int | No
     return process
 
 
+def _stop(pid: int) -> None:
+    """SIGSTOP, and wait until it has reached every thread: on another processor they go on for a moment."""
+
+    def is_stopped() -> bool:
+        try:
+            states = [
+                file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")
+            ]
+        except OSError:  # a thread has ended meanwhile
+            return False
+        return set(states) <= {"T"}
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(is_stopped)
+
+
 def freeze_between_transactions(workspace: Workspace, pid: int) -> None:
     """SIGSTOP, and not while it is writing: what it has locked would be locked for as long as it is frozen."""
     while True:
-        os.kill(pid, signal.SIGSTOP)
+        _stop(pid)
         if workspace.is_postgresql:
             time.sleep(0.1)  # the server ends what it was sent before
             if not workspace.scalar(_WRITERS):
