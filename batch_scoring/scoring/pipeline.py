@@ -2,17 +2,17 @@
 the last is written.
 
 Scoring stays in the calling thread; a reader and a writer thread have one task each at a time, so at most three
-chunks are in memory. A fault of a thread is raised in the calling thread when its result is asked for. Where threads
-bring nothing (SQLite), the stages follow one another.
+chunks are in memory. A fault of a thread is raised in the calling thread when its result is asked for. Where two
+threads in the database hinder each other (SQLite), one thread reads and writes in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
 from time import perf_counter
-from typing import Any
 
 from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
@@ -61,21 +61,6 @@ class ChunkSize:
         self._rows = max(int(wanted), self._rows // 2, self.LEAST)
 
 
-class _AtOnce(Executor):
-    """Does what it is given at once, in the calling thread."""
-
-    def __init__(self, _workers: int) -> None:
-        pass
-
-    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(task(*args, **kwargs))
-        except Exception as exc:
-            done.set_exception(exc)
-        return done
-
-
 class Pipeline:
     """Scores key ranges. ``report`` hears of each committed chunk, ``check`` is asked between two; both are called in
     the calling thread, and what ``check`` raises ends the range after the chunk that is being written.
@@ -101,8 +86,8 @@ class Pipeline:
             due_count=due_count,
         )
         writing: tuple[Chunk, Future[CommittedChunk]] | None = None
-        beside: Callable[[int], Executor] = ThreadPoolExecutor if self._stages.bulk.overlaps else _AtOnce
-        with beside(1) as reader, beside(1) as writer:
+        apart = self._stages.bulk.reads_while_writing
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) if apart else nullcontext(reader) as writer:
             reading: Future[tuple[Chunk, float]] | None = reader.submit(self._read, walk)
             try:
                 _ = self._stages.scorer  # loads while the first chunk is read

@@ -28,8 +28,8 @@ class Bulk(Protocol):
     """How many rows move between the database and memory."""
 
     @property
-    def overlaps(self) -> bool:
-        """Whether reading and writing gain from threads of their own while the model scores."""
+    def reads_while_writing(self) -> bool:
+        """Whether reading and writing gain from a thread each; otherwise one thread does both in turn."""
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
         """Run a query; ``families`` says what each of its columns holds. Raises TooMuchAtOnce."""

@@ -23,7 +23,7 @@ _BLOCK = 500
 class PortableBulk:
     """The driver's values as they are, in lists."""
 
-    overlaps = True
+    reads_while_writing = True
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
         """Run a query; its columns are lists of n values."""

@@ -39,7 +39,7 @@ _TOO_LARGE = {"54000", "53200"}
 class CopyBulk:
     """Arrow arrays; keys are whole numbers or the database's own text of them, moments text."""
 
-    overlaps = True
+    reads_while_writing = True
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
         """Run a query; columns come typed by family."""

@@ -30,7 +30,7 @@ _VALUES_A_STATEMENT = 32_766
 class SqliteBulk:
     """Arrow arrays; where a column holds more than its family, a list of the driver's values."""
 
-    overlaps = False
+    reads_while_writing = False
     """Two threads in SQLite wait for each other at every piece of memory it takes: together they are slower than one
     after the other."""
 
