@@ -16,6 +16,11 @@ from batch_scoring.job import Job
 from batch_scoring.model.training import Algorithm, TrainedModel, train
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: many tests wait for clocks and other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     # a socket's path is limited to about 100 characters, pytest's own folders are longer; memory spares the disk
