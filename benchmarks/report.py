@@ -43,7 +43,7 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
             rows_of_chart.append((claim, bar, aim, value()))
 
     def times(slower: str, faster: str) -> Any:
-        return lambda: f"{_seconds(measured, slower) / _seconds(measured, faster):.2f}×"
+        return lambda: f"{_seconds(measured, slower) / _seconds(measured, faster):.3f}×"
 
     bars = {
         "logistic_regression": (("≥ 10×", "15×"), ("≥ 2×", "3×"), ("≥ 1.2×", "1.5×")),
@@ -75,7 +75,7 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         f"the same against {rows['compare']:,} rows",
         "≤ 1.15×",
         "",
-        lambda: f"{peak(many) / peak(one):.2f}×",
+        lambda: f"{peak(many) / peak(one):.3f}×",
     )
     row(
         ["large/new rows", "small/new rows"],
