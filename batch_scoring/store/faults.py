@@ -54,7 +54,8 @@ _PASSING = {
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 _READ_ONLY = {"25006"}
 _DENIED = {"42501", "28000", "28P01", "3D000"}
-_FULL = {"53100", "53200"}
+_FULL = "53100"
+_OUT_OF_MEMORY = "53200"
 
 
 def postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> DatabaseFault:
@@ -72,7 +73,9 @@ def postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> Da
         return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
     if state in _DENIED:
         return errors.AccessDenied(f"{primary}; ask for the privilege or use another user ({state})")
-    if state in _FULL:
+    if state == _OUT_OF_MEMORY:
+        return DatabaseFault(f"the server has no memory left ({state}); give it more, or fewer sessions")
+    if state == _FULL:
         return errors.DatabaseFull(f"the server has no space left ({state}); free some, then run again")
     if state.startswith("23"):
         constraint = getattr(diagnostics, "constraint_name", None) or getattr(diagnostics, "column_name", None)
@@ -92,6 +95,8 @@ def _connection_fault(text: str, shown: str) -> DatabaseFault:
     reason = text.strip().splitlines()[0].partition("FATAL:")[2].strip() if text.strip() else ""
     if _SERVER_GONE.search(text):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
+    if "No space left on device" in text:  # a server that cannot write a file of its own lets nobody in
+        return errors.DatabaseFull(f"the server has no space left to let us in ({reason}); free some, then run again")
     if _NO_ENTRY.search(text):
         return errors.AccessDenied(
             f"{shown} did not let us in: {reason or 'access denied'}; check user, password and database"

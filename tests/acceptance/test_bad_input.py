@@ -613,10 +613,10 @@ def assert_survives_a_full_disk(workspace: Workspace, disk: Path, *, leave: int)
     done = workspace.cli(*RUN)
 
     assert_refused(done, 1, "no space left", "free some, then run again")
+    filler.unlink()  # before anything is looked at: PostgreSQL may let nobody in while its disk is full
     written = count_rows(workspace, "predictions")
     assert written % 1000 == 0
     assert 0 < written < count
-    filler.unlink()
     (run,) = workspace.query("SELECT status, error_type, error_message, scored_count FROM scoring_runs")
     assert run == ("failed", "DatabaseFull", said(done), written)
     workspace.run()
@@ -655,9 +655,11 @@ def test_a_disk_that_is_full_before_the_run_is_reported_under_sqlite(
     assert workspace.run().scored_count == 367
 
 
-def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
+@pytest.fixture
+def on_small_disk(
     tmp_path: Path, small_disk: Path, loan_model: TrainedModel, postgres: PostgresServer
-) -> None:
+) -> Iterator[Workspace]:
+    """Loans in a PostgreSQL database whose files are on the small disk; the server's log of writes is elsewhere."""
     owner = postgres.socket_dir.stat()
     space = small_disk / "space"
     space.mkdir()
@@ -666,11 +668,30 @@ def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
     postgres.execute(f"CREATE TABLESPACE {name} LOCATION '{space}'")
     try:
         postgres.execute(f"CREATE DATABASE {name} TABLESPACE {name}")
-        workspace = prepare_loans(Workspace(tmp_path, postgres.url(name)), loan_model)
-        assert_survives_a_full_disk(workspace, small_disk, leave=1_000_000)
+        yield prepare_loans(Workspace(tmp_path, postgres.url(name)), loan_model)
     finally:
         postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         postgres.execute(f"DROP TABLESPACE {name}")
+
+
+def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
+    on_small_disk: Workspace, small_disk: Path
+) -> None:
+    assert_survives_a_full_disk(on_small_disk, small_disk, leave=1_000_000)
+
+
+def test_a_server_that_lets_nobody_in_because_its_disk_is_full_is_reported(
+    on_small_disk: Workspace, small_disk: Path
+) -> None:
+    """Each new session reads a file of the catalogue's cache; where it is out of date, the session writes it anew."""
+    for cache in small_disk.glob("space/PG_*/*/pg_internal.init"):
+        cache.unlink()
+    filler = fill(small_disk, leave=0)
+    done = on_small_disk.cli(*RUN)
+    assert_refused(done, 1, "no space left to let us in", "free some, then run again")
+    filler.unlink()
+    assert_nothing_predicted(on_small_disk)
+    assert on_small_disk.run().scored_count == 367
 
 
 @pytest.fixture(scope="module")
