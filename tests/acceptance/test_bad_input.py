@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +73,10 @@ def read_only(path: Path) -> Iterator[None]:
 
 
 def fill(folder: Path, *, leave: int) -> Path:
-    """Write a file that takes all the space there is but ``leave`` bytes."""
+    """Let a file take all the space there is but ``leave`` bytes, whatever a server writes meanwhile."""
     free = os.statvfs(folder)
     filler = folder / "filler"
-    with filler.open("wb") as file:
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
         file.write(bytes(max(0, free.f_bavail * free.f_frsize - leave)))
     return filler
 
@@ -684,9 +684,11 @@ def test_a_server_that_lets_nobody_in_because_its_disk_is_full_is_reported(
     on_small_disk: Workspace, small_disk: Path
 ) -> None:
     """Each new session reads a file of the catalogue's cache; where it is out of date, the session writes it anew."""
-    for cache in small_disk.glob("space/PG_*/*/pg_internal.init"):
-        cache.unlink()
     filler = fill(small_disk, leave=0)
+    while caches := list(small_disk.glob("space/PG_*/*/pg_internal.init")):
+        for cache in caches:
+            cache.unlink()
+        fill(small_disk, leave=0)
     done = on_small_disk.cli(*RUN)
     assert_refused(done, 1, "no space left to let us in", "free some, then run again")
     filler.unlink()
