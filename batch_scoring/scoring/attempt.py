@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from batch_scoring.errors import AccessDenied, DatabaseFault, DatabaseReadOnly, PassingFault
@@ -59,8 +60,12 @@ class Attempt:
             due = persistently(lambda: self._count_due(sources, layout, looking))
             self.emit(RunPlanned(run_id=self.run_id, job=self.job.name, due_count=due.total, mode=looking.mode))
             if due.total:
+                execution = Execution(self, version, manifest, sources, layout, heartbeat)
                 try:
-                    Execution(self, version, manifest, sources, layout, heartbeat).carry_out(due.total)
+                    execution.carry_out(due.total)
+                    if execution.done_count < due.total:
+                        # PostgreSQL shows a table that was rewritten or emptied meanwhile as empty: look once more
+                        execution.carry_out(persistently(lambda: self._due(sources, layout)).total)
                 except DatabaseFault as exc:
                     self._blame_a_changed_source(source, exc)
                     raise
@@ -123,13 +128,7 @@ class Attempt:
             ) from exc
 
     def _count_due(self, sources: Sequence[Source], layout: PredictionsLayout, looking: Search) -> DueCount:
-        window = looking.lookback_from if looking.mode == "sweep" else None
-        with self.database.read() as connection:
-            counts = [source.count_due(connection, layout, lookback_from=window) for source in sources]
-        due = DueCount(
-            total=sum(count.total for count in counts),
-            outside_lookback=sum(count.outside_lookback for count in counts),
-        )
+        due = self._due(sources, layout, lookback_from=looking.lookback_from if looking.mode == "sweep" else None)
         runs.record_plan(
             self.database,
             self.run_id,
@@ -138,3 +137,13 @@ class Attempt:
             sweep_only_count=due.outside_lookback,
         )
         return due
+
+    def _due(
+        self, sources: Sequence[Source], layout: PredictionsLayout, *, lookback_from: datetime | None = None
+    ) -> DueCount:
+        with self.database.read() as connection:
+            counts = [source.count_due(connection, layout, lookback_from=lookback_from) for source in sources]
+        return DueCount(
+            total=sum(count.total for count in counts),
+            outside_lookback=sum(count.outside_lookback for count in counts),
+        )

@@ -53,8 +53,13 @@ class Execution:
         self.version = version
         self.sources = sources
         self.layout = layout
+        self.done_count = 0
+        """Rows scored or quarantined so far."""
 
     def carry_out(self, due_count: int) -> None:
+        """Score what is due, of which so many rows were counted; may be called again."""
+        if not due_count:
+            return
         from batch_scoring.scoring.chunk import ChunkWork
 
         works = [
@@ -172,6 +177,7 @@ class Execution:
             attempt.emit(VersionMismatchAccepted(run_id=attempt.run_id, job=attempt.job.name, difference=differs))
 
     def _report(self, committed: CommittedChunk) -> None:
+        self.done_count += committed.counts.scored + committed.counts.quarantined
         self.attempt.emit(
             ChunkCommitted(
                 run_id=self.attempt.run_id,

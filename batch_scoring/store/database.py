@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -225,12 +225,22 @@ class Database:
                 " or set BATCH_SCORING_DATABASE_URL"
             )
         with self.faults():
-            connection = self.engine.connect()
+            connection = self._connect()
         try:
             with self.faults(), connection.execution_options(writes=writes).begin():
                 yield connection
         finally:
             connection.close()
+
+    def _connect(self) -> sa.Connection:
+        """A session of the pool. Where the server lets no more in, one that is idle serves as well: the pool may hand
+        out the place of a session that was lost before it.
+        """
+        pool = self.engine.pool
+        for _ in range(pool.checkedin() if isinstance(pool, sa.QueuePool) else 0):
+            with suppress(sa.exc.OperationalError):
+                return self.engine.connect()
+        return self.engine.connect()
 
     @contextmanager
     def faults(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from support import Workspace, wait_until
 
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, SignatureMismatch, SourceFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring.events import ChunkCommitted, Event, Observer
+from batch_scoring.scoring.events import ChunkCommitted, Event, Observer, RunPlanned
 
 ALL = 367
 CHUNK_ROWS = 40
@@ -382,6 +382,57 @@ def test_a_command_says_what_became_of_a_column_in_the_middle_of_its_run_without
     assert "7654321" not in err
     assert "Traceback" not in err
     assert "LoanAmount" in err
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param(['ALTER TABLE applicants ALTER "LoanAmount" TYPE DOUBLE PRECISION'], id="rewritten"),
+        pytest.param(["TRUNCATE applicants", "INSERT INTO applicants SELECT * FROM kept"], id="filled anew"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("moment", "workers"),
+    [
+        pytest.param(RunPlanned, 1, id="at the first read"),
+        pytest.param(ChunkCommitted, 1, id="midway"),
+        pytest.param(RunPlanned, 2, id="when ranges are cut for workers"),
+    ],
+)
+def test_a_source_that_seems_empty_to_one_read_is_scored_to_its_end(
+    postgresql_small_chunks: Workspace, statements: list[str], moment: type[Event], workers: int
+) -> None:
+    """A read that began before such a statement and waited for it finds the table empty, says PostgreSQL's manual
+    (MVCC, Caveats).
+    """
+    workspace = postgresql_small_chunks
+    _keep(workspace)
+    url = sa.make_url(workspace.database_url).set(drivername="postgresql+psycopg2")
+    reads = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+        AND application_name LIKE 'batch-scoring run %' AND query LIKE '%applicants%'"""
+    locked = threading.Event()
+
+    def change() -> None:
+        with sa.create_engine(url, poolclass=sa.pool.NullPool).begin() as other:
+            other.execute(sa.text("LOCK TABLE applicants IN ACCESS EXCLUSIVE MODE"))
+            locked.set()
+            wait_until(lambda: workspace.scalar(reads))
+            for statement in statements:
+                other.execute(sa.text(statement))
+
+    with ThreadPoolExecutor(1) as pool:
+        changing: list[Future[None]] = []
+
+        def begin(event: Event) -> None:
+            if isinstance(event, moment) and not changing:
+                changing.append(pool.submit(change))
+                locked.wait(60)
+
+        run = workspace.run(observers=[begin], workers=workers)
+        changing[0].result()
+
+    assert (run.status, run.due_count, run.scored_count) == ("succeeded", ALL, ALL)
+    _assert_nothing_lost_or_doubled(workspace)
 
 
 def _added(key: str, changed_at: str) -> str:

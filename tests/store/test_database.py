@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -647,6 +648,30 @@ def test_a_session_that_ended_in_the_pool_is_not_noticed(postgresql: Database, d
     _end_session(postgresql, pid)
 
     assert _value(other, "SELECT pg_backend_pid()") != pid
+
+
+def test_one_session_suffices_again_after_another_was_lost(
+    postgresql: Database, postgres: PostgresServer, disposing: list[Database]
+) -> None:
+    """The pool keeps the place of the lost one, and gives the two out in turn."""
+    role = f"alone_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+    alone = Database(postgresql.url.set(username=role).render_as_string(hide_password=False))
+    disposing.append(alone)
+
+    def lose_one_of_two() -> None:
+        with alone.read() as lost:
+            _end_session(postgresql, lost.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            assert _value(alone, "SELECT 1") == 1
+            lost.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(ConnectionLost):
+        lose_one_of_two()
+
+    for _ in range(4):
+        assert _value(alone, "SELECT 1") == 1
+    alone.dispose()
+    postgres.execute(f"DROP ROLE {role}")
 
 
 def _end_session(database: Database, pid: int) -> None:
