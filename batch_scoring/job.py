@@ -21,7 +21,7 @@ from pydantic import (
 
 from batch_scoring.errors import ConfigurationError, Problem, UnknownJob
 
-Kind = Literal["binary", "multiclass", "regression"]
+Kind = Literal["binary", "multiclass", "regression", "label"]
 UnseenCategories = Literal["score", "quarantine"]
 
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -149,7 +149,8 @@ class Predictions(_Section):
     table: Table = "predictions"
     kind: Kind = "binary"
     positive_label: Annotated[str | None, BeforeValidator(_label)] = None
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """None leaves the decision to the model's own threshold, or to 0.5 where it has none."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     keep_inputs: bool = False
 
@@ -244,10 +245,9 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
-    if kind in ("multiclass", "regression"):
-        for name in ("positive_label", "threshold"):
-            if name in predictions:
-                yield f"predictions.{name}", f"belongs to kind binary only, kind is {kind}"
+    for name, kinds in (("positive_label", ("binary", "label")), ("threshold", ("binary",))):
+        if name in predictions and kind in ("multiclass", "regression", "label") and kind not in kinds:
+            yield f"predictions.{name}", f"belongs to kind {' and '.join(kinds)} only, kind is {kind}"
     if "schedule" in content and ("cron" in schedule) == ("every" in schedule):
         yield "schedule", "cron and every: expected exactly one of them"
 

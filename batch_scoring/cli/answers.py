@@ -153,6 +153,9 @@ def replay(
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
+_OF_OTHERS = "the stored inputs are intact; the model scores a row by the rows beside it, so its scores do not repeat"
+
+
 def _show_replay(done: Replay) -> None:
     share = done.reproduced_count / done.row_count
     typer.echo(
@@ -174,7 +177,9 @@ def _show_replay(done: Replay) -> None:
                     "none" if one.replayed is None else repr(one.replayed),
                     f"the kept input {', '.join(one.altered)} is not what it was"
                     if one.altered
-                    else "the kept inputs give another score or label: altered since, or scored by other libraries",
+                    else _OF_OTHERS
+                    if one.depends_on_others
+                    else "the stored inputs are intact and give another score or label: scored by other libraries?",
                 ]
                 for one in done.deviations
             ],

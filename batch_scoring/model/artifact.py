@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,10 +101,36 @@ def unpickle(content: bytes, artifact_format: str) -> Any:
     except UnusableModel:
         raise
     except Exception as exc:
-        raise UnusableModel(
-            f"the artifact does not unpickle ({type(exc).__name__}: {exc});"
-            " install what it was fitted with, or train it again"
-        ) from exc
+        raise UnusableModel(_not_unpickled(exc)) from exc
+
+
+_FROM_MAIN = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '__(?:mp_)?main__'")
+_FROM_MODULE = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '(?P<module>[^']+)'")
+
+
+def _not_unpickled(exc: Exception) -> str:
+    """Why a file does not unpickle, and what to do about it."""
+    text = str(exc)
+    if match := _FROM_MAIN.search(text):
+        return (
+            f"the model uses {match['name']}, which was defined in the script or notebook that saved it (__main__) and"
+            f" is not there for anybody else; move it to a module, put that module's folder on PYTHONPATH here too (or"
+            f" install it), import {match['name']} from it, then fit and save the model again"
+        )
+    if isinstance(exc, ModuleNotFoundError) and exc.name:
+        return (
+            f"the model needs the module {exc.name}, which is not installed here; install the package it is in, or put"
+            " the folder of your own module on PYTHONPATH, wherever batch-scoring runs"
+        )
+    if match := _FROM_MODULE.search(text):
+        return (
+            f"the model uses {match['name']} of the module {match['module']}, and the module that is found here has no"
+            " such name; install the version of it that the model was saved with, or train the model again"
+        )
+    return (
+        f"the file does not load as a model saved by joblib, pickle or skops ({type(exc).__name__}); save the fitted"
+        " model with joblib.dump, in an environment with the same versions of Python and of its libraries"
+    )
 
 
 def _load_skops(content: bytes) -> Any:

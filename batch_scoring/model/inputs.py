@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
+from batch_scoring.model.signature import CheckedRows
 
 DIGEST_BYTES = 4
 """Bytes of the digest for each input."""
@@ -25,19 +26,31 @@ Digests = np.ndarray[Any, np.dtype[np.uint32]]
 """Shape (n, columns)."""
 
 
-def kept(signature: Signature, frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """The n rows of a checked frame by column, exactly as the model takes them; what is missing is NULL.
+def kept(signature: Signature, checked: CheckedRows) -> dict[str, pa.Array]:
+    """The rows of a checked chunk by column, as they were read and typed; what is missing is NULL.
 
-    Whole numbers are kept as floats, since whether a column has fractions may change from one model to the next.
+    Integers are stored as floats, since whether a column has fractions may change from one model to the next.
     """
-    return {column.name: _array(column, frame[column.name]) for column in signature.columns}
+    return {column.name: _array(column, checked) for column in signature.columns}
 
 
-def _array(column: SignatureColumn, values: pd.Series[Any]) -> pa.Array:
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        codes = pa.array(values.cat.codes.to_numpy(), pa.int32(), mask=(values.cat.codes < 0).to_numpy())
-        return pa.DictionaryArray.from_arrays(codes, pa.array(values.cat.categories.tolist(), pa.string()))
-    return pa.array(values.to_numpy(), from_pandas=True).cast(_TYPES[column.type], safe=False)
+def _array(column: SignatureColumn, checked: CheckedRows) -> pa.Array:
+    values = checked.frame[column.name]
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return pa.array(values.to_numpy(), from_pandas=True).cast(_TYPES[column.type], safe=False)
+    if column.type is not ColumnType.TEXT:
+        numbers = values.astype(np.float64).to_numpy(copy=True)
+        if checked.unseen_rows is not None:  # their values are missing in a categorical
+            numbers[checked.unseen_category] = checked.unseen_rows[column.name]
+        return pa.array(numbers, from_pandas=True)
+    codes, texts = values.cat.codes.to_numpy().astype(np.int32), values.cat.categories.tolist()
+    if checked.unseen_rows is not None:  # their texts are missing in a categorical
+        of_unseen, distinct = pd.factorize(checked.unseen_rows[column.name])
+        place = {text: code for code, text in enumerate([*texts, *(t for t in distinct if t not in set(texts))])}
+        codes[checked.unseen_category] = np.array([*(place[text] for text in distinct), -1])[of_unseen]
+        texts = list(place)
+    indices = pa.array(codes, pa.int32(), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
 
 
 _TYPES = {

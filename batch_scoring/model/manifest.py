@@ -15,6 +15,7 @@ from batch_scoring.errors import ModelRefused
 from batch_scoring.job import Job, Kind
 
 Label = bool | int | float | str
+Margin = Literal["decision_function", "score_samples"]
 
 
 class ColumnType(StrEnum):
@@ -52,7 +53,10 @@ class SignatureColumn(_Record):
     type: ColumnType
     nullable: bool
     categories: tuple[str, ...] | None = None
-    """Texts seen in training, sorted; None where there were too many to be categories."""
+    """Texts seen in training, in order; None where there were too many to be categories. Of an integer column the
+    integers, where the model was fitted on them as a categorical."""
+    missing_as: Literal["nan", "none"] = "nan"
+    """How a missing text or boolean reaches the model: as NaN, or as None where the model was fitted on None."""
 
 
 class Signature(_Record):
@@ -60,7 +64,11 @@ class Signature(_Record):
 
     columns: tuple[SignatureColumn, ...]
     text_as: Literal["category", "object"] = "category"
-    """How text reaches the model; categoricals are faster, some pipelines take objects only."""
+    """How text reaches the model: as a categorical whose categories are the signature's, never a chunk's, or as
+    objects. Categoricals are faster, some models take objects only."""
+    unseen_as: Literal["text", "missing"] = "text"
+    """How a row with a category that is not in the signature reaches a model that takes categoricals: with all its
+    texts as objects, or with no category in that column, for models that do not take objects."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,13 +91,21 @@ class Signature(_Record):
         return found
 
 
+class Decision(_Record):
+    """The threshold a binary model decides by itself, as scikit-learn's TunedThresholdClassifierCV does."""
+
+    label: Label
+    """The label it decides for at this probability of it, or above."""
+    threshold: float
+
+
 class GoldenRows(_Record):
     """Rows of the training data with what the model gave for them when it was registered."""
 
     rows: tuple[tuple[Any, ...], ...]
     """Shape (n, columns of the signature); None for a missing value."""
     outputs: tuple[tuple[float, ...], ...]
-    """Shape (n, labels) of ``predict_proba``, or (n, 1) of ``predict`` for a regression."""
+    """Shape (n, k), see ModelForm."""
 
 
 class TrainingData(_Record):
@@ -102,25 +118,40 @@ class TrainingData(_Record):
     label_counts: dict[str, int] | None = None
 
 
-class Manifest(_Record):
-    """Everything about an artifact but its bytes."""
+class ModelForm(_Record):
+    """What kind of model it is and what it gives for a row: k numbers.
+
+    binary, multiclass: ``predict_proba``, one probability for each label. regression: ``predict``. label: the place
+    among ``labels`` of what ``predict`` gives, and the margin where there is one.
+    """
 
     kind: Kind
+    labels: tuple[Label, ...] = ()
+    """Labels in the order of ``classes_``; empty for a regression."""
+    margin: Margin | None = None
+    """The method that gives the score of kind label; None where the model gives labels only."""
+    decision: Decision | None = None
+    """The model's own threshold; None where it has none."""
+
+
+class Manifest(ModelForm):
+    """Everything about an artifact but its bytes."""
+
     algorithm: str
     format: Literal["joblib", "skops"] = "joblib"
     artifact_sha256: str
-    labels: tuple[Label, ...] = ()
-    """Labels in the order of ``classes_``; empty for a regression."""
     signature: Signature
     scikit_learn_version: str
     libraries: dict[str, str]
     golden: GoldenRows
     training_data: TrainingData | None = None
     metrics: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    """What whoever uses the model should know, in sentences: found when it was registered."""
     created_at: str
 
     def positive_index(self, job: Job) -> int | None:
-        """Which column of ``predict_proba`` is the score of a binary job.
+        """Which of the labels is the job's positive one; None where the job names none.
 
         Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
         """

@@ -1,30 +1,31 @@
-"""From checked rows to scores: label and score from one call, and the poison row found by bisection."""
+"""From rows to scores: each row checked, scored, and its score and label read from the same outputs."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, UnusableModel, VersionMismatch
-from batch_scoring.job import Job, Kind
+from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismatch
+from batch_scoring.job import Job
+from batch_scoring.model.bisection import outputs_by_bisection
+from batch_scoring.model.decision import DecisionPolicy
 from batch_scoring.model.inputs import kept
-from batch_scoring.model.manifest import Manifest, listed
-from batch_scoring.model.signature import ReasonCode, RowFault, check_rows
+from batch_scoring.model.kinds import parts
+from batch_scoring.model.manifest import Manifest
+from batch_scoring.model.outputs import Floats, model_outputs
+from batch_scoring.model.signature import CheckedRows, ReasonCode, RowFault, check_rows
 
 GOLDEN_TOLERANCE = 1e-9
 """How far a golden row's output may be off: room for another processor, none for another model."""
 
-_PROBES = 64
-"""Rows drawn from a failing chunk and tried one by one before it is bisected."""
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+FEWEST_ROWS_THAT_ACCUSE = 64
+"""Fewer rows than this that all fail alike are quarantined; so many say that the model or the source is at fault. Where
+one row in twenty is bad, the limit that jobs have by default, even ten such rows in a row are one chance in 10^13."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +34,8 @@ class ScoredRows:
 
     positions: Sequence[int]
     """m positions among the n rows."""
-    scores: Floats
-    """Shape (m,)."""
+    scores: Floats | None
+    """Shape (m,); None where the model gives labels only."""
     labels: Sequence[str] | None
     """m labels, None for a regression."""
     faults: Mapping[int, RowFault]
@@ -50,13 +51,12 @@ class Scorer:
         self.model = model
         self.manifest = manifest
         self.job = job
-        self._labels = np.array([str(label) for label in manifest.labels], dtype=object)
-        self._positive = manifest.positive_index(job)
+        self.policy = DecisionPolicy.of(job, manifest)
 
     def score(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
         """Score a chunk given by column (Arrow arrays or lists of n values).
 
-        Raises EveryRowFailed where each of two or more rows has the same fault.
+        Raises EveryRowFailed where each of 64 or more rows has the same fault.
         """
         scored = self.score_singly(columns)
         blame_no_row_for_a_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
@@ -66,46 +66,62 @@ class Scorer:
         """The same, where a fault that all rows share is each row's own."""
         checked = check_rows(self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories)
         faults = dict(checked.faults)
-        outputs, broken = _outputs_by_bisection(self.model, self.manifest, checked.frame)
+        outputs, broken = outputs_of_checked(self.model, self.manifest, checked)
         faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
         good = np.ones(len(checked.positions), dtype=bool)
         good[list(broken)] = False
-        scores, labels = self._read(outputs)
+        scores, labels = self.policy.read(outputs)
         return ScoredRows(
             positions=checked.positions[good].tolist() if faults else range(len(good)),
             scores=scores,
             labels=labels,
             faults=faults,
             unseen_category_count=int(checked.unseen_category[good].sum()),
-            inputs=self._kept(checked.frame, good),
+            inputs=self._inputs(checked, good),
         )
 
-    def _kept(self, frame: pd.DataFrame, good: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pa.Array] | None:
+    def _inputs(self, checked: CheckedRows, good: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pa.Array] | None:
         if not self.job.predictions.keep_inputs:
             return None
-        return kept(self.manifest.signature, frame if good.all() else frame[good])
+        return kept(self.manifest.signature, checked if good.all() else checked.only(good))
 
-    def _read(self, outputs: Floats) -> tuple[Floats, list[str] | None]:
-        """Scores and labels, both from the same outputs of shape (m, labels)."""
-        if self.manifest.kind == "regression":
-            return outputs[:, 0], None
-        if self.manifest.kind == "binary":
-            assert self._positive is not None
-            scores = outputs[:, self._positive]
-            chosen = np.where(scores >= self.job.predictions.threshold, self._positive, 1 - self._positive)
-        else:
-            chosen = outputs.argmax(axis=1)
-            scores = outputs[np.arange(len(outputs)), chosen]
-        return scores, self._labels[chosen].tolist()
+
+def outputs_of_checked(model: Any, manifest: Manifest, checked: CheckedRows) -> tuple[Floats, dict[int, RowFault]]:
+    """The outputs for the rows a model takes, in order, and the faults of the others, by their place in the frame.
+
+    How a row reaches the model depends on that row alone: one with an unseen category goes with its texts as objects,
+    apart from the others, whose categoricals have the categories of the signature and no more.
+    """
+    signature = manifest.signature
+    if checked.unseen_rows is None or (signature.text_as == "category" and signature.unseen_as == "missing"):
+        return outputs_by_bisection(model, manifest, checked.frame)
+    unseen = np.flatnonzero(checked.unseen_category)
+    seen = np.flatnonzero(~checked.unseen_category)
+    outputs, faults = outputs_by_bisection(model, manifest, checked.frame.iloc[seen])
+    others, other_faults = outputs_by_bisection(model, manifest, checked.unseen_rows, is_whole_chunk=not len(seen))
+    found = {int(seen[row]): fault for row, fault in faults.items()}
+    for row, fault in other_faults.items():
+        found[int(unseen[row])] = _of_the_category(fault, checked.unseen_columns[row])
+    places = np.concatenate([np.delete(seen, list(faults)), np.delete(unseen, list(other_faults))])
+    return np.concatenate([outputs, others])[np.argsort(places)], found
+
+
+def _of_the_category(fault: RowFault, column: str) -> RowFault:
+    """A model that raises on a row with an unseen category raises for it, as an encoder does that ignores none."""
+    if fault.code is not ReasonCode.MODEL_ERROR:
+        return fault
+    message = f"the model was not trained on this category and {fault.message.removeprefix('the model ')}"
+    return RowFault(code=ReasonCode.UNSEEN_CATEGORY, column=column, message=message)
 
 
 def joined(pieces: Sequence[tuple[int, ScoredRows]], faults: Mapping[int, RowFault]) -> ScoredRows:
     """What came of a chunk that was scored in pieces, each given with its first row, and of rows in none of them."""
     ordered = sorted(pieces, key=lambda piece: piece[0])
     labels = [piece.labels for _, piece in ordered]
+    scores = [piece.scores for _, piece in ordered if piece.scores is not None]
     return ScoredRows(
         positions=[start + position for start, piece in ordered for position in piece.positions],
-        scores=np.concatenate([np.empty(0), *(piece.scores for _, piece in ordered)]),
+        scores=None if len(scores) < len(ordered) else np.concatenate([np.empty(0), *scores]),
         labels=None if None in labels else [label for part in labels for label in part or ()],
         faults={
             **faults,
@@ -124,8 +140,8 @@ def _joined_inputs(parts: Sequence[Mapping[str, pa.Array]]) -> dict[str, pa.Arra
 
 
 def blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
-    """Raise EveryRowFailed where each of two or more rows has the same fault."""
-    if total < 2 or len(faults) < total:
+    """Raise EveryRowFailed where each of 64 or more rows has the same fault."""
+    if total < FEWEST_ROWS_THAT_ACCUSE or len(faults) < total:
         return
     kinds = {(fault.code, fault.column, fault.message) for fault in faults.values()}
     if len(kinds) == 1:
@@ -136,76 +152,6 @@ def blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) 
         )
 
 
-def _outputs_by_bisection(model: Any, manifest: Manifest, frame: pd.DataFrame) -> tuple[Floats, dict[int, RowFault]]:
-    """The model's outputs for the rows it takes, in order, and the faults of those it does not."""
-    found: list[Floats] = [np.empty((0, max(1, len(manifest.labels))))]
-    faults: dict[int, RowFault] = {}
-    pending = [(0, len(frame))] if len(frame) else []
-    while pending:
-        start, stop = pending.pop(0)
-        try:
-            outputs = model_outputs(model, manifest.kind, frame.iloc[start:stop])
-        except UnusableModel:
-            raise
-        except Exception as exc:
-            if stop - start == 1:
-                # the text of the exception may quote the row, so only its type is kept
-                message = f"the model raised {type(exc).__name__} on the row"
-                faults[start] = RowFault(code=ReasonCode.MODEL_ERROR, column=None, message=message)
-                continue
-            if stop - start == len(frame) and len(frame) > 2 * _PROBES:
-                _raise_if_every_probe_fails(model, manifest.kind, frame)
-            middle = (start + stop) // 2
-            pending[:0] = [(start, middle), (middle, stop)]
-            continue
-        outputs, unsound = _without_unsound(outputs, offset=start)
-        found.append(outputs)
-        faults.update(unsound)
-    return np.concatenate(found), faults
-
-
-def _raise_if_every_probe_fails(model: Any, kind: Kind, frame: pd.DataFrame) -> None:
-    """Spare a chunk on which the model fails everywhere two calls a row."""
-    errors = set()
-    for row in np.random.default_rng(0).choice(len(frame), _PROBES, replace=False):
-        try:
-            model_outputs(model, kind, frame.iloc[row : row + 1])
-        except Exception as exc:
-            errors.add(type(exc).__name__)
-        else:
-            return
-    raise EveryRowFailed(
-        f"the model failed with {listed(sorted(errors))} on each of {_PROBES} rows drawn from a chunk of {len(frame)},"
-        " so the fault is not the rows': nothing was quarantined. Look at the source or at the model, then run again"
-    )
-
-
-def _without_unsound(outputs: Floats, *, offset: int) -> tuple[Floats, dict[int, RowFault]]:
-    finite = np.isfinite(outputs)
-    if finite.all():
-        return outputs, {}
-    sound = finite.all(axis=1)
-    fault = RowFault(
-        code=ReasonCode.NON_FINITE_SCORE, column=None, message="the model gave no finite score for the row"
-    )
-    return outputs[sound], {offset + int(row): fault for row in np.flatnonzero(~sound)}
-
-
-def model_outputs(model: Any, kind: Kind, frame: pd.DataFrame) -> Floats:
-    """What the model gives for a frame of n rows: shape (n, labels), or (n, 1) for a regression."""
-    if not len(frame):
-        return np.empty((0, 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning may quote the row
-        outputs = model.predict(frame) if kind == "regression" else model.predict_proba(frame)
-    outputs = np.asarray(outputs, dtype=np.float64)
-    if kind == "regression" and outputs.ndim == 1:
-        outputs = outputs[:, np.newaxis]
-    if outputs.ndim != 2 or len(outputs) != len(frame) or (kind == "regression" and outputs.shape[1] != 1):
-        raise UnusableModel(f"the model gave an array of shape {outputs.shape} for {len(frame)} rows")
-    return outputs
-
-
 def check_golden_rows(model: Any, manifest: Manifest) -> None:
     """Raise GoldenRowsDiffer where the model does not reproduce what it was registered with."""
     names = manifest.signature.names
@@ -213,7 +159,7 @@ def check_golden_rows(model: Any, manifest: Manifest) -> None:
     expected = np.array(manifest.golden.outputs, dtype=np.float64)
     try:
         checked = check_rows(manifest.signature, columns)
-        outputs = model_outputs(model, manifest.kind, checked.frame)
+        outputs = model_outputs(model, manifest, checked.frame)
     except Exception as exc:
         raise GoldenRowsDiffer(
             f"the model fails on its golden rows with {type(exc).__name__};"
@@ -265,26 +211,9 @@ def bound_parallelism(model: Any, threads: int | None = None) -> Any:
     """
     from threadpoolctl import threadpool_limits
 
-    for part in _parts(model, set()):
+    for part in parts(model):
         if getattr(part, "n_jobs", None) not in (None, 1):
             part.n_jobs = 1
     processors = threads or len(os.sched_getaffinity(0))
     # idle threads of BLAS spin, and nothing tells them not to: one processor is left to reading and writing
     return threadpool_limits(limits={"blas": max(1, processors - 1), "openmp": processors})
-
-
-def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
-    """A model and every estimator it holds, fitted ones included."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        for item in value:
-            yield from _parts(item, seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, type) and not callable(value):
-        if hasattr(value, "get_params"):
-            yield value
-        for held in list(vars(value).values()):
-            yield from _parts(held, seen)

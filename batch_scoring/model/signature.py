@@ -7,12 +7,13 @@ does not depend on its neighbours. What cannot be coerced is found row by row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from itertools import compress
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -38,6 +39,7 @@ class ReasonCode(StrEnum):
     MODEL_ERROR = "model_error"
     MODEL_CRASH = "model_crash"
     NON_FINITE_SCORE = "non_finite_score"
+    SCORE_OUT_OF_RANGE = "score_out_of_range"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +62,23 @@ class CheckedRows:
     faults: Mapping[int, RowFault]
     """The other rows by position."""
     unseen_category: np.ndarray[Any, np.dtype[np.bool_]]
-    """Shape (m,): rows with a category the model was not trained on."""
+    """Shape (m,): rows with a category that is not in the signature."""
+    unseen_rows: pd.DataFrame | None = None
+    """Those rows again, all their texts as objects; None where there are none. In ``frame`` their unseen texts are
+    missing where text is categorical."""
+    unseen_columns: Sequence[str] = ()
+    """For each of those rows its first column with such a category."""
+
+    def only(self, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> CheckedRows:
+        """Some of the m rows, given as a mask; the faults stay."""
+        return replace(
+            self,
+            frame=self.frame[rows],
+            positions=self.positions[rows],
+            unseen_category=self.unseen_category[rows],
+            unseen_rows=None if self.unseen_rows is None else self.unseen_rows[rows[self.unseen_category]],
+            unseen_columns=list(compress(self.unseen_columns, rows[self.unseen_category])),
+        )
 
 
 class _Faults:
@@ -85,10 +103,17 @@ _MESSAGES = {
 }
 
 
-def derive_signature(sample: pd.DataFrame, *, text_as: str = "category") -> Signature:
-    """The signature of a model that takes this sample: types, nullability and categories as they stand in it.
+def derive_signature(
+    sample: pd.DataFrame,
+    *,
+    text_as: Literal["category", "object"] = "category",
+    unseen_as: Literal["text", "missing"] = "text",
+    none_for: Collection[str] = (),
+) -> Signature:
+    """The signature of a model that takes this sample: types, nullability and categories as they are in it.
 
-    Raises UnusableModel naming every column whose values are of no type a model takes.
+    ``none_for`` names the columns whose missing values reach the model as None. Raises UnusableModel naming every
+    column whose values are of no type a model takes.
     """
     columns, unknown = [], []
     for name in sample.columns:
@@ -97,19 +122,45 @@ def derive_signature(sample: pd.DataFrame, *, text_as: str = "category") -> Sign
             unknown.append(str(name))
             continue
         categories: tuple[str, ...] | None = None
-        if type_ is ColumnType.TEXT:
-            texts = sample[name].dropna().unique()
-            categories = tuple(sorted(str(text) for text in texts)) if len(texts) <= MAX_CATEGORIES else None
+        if type_ is ColumnType.TEXT or (type_ is ColumnType.INTEGER and _is_categorical(sample[name])):
+            found = _categories(sample[name])
+            categories = found if len(found) <= MAX_CATEGORIES else None
         nullable = bool(sample[name].isna().any())
-        columns.append(SignatureColumn(name=name, type=type_, nullable=nullable, categories=categories))
+        columns.append(
+            SignatureColumn(
+                name=name,
+                type=type_,
+                nullable=nullable,
+                categories=categories,
+                missing_as="none" if name in none_for else "nan",
+            )
+        )
     if unknown:
         raise UnusableModel(
             f"columns {', '.join(unknown)} hold no single type that a model takes (number, boolean, text, timestamp)"
         )
-    return Signature(columns=tuple(columns), text_as="object" if text_as == "object" else "category")
+    return Signature(columns=tuple(columns), text_as=text_as, unseen_as=unseen_as)
+
+
+def _is_categorical(values: pd.Series[Any]) -> bool:
+    return isinstance(values.dtype, pd.CategoricalDtype)
+
+
+def _categories(values: pd.Series[Any]) -> tuple[str, ...]:
+    """The texts of a column, sorted; of a categorical those it declares, in its order, whether they occur or not."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = values.cat.categories
+        return tuple(str(int(level)) if pd.api.types.is_numeric_dtype(levels.dtype) else str(level) for level in levels)
+    return tuple(sorted(str(text) for text in values.dropna().unique()))
 
 
 def _column_type(values: pd.Series[Any]) -> ColumnType | None:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = pd.Series(values.cat.categories)
+        found_type = _column_type(levels)
+        # integers beside missing values are floats where they come from
+        is_whole = found_type is ColumnType.NUMBER and bool((levels == np.trunc(levels.astype(float))).all())
+        return ColumnType.INTEGER if is_whole else found_type
     if pd.api.types.is_bool_dtype(values.dtype):
         return ColumnType.BOOLEAN
     if pd.api.types.is_integer_dtype(values.dtype):
@@ -142,25 +193,42 @@ def check_rows(
     """
     count = len(next(iter(columns.values()))) if columns else 0
     faults = _Faults()
-    unseen = np.zeros(count, dtype=bool)
     data: dict[str, Any] = {}
+    levels: dict[str, _Levels] = {}
+    unseen_in: dict[str, Any] = {}
     for column in signature.columns:
         values = columns[column.name]
-        if column.type is ColumnType.TEXT:
-            data[column.name], unseen_here = _text(values, column, faults, as_object=signature.text_as == "object")
-            if unseen_here is not None:
-                unseen |= unseen_here
-                if unseen_categories == "quarantine":
-                    faults.add(np.flatnonzero(unseen_here), column, ReasonCode.UNSEEN_CATEGORY)
+        if column.type is ColumnType.TEXT or column.categories is not None:
+            levels[column.name] = found = _levels(values, column, faults)
+            is_plain = signature.text_as == "object" or column.categories is None
+            data[column.name] = found.as_plain() if is_plain else found.as_categories()
+            unseen_in[column.name] = found.unseen
+            if unseen_categories == "quarantine":
+                faults.add(np.flatnonzero(found.unseen), column, ReasonCode.UNSEEN_CATEGORY)
         else:
             data[column.name] = _COERCE[column.type](values, column, faults)
+    unseen = np.logical_or.reduce([np.zeros(count, dtype=bool), *unseen_in.values()])
     frame = pd.DataFrame(data, columns=pd.Index(signature.names), index=pd.RangeIndex(count), copy=False)
     positions = np.arange(count)
     if faults.by_position:
         positions = np.delete(positions, list(faults.by_position))
         frame = frame.iloc[positions].reset_index(drop=True)
         unseen = unseen[positions]
-    return CheckedRows(frame=frame, positions=positions, faults=faults.by_position, unseen_category=unseen)
+    checked = CheckedRows(frame=frame, positions=positions, faults=faults.by_position, unseen_category=unseen)
+    if not unseen.any():
+        return checked
+    places = positions[unseen]
+    first = np.argmax(np.stack(list(unseen_in.values()))[:, places], axis=0)
+    return replace(
+        checked,
+        unseen_rows=_without_categoricals(frame[unseen], levels, places),
+        unseen_columns=np.array(list(unseen_in), dtype=object)[first].tolist(),
+    )
+
+
+def _without_categoricals(frame: pd.DataFrame, levels: Mapping[str, _Levels], positions: Any) -> pd.DataFrame:
+    plain = {name: found.as_plain().iloc[positions].reset_index(drop=True) for name, found in levels.items()}
+    return frame.reset_index(drop=True).assign(**plain)
 
 
 _EXACT_NUMBERS = {int, float, bool, type(None), Decimal}
@@ -251,7 +319,7 @@ def _boolean(values: Sequence[Any], column: SignatureColumn, faults: _Faults) ->
     if missing.any():
         _require(missing, column, faults)
         if column.nullable:
-            truth[missing] = np.nan
+            truth[missing] = None if column.missing_as == "none" else np.nan
     return truth
 
 
@@ -284,26 +352,63 @@ def _moment(value: Any) -> np.datetime64:
     raise ValueError
 
 
-def _text(
-    values: Sequence[Any], column: SignatureColumn, faults: _Faults, *, as_object: bool
-) -> tuple[Any, np.ndarray[Any, np.dtype[np.bool_]] | None]:
-    """A column of text and, where some row holds a category not seen in training, which rows do."""
-    found, codes = _codes(values, column, faults)
-    missing = codes < 0
-    if missing.any():
-        _require(missing, column, faults)
-    known = column.categories if column.categories is not None else ()
-    new = sorted(set(found).difference(known))
-    categories = [*known, *new]
-    place = {text: code for code, text in enumerate(categories)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Levels:
+    """A column of text, or of integers that are categories: for each value which of the distinct ones it is."""
+
+    codes: np.ndarray[Any, np.dtype[np.int64]]
+    """Shape (n,): a place in ``levels``, -1 where the value is missing."""
+    levels: Sequence[str] | Sequence[int]
+    """The signature's categories, and after them the values that are none of these."""
+    column: SignatureColumn
+
+    @property
+    def unseen(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Shape (n,): the value is none of the signature's categories; none is where it has too many to list."""
+        if self.column.categories is None:
+            return np.zeros(len(self.codes), dtype=bool)
+        return self.codes >= len(self.column.categories)
+
+    def as_categories(self) -> Any:
+        """A categorical of the signature's categories, whatever values the chunk holds: others are missing."""
+        known = self.levels[: len(self.column.categories or ())]
+        codes = np.where(self.unseen, -1, self.codes) if len(self.levels) > len(known) else self.codes
+        dtype = pd.CategoricalDtype(pd.Index(known, dtype=object if self.column.type is ColumnType.TEXT else np.int64))
+        return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+
+    def as_plain(self) -> pd.Series[Any]:
+        """Objects of str, or integers; missing ones as the signature has them."""
+        if self.column.type is ColumnType.INTEGER:
+            numbers = np.array([*self.levels, np.nan if self.column.nullable else 0])[self.codes]
+            return pd.Series(numbers, dtype=np.float64 if self.column.nullable else np.int64)
+        missing = None if self.column.missing_as == "none" else np.nan
+        # the dtype is given, or pandas would infer one from the texts
+        return pd.Series(np.array([*self.levels, missing], dtype=object)[self.codes], dtype=object)
+
+
+def _levels(values: Sequence[Any], column: SignatureColumn, faults: _Faults) -> _Levels:
+    known: list[Any] = list(column.categories or ())
+    found: Sequence[Any]
+    if column.type is ColumnType.INTEGER:
+        known = list(map(int, known))
+        found, codes = _integer_codes(_integer(values, column, faults))
+    else:
+        found, codes = _codes(values, column, faults)
+        missing = codes < 0
+        if missing.any():
+            _require(missing, column, faults)
+    new: set[Any] = set(found).difference(known)
+    levels = [*known, *sorted(new)]
+    place = {level: code for code, level in enumerate(levels)}
     # the last entry stands for a missing value, whose code is -1
-    translation = np.array([*(place[text] for text in found), -1], dtype=np.int64)
-    codes = translation[codes]
-    unseen = codes >= len(known) if new and column.categories is not None else None
-    if as_object:
-        return pd.Series(np.array([*categories, np.nan], dtype=object)[codes], dtype=object), unseen
-    dtype = pd.CategoricalDtype(pd.Index(categories, dtype=object))
-    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False), unseen
+    translation = np.array([*(place[level] for level in found), -1], dtype=np.int64)
+    return _Levels(codes=translation[codes], levels=levels, column=column)
+
+
+def _integer_codes(numbers: Any) -> tuple[list[int], Any]:
+    missing = np.isnan(numbers)
+    found, codes = np.unique(np.where(missing, 0, numbers).astype(np.int64), return_inverse=True)
+    return found.tolist(), np.where(missing, -1, codes)
 
 
 def _codes(

@@ -41,6 +41,16 @@ class ComparedRow:
     new_label: str | None
 
     @property
+    def is_scored(self) -> bool:
+        """Whether it would get a prediction; a regression has no label, a model of kind label may have no score."""
+        return self.new_score is not None or self.new_label is not None
+
+    @property
+    def has_current(self) -> bool:
+        """Whether it has a current prediction."""
+        return self.score is not None or self.label is not None
+
+    @property
     def difference(self) -> float | None:
         """New score minus current score."""
         return None if self.score is None or self.new_score is None else self.new_score - self.score
@@ -101,9 +111,9 @@ def preview(
     for rows, scored in _scored(database, job, plan, scorer):
         compared = _compared(rows, scored, plan.source.key)
         quarantined.update(str(fault.code) for fault in scored.faults.values())
-        new = [row for row in compared if row.new_score is not None]
+        new = [row for row in compared if row.is_scored]
         scored_count += len(new)
-        superseded_count += sum(row.score is not None for row in new)
+        superseded_count += sum(row.has_current for row in new)
         labels.update((row.label, row.new_label) for row in new)
         differences += [row.difference for row in new if row.difference is not None]
         moved = (row for row in new if row.difference is not None)
@@ -153,7 +163,8 @@ def _scored(database: Database, job: Job, plan: Plan, scorer: Scorer) -> Iterato
 def _compared(rows: SourceRows, scored: ScoredRows, names: tuple[str, ...]) -> list[ComparedRow]:
     keys = [key_text(names, key) for key in zip(*map(plain, rows.keys), strict=True)]
     labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
-    new = dict(zip(scored.positions, zip(scored.scores.tolist(), labels, strict=True), strict=True))
+    new_scores = scored.scores.tolist() if scored.scores is not None else [None] * len(scored.positions)
+    new = dict(zip(scored.positions, zip(new_scores, labels, strict=True), strict=True))
     scores = rows.current_scores or [None] * len(rows)
     current_labels = rows.current_labels or [None] * len(rows)
     return [

@@ -13,7 +13,7 @@ from batch_scoring.errors import ArtifactChanged, InputFault
 from batch_scoring.job import Job
 from batch_scoring.model.inputs import differing, kept
 from batch_scoring.model.manifest import Manifest
-from batch_scoring.model.scorer import Scorer
+from batch_scoring.model.scorer import Scorer, outputs_of_checked
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.quarantine import layout_of
@@ -22,7 +22,7 @@ from batch_scoring.store import lives, models, runs
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database
 from batch_scoring.store.kept import KeptRows, WhichRows
-from batch_scoring.store.rows import key_text
+from batch_scoring.store.rows import key_text, plain
 from batch_scoring.store.runs import Run
 from batch_scoring.store.values import TextKey
 
@@ -41,11 +41,14 @@ class Deviation:
 
     key: str
     run_id: int
-    score: float
+    score: float | None
+    """None where the model gives labels only."""
     replayed: float | None
-    """None where the model does not take the kept inputs any more."""
+    """None where the model does not take the stored inputs any more, or gives labels only."""
     altered: Sequence[str]
-    """Inputs that are not what was kept; empty where they are and the score or the label is not."""
+    """Inputs that are not what was stored; empty where they are and the score or the label is not."""
+    depends_on_others: bool = False
+    """The model gives the row another score beside other rows than alone, so no replay need come out the same."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -185,26 +188,47 @@ def _compared(
 ) -> Iterator[tuple[Deviation | None, float | None]]:
     scored = scorer.score_singly(rows.inputs)
     labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
-    outputs = zip(np.asarray(scored.scores).tolist(), labels, strict=True)
+    scores = scored.scores.tolist() if scored.scores is not None else [None] * len(scored.positions)
+    outputs = zip(scores, labels, strict=True)
     replayed = dict(zip(scored.positions, outputs, strict=True))
     altered = _altered(rows, scorer.manifest)
     for i, (key, score, label) in enumerate(zip(rows.keys, rows.scores, rows.labels, strict=True)):
         again, label_again = replayed.get(i, (None, None))
-        difference = None if again is None else abs(again - score)
-        is_same = difference is not None and difference <= TOLERANCE * max(1.0, abs(score)) and label == label_again
-        is_same = is_same and not altered[i]
+        difference = None if again is None or score is None else abs(again - score)
+        is_same = i in replayed and label == label_again and not altered[i]
+        if score is not None:
+            is_same = is_same and difference is not None and difference <= TOLERANCE * max(1.0, abs(score))
         deviation = None
         if not is_same:
             columns = altered[i] or [f.column for f in [scored.faults.get(i)] if f is not None and f.column]
-            deviation = Deviation(key=key_text(names, key), run_id=run_id, score=score, replayed=again, altered=columns)
+            deviation = Deviation(
+                key=key_text(names, key),
+                run_id=run_id,
+                score=score,
+                replayed=again,
+                altered=columns,
+                depends_on_others=not columns and i in replayed and _depends_on_others(scorer, rows, i),
+            )
         yield deviation, difference
+
+
+def _depends_on_others(scorer: Scorer, rows: KeptRows, place: int) -> bool:
+    """Whether a row scores differently beside the golden rows than alone."""
+    signature, golden = scorer.manifest.signature, scorer.manifest.golden
+    alone = {name: [plain(rows.inputs[name][place : place + 1])[0]] for name in signature.names}
+    beside = {name: [*alone[name], *(row[i] for row in golden.rows)] for i, name in enumerate(signature.names)}
+    outputs = [
+        outputs_of_checked(scorer.model, scorer.manifest, check_rows(signature, columns))[0][:1]
+        for columns in (alone, beside)
+    ]
+    return bool(np.any(np.abs(outputs[0] - outputs[1]) > TOLERANCE * np.maximum(1.0, np.abs(outputs[0]))))
 
 
 def _altered(rows: KeptRows, manifest: Manifest) -> list[list[str]]:
     """For each row, the inputs whose digest is not the one that was kept."""
     checked = check_rows(manifest.signature, rows.inputs)
     found: list[list[str]] = [[] for _ in rows.digests]
-    columns = kept(manifest.signature, checked.frame)
+    columns = kept(manifest.signature, checked)
     digests = [rows.digests[position] for position in checked.positions]
     for position, names in zip(checked.positions, differing(columns, digests), strict=True):
         found[position] = names

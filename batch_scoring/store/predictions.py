@@ -23,7 +23,8 @@ class Predictions:
     """New predictions of a chunk; columns of length n, ``positions`` say which of its rows they are for."""
 
     positions: Sequence[int]
-    scores: Values
+    scores: Values | None
+    """None where the model gives labels only."""
     labels: Values | None
     """None for a regression."""
     model_version: int
@@ -72,7 +73,9 @@ def prepare_outcomes(
     )
     reentering = _standing(rows.quarantined_since, settled)
     begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentering}
-    scored: dict[str, Values] = {**_version(layout, rows, predictions.positions), "score": predictions.scores}
+    scored = _version(layout, rows, predictions.positions)
+    if predictions.scores is not None:
+        scored["score"] = predictions.scores
     if predictions.labels is not None:
         scored["prediction"] = predictions.labels
     set_aside: dict[str, Values] = {

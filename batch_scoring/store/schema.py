@@ -146,7 +146,7 @@ scoring_jobs = sa.Table(
     metadata,
     sa.Column("predictions_table", sa.String(255), primary_key=True, comment="A predictions table"),
     sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
-    sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
+    sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass, regression or label"),
     sa.Column("key_columns", _json, nullable=False, comment="Key columns in order, each with its type"),
     sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were made"),
@@ -239,18 +239,15 @@ class PredictionsLayout:
     def predictions_table(self) -> sa.Table:
         """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
         label = "expected NULL for a regression" if self.kind == "regression" else "the label that was decided"
-        score_is_sound = "abs(score) <= 1.7976931348623157e308 AND prediction IS NULL"
-        if self.kind != "regression":
-            score_is_sound = "score >= 0 AND score <= 1 AND prediction IS NOT NULL"
         return self._table(
             self.table,
             [
                 sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
                 sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that scored"),
-                sa.Column("score", sa.Double, nullable=False, comment=SCORE_COMMENTS[self.kind]),
+                sa.Column("score", sa.Double, nullable=self.kind == "label", comment=SCORE_COMMENTS[self.kind]),
                 sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
             ],
-            [sa.CheckConstraint(score_is_sound, name="score")],
+            [sa.CheckConstraint(_SCORE_IS_SOUND[self.kind], name="score")],
             "One row is one prediction; the current one of a key has valid_to 9999-12-31",
         )
 
@@ -313,4 +310,14 @@ SCORE_COMMENTS: dict[Kind, str] = {
     "binary": "Probability of the positive label, 0 to 1",
     "multiclass": "Probability of the predicted label, 0 to 1",
     "regression": "The predicted value",
+    "label": "Margin of the decision, or score of an outlier detector; NULL where the model gives labels only",
+}
+
+_FINITE = "abs(score) <= 1.7976931348623157e308"
+
+_SCORE_IS_SOUND: dict[Kind, str] = {
+    "binary": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
+    "multiclass": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
+    "regression": f"{_FINITE} AND prediction IS NULL",
+    "label": f"(score IS NULL OR {_FINITE}) AND prediction IS NOT NULL",
 }

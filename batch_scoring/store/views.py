@@ -44,10 +44,10 @@ def shared_sql(dialect: sa.Dialect, jobs: Iterable[tuple[str, PredictionsLayout]
 def job_sql(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
     """The statements that make or renew the views of one predictions table."""
     names = _names(dialect, layout, positive_label)
-    is_regression = layout.kind == "regression"
+    is_bounded = layout.kind in ("binary", "multiclass")
     found: list[str] = []
     for view in ("current", "history", "as_of", "daily", "distribution"):
-        has_own = view == "daily" and is_regression and dialect.name == "postgresql"
+        has_own = view == "daily" and not is_bounded and dialect.name == "postgresql"
         found += _statements("daily_regression" if has_own else view, dialect, names)
     return found
 
@@ -71,7 +71,7 @@ def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str |
     span = "SELECT 0.0 AS low, 1.0 AS high"
     if is_postgresql:
         span = "SELECT 0.0::double precision AS low, 1.0::double precision AS high"
-    if layout.kind == "regression":
+    if layout.kind not in ("binary", "multiclass"):
         span = "SELECT min(score) AS low, max(score) AS high FROM current"
     return {
         **views,

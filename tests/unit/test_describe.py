@@ -17,7 +17,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -220,7 +220,12 @@ def test_rows_for_which_the_model_gives_no_finite_score_are_not_golden() -> None
 
 @pytest.mark.parametrize(
     ("thing", "named"),
-    [({"model": 1}, "a dict has no predict"), (StandardScaler().fit(NUMBERS), "a StandardScaler has")],
+    [
+        ({"model": 1}, "the file holds no model but a dict (it may be inside: save that object alone)"),
+        (NUMBERS, "the file holds no model but a DataFrame"),
+        (StandardScaler().fit(NUMBERS), "StandardScaler is a transformer: it changes columns and predicts nothing"),
+        (len, "has no predict"),
+    ],
 )
 def test_what_is_no_model_is_refused(thing: Any, named: str) -> None:
     assert named in refusal(thing, NUMBERS)
@@ -230,10 +235,10 @@ def test_a_class_is_no_model() -> None:
     refusal(LogisticRegression, NUMBERS)
 
 
-def test_a_classifier_without_probabilities_says_how_to_get_them() -> None:
-    message = refusal(make_pipeline(StandardScaler(), LinearSVC()).fit(NUMBERS, LABELS), NUMBERS)
+def test_a_classifier_without_probabilities_gives_labels_and_the_margin_until_it_is_calibrated() -> None:
+    manifest = describe(make_pipeline(StandardScaler(), LinearSVC()).fit(NUMBERS, LABELS), b"", NUMBERS)
 
-    assert message == "LinearSVC gives no probabilities; wrap it in CalibratedClassifierCV before fitting"
+    assert (manifest.kind, manifest.labels, manifest.margin) == ("label", (0, 1), "decision_function")
     calibrated = CalibratedClassifierCV(LinearSVC(), cv=2).fit(NUMBERS, LABELS)
     assert describe(calibrated, b"", NUMBERS).kind == "binary"
 
@@ -256,7 +261,7 @@ def test_a_model_of_one_label_is_refused() -> None:
 def test_a_sample_without_the_models_columns_names_each_of_them() -> None:
     message = refusal(numeric_model(), TEXTS)
 
-    assert message == "the sample lacks the model's columns a, b; give the model's input"
+    assert message == "the sample lacks the model's columns a, b; give rows with every column that the model takes"
 
 
 def test_a_sample_without_rows_is_refused() -> None:
@@ -314,7 +319,10 @@ class GivesProbabilities(Predicts):
 
 
 def test_a_model_of_another_library_that_is_no_classifier_is_refused() -> None:
-    assert refusal(Predicts(), NUMBERS) == "a Predicts is neither a classifier nor a regressor"
+    message = refusal(Predicts(), NUMBERS)
+
+    assert "Predicts has predict, but nothing says whether it is a classifier or a regressor" in message
+    assert "derives from ClassifierMixin" in message
 
 
 def test_a_model_of_another_library_that_gives_probabilities_is_described() -> None:
@@ -358,8 +366,40 @@ def test_a_source_of_columns_the_model_takes_fits() -> None:
     assert SIGNATURE.mismatches(dict.fromkeys(SIGNATURE.names, "unknown")) == []
 
 
-def test_a_signature_of_a_column_transformer_has_the_columns_it_drops_too() -> None:
-    transform = ColumnTransformer([("keep", StandardScaler(), ["a"])])
+SELECTIONS: list[Any] = [
+    ["a"],
+    "a",
+    [0],
+    slice(0, 1),
+    slice("a", "a"),
+    [True, False, False, False],
+    lambda frame: ["a"],
+]
+
+
+@pytest.mark.parametrize("columns", SELECTIONS)
+def test_columns_that_a_column_transformer_drops_are_not_in_the_signature(columns: Any) -> None:
+    scale = StandardScaler() if columns != "a" else FunctionTransformer(lambda column: column.to_frame())
+    transform = ColumnTransformer([("keep", scale, columns), ("none", "drop", ["b"])])
     model = make_pipeline(transform, LogisticRegression()).fit(MIXED, LABELS)
 
-    assert describe(model, b"", MIXED).signature.names == ("a", "b", "first", "second")
+    for sample in (MIXED, MIXED[["a"]], MIXED.drop(columns="first")):
+        manifest = describe(model, b"", sample)
+        assert manifest.signature.names == ("a",)
+        assert "the model drops b, first, second without use" in manifest.notes[0]
+
+
+def test_a_column_that_one_branch_of_a_model_drops_and_another_takes_is_in_its_signature() -> None:
+    keep_a = ColumnTransformer([("a", StandardScaler(), ["a"])])
+    keep_b = ColumnTransformer([("b", StandardScaler(), ["b"])])
+    model = make_pipeline(FeatureUnion([("a", keep_a), ("b", keep_b)]), LogisticRegression()).fit(MIXED, LABELS)
+
+    assert describe(model, b"", MIXED).signature.names == ("a", "b")
+
+
+def test_a_passed_through_remainder_is_in_the_signature() -> None:
+    transform = ColumnTransformer([("keep", StandardScaler(), ["a"])], remainder="passthrough")
+    model = make_pipeline(transform, LogisticRegression()).fit(NUMBERS, LABELS)
+
+    assert describe(model, b"", NUMBERS).signature.names == ("a", "b")
+    assert "the sample lacks the model's column b" in refusal(model, NUMBERS[["a"]])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batch_scoring.model.inputs import DIGEST_BYTES, differing, digest, kept
 from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
-from batch_scoring.model.signature import check_rows
+from batch_scoring.model.signature import CheckedRows, check_rows
 
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True, database=None)
 WHOLE = st.integers(-(2**53), 2**53)
@@ -31,7 +31,15 @@ NAMES = [type_.value for type_ in VALUES]
 
 def signature(*, text_as: str = "category", nullable: bool = True) -> Signature:
     """One column of each type, named after it."""
-    columns = tuple(SignatureColumn(name=type_.value, type=type_, nullable=nullable) for type_ in VALUES)
+    columns = tuple(
+        SignatureColumn(
+            name=type_.value,
+            type=type_,
+            nullable=nullable,
+            categories=("", "0", "a") if type_ is ColumnType.TEXT else None,
+        )
+        for type_ in VALUES
+    )
     return Signature(columns=columns, text_as="object" if text_as == "object" else "category")
 
 
@@ -40,7 +48,7 @@ def inputs(rows: list[tuple[Any, ...]], *, text_as: str = "category") -> dict[st
     columns = {name: [row[i] for row in rows] for i, name in enumerate(NAMES)}
     checked = check_rows(signature(text_as=text_as), columns)
     assert not checked.faults
-    return kept(signature(text_as=text_as), checked.frame)
+    return kept(signature(text_as=text_as), checked)
 
 
 def digests(columns: dict[str, pa.Array]) -> list[bytes]:
@@ -88,7 +96,7 @@ def test_whole_numbers_have_one_digest_as_integers_and_as_floats(numbers: list[i
         (ColumnType.NUMBER, True, pa.array(numbers, pa.int64())),
     ):
         one = Signature(columns=(SignatureColumn(name="n", type=type_, nullable=nullable),))
-        forms.append(digests(kept(one, check_rows(one, {"n": values}).frame)))
+        forms.append(digests(kept(one, check_rows(one, {"n": values}))))
     assert all(form == forms[0] for form in forms)
 
 
@@ -108,7 +116,7 @@ def test_what_is_kept_and_read_back_has_its_digest(rows: list[tuple[Any, ...]]) 
     columns = inputs(rows)
     again = check_rows(signature(), {name: values.to_pylist() for name, values in columns.items()})
     assert not again.faults
-    assert differing(kept(signature(), again.frame), digests(columns)) == [[] for _ in rows]
+    assert differing(kept(signature(), again), digests(columns)) == [[] for _ in rows]
 
 
 def is_altered(before: Any, after: Any) -> bool:
@@ -165,7 +173,7 @@ def test_a_digest_of_another_length_is_itself_what_was_altered() -> None:
 
 
 def test_no_rows_have_no_digests() -> None:
-    columns = kept(signature(), check_rows(signature(), {name: [] for name in NAMES}).frame)
+    columns = kept(signature(), check_rows(signature(), {name: [] for name in NAMES}))
     assert digests(columns) == []
     assert differing(columns, []) == []
 
@@ -180,7 +188,8 @@ def test_missing_values_are_kept_as_null_and_values_as_they_are() -> None:
             "timestamp": pd.Series(["2026-01-01 00:00:00.000001", None], dtype="datetime64[us]"),
         }
     )
-    columns = kept(signature(), frame)
+    checked = CheckedRows(frame=frame, positions=np.arange(2), faults={}, unseen_category=np.zeros(2, dtype=bool))
+    columns = kept(signature(), checked)
     assert {name: values.to_pylist()[1] for name, values in columns.items()} == dict.fromkeys(NAMES)
     first = {name: values.to_pylist()[0] for name, values in columns.items()}
     assert first == {

@@ -61,7 +61,7 @@ def test_what_a_job_leaves_out_has_the_documented_defaults(tmp_path: Path) -> No
     assert job.model.alias == "champion"
     assert job.model.unseen_categories == "score"
     assert (job.predictions.table, job.predictions.kind) == ("predictions", "binary")
-    assert (job.predictions.threshold, job.predictions.max_quarantined) == (0.5, 0.05)
+    assert (job.predictions.threshold, job.predictions.max_quarantined) == (None, 0.05)
     assert (job.run.chunk_rows, job.run.workers, job.run.bulk) == (None, 1, "auto")
     assert job.run.stalled_after == timedelta(minutes=5)
     assert job.schedule is None
@@ -368,7 +368,7 @@ def test_an_unknown_kind_names_the_known_ones(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, MINIMAL + 'kind = "ranking"\n')
 
     assert problem.key == "predictions.kind"
-    assert problem.message == "expected 'binary', 'multiclass' or 'regression', found 'ranking'"
+    assert problem.message == "expected 'binary', 'multiclass', 'regression' or 'label', found 'ranking'"
 
 
 @pytest.mark.parametrize(

@@ -443,7 +443,7 @@ def test_a_multiclass_chunk_of_which_no_row_is_left_has_no_scores() -> None:
     assert (list(scored.positions), scored.scores.tolist(), scored.labels) == ([], [], [])
 
 
-@pytest.mark.parametrize("rows", [2, 64, 65, 500])
+@pytest.mark.parametrize("rows", [64, 65, 500])
 def test_a_model_that_fails_on_every_row_alike_blames_no_row(rows: int) -> None:
     with pytest.raises(EveryRowFailed, match="RuntimeError") as caught:
         score(FailsEverywhere(), [float(i) + 0.125 for i in range(rows)])
@@ -459,14 +459,56 @@ def test_a_model_that_fails_on_every_row_alike_blames_no_row(rows: int) -> None:
     [(None, "missing_value, column x"), ("Zyx", "wrong_type, column x"), (float("nan"), "non_finite")],
 )
 def test_a_column_that_is_wrong_in_every_row_is_named(value: Any, named: str) -> None:
-    with pytest.raises(EveryRowFailed, match=f"all 3 rows of a chunk failed alike .*{named}") as caught:
-        score(Fragile(), [value] * 3)
+    with pytest.raises(EveryRowFailed, match=f"all 64 rows of a chunk failed alike .*{named}") as caught:
+        score(Fragile(), [value] * 64)
     assert "Zyx" not in str(caught.value)
 
 
 def test_a_model_without_a_finite_score_for_any_row_blames_no_row() -> None:
     with pytest.raises(EveryRowFailed, match="non_finite_score"):
-        score(Fragile(unsound=lambda _: True), [1.0, 2.0])
+        score(Fragile(unsound=lambda _: True), [1.0, 2.0] * 32)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 63])
+@pytest.mark.parametrize(
+    ("model", "value", "code"),
+    [
+        (FailsEverywhere(), 1.0, "model_error"),
+        (Fragile(), None, "missing_value"),
+        (Fragile(unsound=lambda _: True), 1.0, "non_finite_score"),
+    ],
+)
+def test_fewer_than_64_rows_that_all_fail_alike_are_quarantined(rows: int, model: Any, value: Any, code: str) -> None:
+    assert codes(score(model, [value] * rows)) == dict.fromkeys(range(rows), code)
+
+
+class Blend:
+    """Weights that add up to a little more than one; in single precision where asked."""
+
+    def __init__(self, excess: float, dtype: Any = np.float64) -> None:
+        self.excess, self.dtype = excess, dtype
+
+    def predict_proba(self, frame: pd.DataFrame) -> Any:
+        sure = np.where(frame["x"].to_numpy() > 0, 1 + self.excess, 0.25)
+        return np.column_stack([1 - sure, sure]).astype(self.dtype)
+
+
+@pytest.mark.parametrize(
+    ("excess", "dtype"), [(2**-52, np.float64), (9e-10, np.float64), (2**-23, np.float32), (8e-7, np.float32)]
+)
+def test_a_probability_a_hair_outside_0_and_1_is_clipped(excess: float, dtype: Any) -> None:
+    scored = score(Blend(excess, dtype), [1.0, -1.0])
+
+    assert (scored.scores.tolist(), scored.labels, scored.faults) == ([1.0, 0.25], ["1", "0"], {})
+    assert score(Blend(excess, dtype), [1.0], positive_label="0").scores.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("excess", "dtype"), [(2e-9, np.float64), (0.5, np.float64), (2e-6, np.float32)])
+def test_a_probability_further_outside_costs_its_row(excess: float, dtype: Any) -> None:
+    scored = score(Blend(excess, dtype), [1.0, -1.0])
+
+    assert codes(scored) == {0: "score_out_of_range"}
+    assert scored.scores.tolist() == [0.25]
 
 
 @pytest.mark.parametrize("rows", [500, 20_000])

@@ -63,10 +63,10 @@ READINGS: list[Any] = [
     pytest.param(NUMBER, [True, False, True], pa.bool_(), [1.0, 0.0, 1.0], "float64", id="number-from-booleans"),
     pytest.param(BOOLEAN, [True, False, True], pa.bool_(), [True, False, True], "bool", id="boolean"),
     pytest.param(BOOLEAN, [1, 0, 1], pa.int64(), [True, False, True], "bool", id="boolean-from-integers"),
-    pytest.param(TEXT, ["b", "", "b"], pa.dictionary(pa.int32(), pa.string()), ["b", "", "b"], "category", id="text"),
-    pytest.param(TEXT, ['ä\n,"', "b", "\t"], pa.string(), ['ä\n,"', "b", "\t"], "category", id="text-plain"),
-    pytest.param(TEXT, [12, -1, 0], pa.int64(), ["12", "-1", "0"], "category", id="text-from-integers"),
-    pytest.param(TEXT, [date(2026, 3, 1)], pa.date32(), ["2026-03-01"], "category", id="text-from-dates"),
+    pytest.param(TEXT, ["b", "", "b"], pa.dictionary(pa.int32(), pa.string()), ["b", "", "b"], "object", id="text"),
+    pytest.param(TEXT, ['ä\n,"', "b", "\t"], pa.string(), ['ä\n,"', "b", "\t"], "object", id="text-plain"),
+    pytest.param(TEXT, [12, -1, 0], pa.int64(), ["12", "-1", "0"], "object", id="text-from-integers"),
+    pytest.param(TEXT, [date(2026, 3, 1)], pa.date32(), ["2026-03-01"], "object", id="text-from-dates"),
     pytest.param(TIMESTAMP, [MOMENT], pa.timestamp("us"), [pd.Timestamp(MOMENT)], "datetime64[us]", id="timestamp"),
     pytest.param(
         TIMESTAMP,
@@ -108,8 +108,50 @@ def test_lists_and_arrow_arrays_give_the_same_typed_column(
 def test_text_reaches_the_model_as_its_signature_says(text_as: str) -> None:
     checked = check(one(TEXT, nullable=True, categories=KNOWN, text_as=text_as), ["b", None, "z"])
 
-    assert values_of(checked) == ["b", None, "z"]
-    assert isinstance(checked.frame["x"].dtype, pd.CategoricalDtype) == (text_as == "category")
+    is_categorical = text_as == "category"
+    assert values_of(checked) == ["b", None, None if is_categorical else "z"]
+    assert isinstance(checked.frame["x"].dtype, pd.CategoricalDtype) == is_categorical
+
+
+def test_the_categories_of_a_categorical_are_those_of_the_signature_whatever_texts_the_chunk_holds() -> None:
+    chunks: list[list[Any]] = [["b", "z", None], ["c"], [], ["zz", "0"], ["b"] * 3]
+
+    dtypes = [check(one(TEXT, nullable=True, categories=("c", "b", "a")), chunk).frame["x"].dtype for chunk in chunks]
+
+    assert all(dtype.categories.tolist() == ["c", "b", "a"] for dtype in dtypes)
+
+
+def test_rows_with_an_unseen_category_come_apart_with_all_their_texts_as_objects() -> None:
+    signature = Signature(
+        columns=(
+            column(TEXT, name="x", categories=KNOWN),
+            column(NUMBER, name="n"),
+            column(TEXT, name="y", nullable=True, categories=("u",)),
+        )
+    )
+    rows = {"x": ["a", "z", "b", None], "n": [1.0, 2.0, 3.0, 4.0], "y": ["u", None, "w", "w"]}
+
+    checked = check_rows(signature, rows)
+
+    assert checked.unseen_category.tolist() == [False, True, True]
+    assert checked.unseen_rows is not None
+    assert checked.unseen_rows.astype(object).where(checked.unseen_rows.notna(), None).to_numpy().tolist() == [
+        ["z", 2.0, None],
+        ["b", 3.0, "w"],
+    ]
+    assert [str(dtype) for dtype in checked.unseen_rows.dtypes] == ["object", "float64", "object"]
+    assert checked.frame["x"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("type_", [TEXT, BOOLEAN])
+def test_a_missing_value_reaches_a_model_fitted_on_none_as_none(type_: ColumnType) -> None:
+    known: list[Any] = ["a"] if type_ is TEXT else [True]
+    taken = column(type_, nullable=True).model_copy(update={"missing_as": "none"})
+
+    checked = check(Signature(columns=(taken,), text_as="object"), [*known, None])
+
+    assert checked.frame["x"].tolist() == [*known, None]
+    assert checked.frame["x"].dtype == object
 
 
 def test_columns_come_in_the_order_of_the_signature_and_others_are_left_out() -> None:
@@ -150,7 +192,7 @@ def test_the_type_of_a_column_does_not_depend_on_the_rows_of_the_chunk(
     type_: ColumnType, good: Any, text_as: str, nullable: bool
 ) -> None:
     signature = one(type_, nullable=nullable, categories=KNOWN if type_ is TEXT else None, text_as=text_as)
-    chunks = [[good], [None], [], [good, None], [None, None], [good, good, "\ud800"]]
+    chunks = [[good], [None], [], [good, None], [None, None], [good, good, "\ud800"], [good, "unseen"], ["unseen"]]
 
     dtypes = [check(signature, chunk).frame["x"].dtype for chunk in chunks]
 
@@ -378,8 +420,9 @@ def test_an_unseen_category_is_scored_and_counted(text_as: str) -> None:
     checked = check(one(TEXT, nullable=True, categories=KNOWN, text_as=text_as), ["a", "z", None, "y", "z"])
 
     assert checked.faults == {}
-    assert values_of(checked) == ["a", "z", None, "y", "z"]
     assert checked.unseen_category.tolist() == [False, True, False, True, True]
+    assert checked.unseen_rows is not None
+    assert checked.unseen_rows["x"].tolist() == ["z", "y", "z"]
 
 
 @pytest.mark.parametrize("text_as", ["category", "object"])

@@ -144,7 +144,7 @@ def upgrade() -> None:
         "scoring_jobs",
         sa.Column("predictions_table", sa.String(255), comment="A predictions table"),
         sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
-        sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass or regression"),
+        sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass, regression or label"),
         sa.Column("key_columns", json, nullable=False, comment="Key columns in order, each with its type"),
         sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
         sa.Column("created_at", utc, nullable=False, comment="When its tables were made"),
