@@ -239,6 +239,19 @@ class Workspace:
         return json.loads(done.stdout)
 
 
+def documented(document: Path, section: str, text: str) -> None:
+    """Fail where a section of a document, between its markers, is not this text; with UPDATE_DOCS=1 write it there."""
+    begin, end = f"<!-- begin {section} -->", f"<!-- end {section} -->"
+    content = document.read_text(encoding="utf-8")
+    before, _, rest = content.partition(begin)
+    found, _, after = rest.partition(end)
+    assert rest, f"{document.name} has no section {section}"
+    if os.environ.get("UPDATE_DOCS"):
+        document.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+        return
+    assert found.strip() == text.strip(), f"{document.name} is out of date: UPDATE_DOCS=1 writes it"
+
+
 def wait_until(condition: Callable[[], object], *, seconds: float = 60) -> None:
     """Wait for a condition; fails where it does not come true in time."""
     deadline = time.monotonic() + seconds

@@ -17,6 +17,7 @@ from batch_scoring.scoring.events import (
     RunStarted,
     RunTookOver,
     ScoringIsolated,
+    ThresholdOverruled,
     VersionMismatchAccepted,
 )
 from batch_scoring.settings import LogFormat
@@ -60,6 +61,8 @@ def log_event(event: Event) -> None:
             log.info("run_planned", due=event.due_count, mode=event.mode)
         case VersionMismatchAccepted():
             log.warning("version_mismatch_accepted", difference=event.difference)
+        case ThresholdOverruled():
+            log.warning("threshold_overruled", difference=event.difference)
         case ScoringIsolated():
             log.warning("scoring_isolated", deaths=event.deaths)
         case ChunkCommitted():

@@ -72,6 +72,8 @@ def train(
         show_json(version)
         return
     typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+    for note in version.manifest["notes"]:
+        notice(f"note: {note}")
     _show_metrics(version.manifest["metrics"])
 
 
@@ -115,6 +117,8 @@ def register(
         show_json(version)
         return
     typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+    for note in version.manifest["notes"]:
+        notice(f"note: {note}")
 
 
 @app.command(name="list")
@@ -162,6 +166,7 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 @app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a version: its signature, metrics, training data and libraries."""
+    from batch_scoring.scoring.preparation import manifest_of
     from batch_scoring.store import models
 
     source = migrated_database()
@@ -170,6 +175,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
         show_json(found)
         return
     manifest = found.manifest
+    form = manifest_of(found)
     aliases = models.list_aliases(source).get((name, version), [])
     data = manifest.get("training_data") or {}
     show_record(
@@ -179,6 +185,9 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ("kind", manifest["kind"]),
             ("algorithm", manifest["algorithm"]),
             ("labels", ", ".join(map(str, manifest["labels"])) or None),
+            ("score", form.score_in_words),
+            ("decides", form.decision_in_words),
+            *(("note", note) for note in manifest.get("notes", [])),
             ("artifact", found.artifact_uri),
             ("SHA-256", found.artifact_sha256),
             (

@@ -15,6 +15,7 @@ from batch_scoring.scoring.events import (
     RunPlanned,
     RunTookOver,
     ScoringIsolated,
+    ThresholdOverruled,
     VersionMismatchAccepted,
 )
 
@@ -34,6 +35,8 @@ def progress_bar() -> Iterator[list[Observer]]:
                     progress.advance(task, event.counts.scored + event.counts.quarantined)
                 case RunTookOver():
                     progress.console.print(f"took over from run {event.abandoned.run_id}, which had stalled")
+                case ThresholdOverruled():
+                    progress.console.print(event.difference)
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}")
                 case ScoringIsolated():

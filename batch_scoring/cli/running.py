@@ -131,6 +131,8 @@ def _summary(run: Run) -> str:
         text += f"; {run.sweep_only_count} of them were due outside the lookback window"
     if run.unseen_category_count:
         text += f"; {run.unseen_category_count} with a category the model was not trained on"
+    if threshold := run.environment.get("overrides", {}).get("threshold"):
+        text += f"; {threshold}"
     return text
 
 

@@ -70,17 +70,3 @@ class DecisionPolicy:
     @property
     def _texts(self) -> np.ndarray[Any, np.dtype[np.object_]]:
         return np.array([str(label) for label in self.manifest.labels], dtype=object)
-
-
-def overruled_threshold(job: Job, manifest: Manifest) -> str | None:
-    """In words, that the job decides at another threshold than the model does by itself; None where it does not."""
-    own, chosen = manifest.decision, job.predictions.threshold
-    if own is None or chosen is None:
-        return None
-    positive = manifest.positive_index(job)
-    if positive is not None and manifest.labels[positive] == own.label and own.threshold == chosen:
-        return None
-    return (
-        f"the job decides {job.predictions.positive_label} at {chosen:g}, the model itself decides {own.label} at"
-        f" {own.threshold:g}"
-    )

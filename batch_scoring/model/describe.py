@@ -14,7 +14,7 @@ from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
 from batch_scoring.model.kinds import algorithm, check_one_output, form_of
-from batch_scoring.model.manifest import ColumnType, GoldenRows, Manifest, ModelForm, Signature, TrainingData, listed
+from batch_scoring.model.manifest import GoldenRows, Manifest, ModelForm, Signature, TrainingData, listed
 from batch_scoring.model.outputs import Floats, are_sound, model_outputs
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
@@ -113,16 +113,17 @@ def _note_decisions(model: Any, form: ModelForm, signature: Signature, sample: p
 
 
 def _note_categories(signature: Signature, notes: Notes) -> None:
-    texts = [column for column in signature.columns if column.type is ColumnType.TEXT]
-    if many := [column.name for column in texts if column.categories is None]:
+    categorical = [column for column in signature.columns if column.categories is not None]
+    if many := signature.columns_without_categories:
         notes.append(
             f"{listed(many)}: more than {MAX_CATEGORIES:,} distinct texts in the sample, so no text is counted or"
             " quarantined as an unseen category there; [model] unseen_categories has no effect on such columns"
         )
-    if texts and signature.unseen_as == "missing" and signature.text_as == "category":
+    if categorical and signature.unseen_as == "missing" and signature.text_as == "category":
         notes.append(
-            "the model takes texts as categoricals only: a text that the sample does not hold reaches it as a missing"
-            " value; register it with a sample that holds every category of its training data"
+            f"the model takes {listed(column.name for column in categorical)} as categoricals only: a category that the"
+            " sample does not hold reaches it as a missing value; register it with a sample that holds every category"
+            " of its training data"
         )
 
 

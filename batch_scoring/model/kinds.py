@@ -20,8 +20,8 @@ _ONE_OUTPUT = (
 )
 
 _NOT_MODELS = {
-    "clusterer": "is a clusterer: its groups are numbered anew at each fit and nothing tells a right one from a wrong"
-    " one; fit a classifier on the groups, once they are named, and register that",
+    "clusterer": "is a clusterer: its groups get other numbers at each fit, and nothing tells a right one from a wrong"
+    " one; name the groups, fit a classifier on the names, and register that",
     "density_estimator": "estimates a density and predicts no label; fit a classifier on its groups, or an outlier"
     " detector, and register that",
     "transformer": "is a transformer: it changes columns and predicts nothing; register the pipeline that ends in a"

@@ -74,6 +74,11 @@ class Signature(_Record):
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @property
+    def columns_without_categories(self) -> tuple[str, ...]:
+        """Columns of text that had too many distinct texts in the sample to list them: none is unseen there."""
+        return tuple(c.name for c in self.columns if c.type is ColumnType.TEXT and c.categories is None)
+
     def mismatches(self, families: Mapping[str, str]) -> list[str]:
         """Every column the source lacks or holds in a form the model cannot take, each in words.
 
@@ -133,6 +138,32 @@ class ModelForm(_Record):
     decision: Decision | None = None
     """The model's own threshold; None where it has none."""
 
+    @property
+    def score_in_words(self) -> str:
+        """What the score of a prediction is."""
+        if self.kind != "label":
+            words = {"binary": "probability of the positive label", "multiclass": "probability of the label decided"}
+            return words.get(self.kind, "the value predicted")
+        return {None: "none", "decision_function": "margin of the decision (decision_function)"}.get(
+            self.margin, "how normal the row is (score_samples)"
+        )
+
+    @property
+    def decision_in_words(self) -> str | None:
+        """How the label is decided; None for a regression."""
+        if self.kind == "regression":
+            return None
+        if self.kind == "label":
+            return "by predict"
+        if self.kind == "multiclass":
+            return "the most probable label"
+        if self.decision is None:
+            return "the positive label at a probability of 0.5 or more, unless the job has a threshold"
+        return (
+            f"{self.decision.label} at a probability of {self.decision.threshold:g} or more (its own threshold), unless"
+            " the job has one"
+        )
+
 
 class Manifest(ModelForm):
     """Everything about an artifact but its bytes."""
@@ -169,6 +200,21 @@ class Manifest(ModelForm):
                 f" ({listed(self.labels)}); mend [predictions] positive_label"
             )
         return texts.index(job.predictions.positive_label)
+
+    def overruled_by(self, job: Job) -> str | None:
+        """In words, that the job decides at another threshold than the model does by itself; None where it does not.
+
+        Raises ModelRefused as ``positive_index``.
+        """
+        chosen, positive = job.predictions.threshold, self.positive_index(job)
+        if self.decision is None or chosen is None or positive is None:
+            return None
+        if self.labels[positive] == self.decision.label and self.decision.threshold == chosen:
+            return None
+        return (
+            f"the job's threshold overrules the model's: {self.labels[positive]} at {chosen:g}, where the model decides"
+            f" {self.decision.label} at {self.decision.threshold:g}"
+        )
 
 
 def listed(labels: Iterable[object]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,13 @@ def prove(model: Any, form: ModelForm, sample: pd.DataFrame) -> Signature:
     objects where it takes those too, so that its encoders see the text. Raises UnusableModel where neither will do.
     """
     none_for = columns_fitted_on_none(model, sample)
-    expected = _by_plain_frame(model, form, _with_none(sample, none_for))
+    plain = _with_none(sample, none_for)
+    expected = _by_plain_frame(model, form, plain)
+    if not _are_equal(again := _by_plain_frame(model, form, plain), expected):
+        raise UnusableModel(
+            f"the model's output for a row is random: {_changed(again, expected)} of {len(sample)} rows of the sample"
+            " score differently when they are scored again; fix its random_state, or take the random step out"
+        )
     as_objects = derive_signature(sample, text_as="object", none_for=none_for)
     objects = _try(model, form, as_objects, sample, expected)
     if none_for:  # a categorical has one kind of missing value, which is not None
@@ -138,16 +145,23 @@ def _not_taken(model: Any, sample: pd.DataFrame, exc: Exception) -> str:
 def columns_fitted_on_none(model: Any, sample: pd.DataFrame) -> list[str]:
     """Columns for which an encoder of the model has None among its categories, and not NaN."""
     found: dict[str, None] = {}
+    texts = [str(name) for name in sample if _column_type_is_text(sample[name]) and sample[name].isna().any()]
     for part in parts(model):
         names = [str(name) for name in getattr(part, "feature_names_in_", ())]
         categories = getattr(part, "categories_", None)
-        if isinstance(categories, list) and len(categories) == len(names):
-            for name, values in zip(names, categories, strict=True):
-                if any(value is None for value in values) and not any(value != value for value in values):
-                    found[name] = None
+        if isinstance(categories, list):
+            with_none = [any(v is None for v in values) and not any(v != v for v in values) for values in categories]
+            if len(names) == len(categories):
+                found.update(dict.fromkeys(compress(names, with_none)))
+            elif any(with_none):  # behind a step that gives arrays, whose columns have no names
+                found.update(dict.fromkeys(texts))
         if "missing_values" in getattr(part, "__dict__", {}) and part.missing_values is None:
-            found.update(dict.fromkeys(names))
-    return [name for name in found if name in sample.columns]
+            found.update(dict.fromkeys(names or texts))
+    return [name for name in found if name in texts]
+
+
+def _column_type_is_text(values: pd.Series[Any]) -> bool:
+    return bool(pd.api.types.is_string_dtype(values.dropna())) or values.dtype == object
 
 
 def _with_none(sample: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -200,7 +214,6 @@ def dependence_on_others(model: Any, form: ModelForm, frame: pd.DataFrame) -> De
 def _batches(count: int) -> Iterator[tuple[str, list[Any]]]:
     """Ways to score rows again, each as lists of their positions."""
     order = np.random.default_rng(0).permutation(count)
-    yield "the same rows again", [np.arange(count)]
     yield "each alone", [[i] for i in _spread(count, _ALONE)]
     yield "in halves", [half for half in np.array_split(np.arange(count), 2) if len(half)]
     yield "in another order", [np.arange(count)[::-1], order]
@@ -227,25 +240,26 @@ def _are_equal(outputs: Floats, expected: Floats) -> bool:
     return outputs.shape == expected.shape and bool((_difference(outputs, expected) <= TOLERANCE).all())
 
 
+def _changed(outputs: Floats, expected: Floats) -> int:
+    return int((_difference(outputs, expected) > TOLERANCE).sum())
+
+
 def _spread(count: int, most: int) -> Any:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most, dtype=int)
 
 
 def _in_words(model: Any, sample: pd.DataFrame, found: Dependence) -> str:
     off = "the model fails on them" if found.largest is None else f"by up to {found.largest:.2g}"
-    if found.how == "the same rows again":
-        return (
-            f"the model's output for a row is random: {found.changed} of {found.compared} rows of the sample score"
-            f" differently when they are scored again ({off}); fix its random_state, or take the random step out"
-        )
     text = (
         f"the model's output for a row depends on the rows that are scored with it: scored {found.how}, {found.changed}"
         f" of {found.compared} rows of the sample score differently ({off}), and a run scores rows in chunks of any"
         " size and order"
     )
-    if found.largest is not None and found.largest < _ROUNDING:
+    if found.largest is not None and found.largest < _SINGLE_PRECISION:
+        cause = "rounding" if found.largest < _ROUNDING else "rounding to single precision"
         return (
-            f"{text}. So small a difference comes of arithmetic in single precision; let the model compute in float64"
+            f"{text}. So small a difference comes of {cause}: its arithmetic sums in another order for one row than for"
+            " many. Let the model compute in float64, or choose one whose sums are better conditioned"
         )
     if step := _step_at_fault(model, sample):
         text += f". {step}"
@@ -255,8 +269,9 @@ def _in_words(model: Any, sample: pd.DataFrame, found: Dependence) -> str:
     )
 
 
-_ROUNDING = 1e-5
-"""Differences below this are what rounding to single precision costs."""
+_ROUNDING = 1e-8
+_SINGLE_PRECISION = 1e-5
+"""Differences below these are what rounding costs, to double and to single precision."""
 
 
 def _step_at_fault(model: Any, sample: pd.DataFrame) -> str | None:
@@ -274,14 +289,15 @@ def _step_at_fault(model: Any, sample: pd.DataFrame) -> str | None:
             together = step.transform(current)
         except Exception:
             return None
-        try:
-            alone = step.transform(current[:1])
-        except Exception:
-            return f"{shown} fails on a row alone"
-        if alone.shape[1:] != together.shape[1:]:
-            return f"{shown} gives {alone.shape[1]} columns for a row alone and {together.shape[1]} for the sample"
-        if not pd.DataFrame(_dense(alone)).equals(pd.DataFrame(_dense(together[:1]))):
-            return f"{shown} gives other values for a row alone: it computes from the rows it is given"
+        for row in range(len(current)):
+            try:
+                alone = step.transform(current[row : row + 1])
+            except Exception:
+                return f"{shown} fails on a row alone"
+            if alone.shape[1:] != together.shape[1:]:
+                return f"{shown} gives {alone.shape[1]} columns for a row alone and {together.shape[1]} for the sample"
+            if not pd.DataFrame(_dense(alone)).equals(pd.DataFrame(_dense(together[row : row + 1]))):
+                return f"{shown} gives other values for a row alone: it computes from the rows it is given"
         current = together
     return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
 from batch_scoring.job import Job, job_names, load_jobs
-from batch_scoring.model.manifest import Manifest
+from batch_scoring.model.manifest import Manifest, listed
 from batch_scoring.scoring.preparation import artifact_of, check_signature, manifest_of
 from batch_scoring.store import indexes, migrations, models
 from batch_scoring.store.database import Database
@@ -99,10 +99,21 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         from batch_scoring.model.artifact import read_verified
 
         read_verified(artifact_of(artifacts_dir, version))
-        message = f"{job.model.alias} is version {version.version}, its artifact is whole"
-        yield Finding(subject=f"model {version.name}", error=False, message=message)
+        message = f"{job.model.alias} is version {version.version}, its artifact is intact"
+        for text in (message, *manifest.notes, *_overruled(job, manifest)):
+            yield Finding(subject=f"model {version.name}", error=False, message=text)
     except BatchScoringError as exc:
         yield _problem(f"model {job.model.name}", exc)
+
+
+def _overruled(job: Job, manifest: Manifest) -> Iterable[str]:
+    if overruled := manifest.overruled_by(job):
+        yield overruled
+    if job.model.unseen_categories == "quarantine" and (columns := manifest.signature.columns_without_categories):
+        yield (
+            f'unseen_categories = "quarantine" has no effect on {listed(columns)}: the sample had too many texts there'
+            " to list them"
+        )
 
 
 def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:

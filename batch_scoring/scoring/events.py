@@ -46,6 +46,15 @@ class VersionMismatchAccepted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ThresholdOverruled:
+    """The job decides at another threshold than the model that scores has of its own."""
+
+    run_id: int
+    job: str
+    difference: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringIsolated:
     """The runs before this one died, so the model is in a process of its own: a row that kills it is set aside."""
 
@@ -83,6 +92,15 @@ class RunFinished:
     run: Run
 
 
-Event = RunStarted | RunTookOver | RunPlanned | VersionMismatchAccepted | ScoringIsolated | ChunkCommitted | RunFinished
+Event = (
+    RunStarted
+    | RunTookOver
+    | RunPlanned
+    | VersionMismatchAccepted
+    | ThresholdOverruled
+    | ScoringIsolated
+    | ChunkCommitted
+    | RunFinished
+)
 Observer = Callable[[Event], None]
 """Called in the run's thread; what it raises fails the run, so an observer that can fail must not raise."""

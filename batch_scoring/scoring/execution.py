@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from batch_scoring.errors import RunStopped
+from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.events import ChunkCommitted, ScoringIsolated, VersionMismatchAccepted
+from batch_scoring.scoring.events import ChunkCommitted, ScoringIsolated, ThresholdOverruled, VersionMismatchAccepted
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import runs
@@ -55,6 +56,8 @@ class Execution:
         self.layout = layout
         self.done_count = 0
         """Rows scored or quarantined so far."""
+        self._scored_count = 0
+        self._reasons: Counter[str] = Counter()
 
     def carry_out(self, due_count: int) -> None:
         """Score what is due, of which so many rows were counted; may be called again."""
@@ -171,13 +174,19 @@ class Execution:
 
     def _record_environment(self, differs: str | None) -> None:
         attempt = self.attempt
-        environment = preparation.environment({"scikit_learn_version": differs} if differs else {})
+        overruled = self.manifest.overruled_by(attempt.job)
+        overrides = {"scikit_learn_version": differs, "threshold": overruled}
+        environment = preparation.environment({name: text for name, text in overrides.items() if text})
         persistently(lambda: runs.record_environment(attempt.database, attempt.run_id, environment))
         if differs:
             attempt.emit(VersionMismatchAccepted(run_id=attempt.run_id, job=attempt.job.name, difference=differs))
+        if overruled:
+            attempt.emit(ThresholdOverruled(run_id=attempt.run_id, job=attempt.job.name, difference=overruled))
 
     def _report(self, committed: CommittedChunk) -> None:
         self.done_count += committed.counts.scored + committed.counts.quarantined
+        self._scored_count += committed.counts.scored
+        self._reasons.update(committed.reasons)
         self.attempt.emit(
             ChunkCommitted(
                 run_id=self.attempt.run_id,
@@ -192,3 +201,17 @@ class Execution:
         self.heartbeat.check()
         if self.attempt.stop.is_set():
             raise RunStopped(_STOPPED)
+        self._blame_no_row_for_a_common_fault()
+
+    def _blame_no_row_for_a_common_fault(self) -> None:
+        """What a chunk of many rows would say of the model or the source, chunks of few rows say together."""
+        from batch_scoring.model.scorer import FEWEST_ROWS_THAT_ACCUSE
+
+        if self._scored_count or len(self._reasons) != 1 or self._reasons.total() < FEWEST_ROWS_THAT_ACCUSE:
+            return
+        code, count = self._reasons.most_common(1)[0]
+        raise EveryRowFailed(
+            f"the first {count} rows of the run failed alike ({code}) and none was scored, so the fault is not the"
+            " rows'; they are quarantined, the rest is due. Look at the source or the model, run"
+            f" `batch-scoring quarantine retry {self.attempt.job.name}`, then run again"
+        )

@@ -28,7 +28,7 @@ from faults import applicants, assert_counters_equal_rows, loan_job
 from support import PostgresServer, Workspace, wait_until
 
 from batch_scoring.errors import PassingFault
-from batch_scoring.model import scorer
+from batch_scoring.model import bisection
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event, RunPlanned
 from batch_scoring.store.runs import Run
@@ -387,7 +387,7 @@ def test_a_run_outlives_a_restart_of_the_server_while_it_scores(
     own_server: _StoppableServer, own_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     _rewind(own_workspace)
-    outputs = scorer.model_outputs
+    outputs = bisection.model_outputs  # type: ignore[attr-defined]  # imported there
     committed: list[Event] = []
     starts: list[threading.Timer] = []
 
@@ -397,7 +397,7 @@ def test_a_run_outlives_a_restart_of_the_server_while_it_scores(
             starts.append(_start_in_a_second(own_server))
         return outputs(model, kind, frame)
 
-    monkeypatch.setattr(scorer, "model_outputs", go_away_meanwhile)
+    monkeypatch.setattr(bisection, "model_outputs", go_away_meanwhile)
     begun = perf_counter()
     run = own_workspace.run(observers=[committed.append])
     seconds = perf_counter() - begun

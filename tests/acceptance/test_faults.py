@@ -206,10 +206,10 @@ def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
 def test_a_row_changed_while_its_chunk_is_scored_is_due_again(
     workspace: Workspace, loan_model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batch_scoring.model import scorer
+    from batch_scoring.model import bisection
 
     prepare_loans(workspace, loan_model)
-    outputs = scorer.model_outputs
+    outputs = bisection.model_outputs  # type: ignore[attr-defined]  # imported there
     changed = False
 
     def change_meanwhile(model: Any, kind: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -222,7 +222,7 @@ def test_a_row_changed_while_its_chunk_is_scored_is_due_again(
             )
         return outputs(model, kind, frame)
 
-    monkeypatch.setattr(scorer, "model_outputs", change_meanwhile)
+    monkeypatch.setattr(bisection, "model_outputs", change_meanwhile)
     workspace.run()
     assert changed
     again = workspace.run()

@@ -290,6 +290,7 @@ def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None
     assert {one.key: list(one.altered) for one in done.deviations} == {"7": [], "8": []}
     for one in done.deviations:
         assert one.replayed is not None
+        assert one.score is not None
         assert 0 < abs(one.score - one.replayed) == pytest.approx(abs(one.score / 999) if one.key == "7" else 1e-11)
     shown = command(kept, "replay", "facts", "7")
     assert shown.returncode == 1

@@ -82,6 +82,7 @@ def test_a_stored_score_that_was_altered_is_told_from_an_altered_input(keeping: 
     keeping.sql("UPDATE predictions SET score = score / 2 WHERE \"Loan_ID\" = 'LP001022'")
     ((deviation),) = _replay(keeping).deviations
     assert (deviation.key, list(deviation.altered)) == ("LP001022", [])
+    assert deviation.score is not None
     assert deviation.replayed == pytest.approx(2 * deviation.score)
 
 

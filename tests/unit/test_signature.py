@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -116,9 +116,9 @@ def test_text_reaches_the_model_as_its_signature_says(text_as: str) -> None:
 def test_the_categories_of_a_categorical_are_those_of_the_signature_whatever_texts_the_chunk_holds() -> None:
     chunks: list[list[Any]] = [["b", "z", None], ["c"], [], ["zz", "0"], ["b"] * 3]
 
-    dtypes = [check(one(TEXT, nullable=True, categories=("c", "b", "a")), chunk).frame["x"].dtype for chunk in chunks]
+    columns = [check(one(TEXT, nullable=True, categories=("c", "b", "a")), chunk).frame["x"] for chunk in chunks]
 
-    assert all(dtype.categories.tolist() == ["c", "b", "a"] for dtype in dtypes)
+    assert all(column.cat.categories.tolist() == ["c", "b", "a"] for column in columns)
 
 
 def test_rows_with_an_unseen_category_come_apart_with_all_their_texts_as_objects() -> None:
@@ -129,7 +129,7 @@ def test_rows_with_an_unseen_category_come_apart_with_all_their_texts_as_objects
             column(TEXT, name="y", nullable=True, categories=("u",)),
         )
     )
-    rows = {"x": ["a", "z", "b", None], "n": [1.0, 2.0, 3.0, 4.0], "y": ["u", None, "w", "w"]}
+    rows: dict[str, list[Any]] = {"x": ["a", "z", "b", None], "n": [1.0, 2.0, 3.0, 4.0], "y": ["u", None, "w", "w"]}
 
     checked = check_rows(signature, rows)
 
@@ -737,7 +737,9 @@ def test_every_column_of_no_single_type_is_named() -> None:
     ),
     text_as=st.sampled_from(["category", "object"]),
 )
-def test_a_sample_fits_the_signature_derived_from_it(rows: list[dict[str, Any]], text_as: str) -> None:
+def test_a_sample_fits_the_signature_derived_from_it(
+    rows: list[dict[str, Any]], text_as: Literal["category", "object"]
+) -> None:
     sample = pd.DataFrame(rows).astype({"number": "float64", "text": object})
     columns = {name: [row[name] for row in rows] for name in sample.columns}
 
