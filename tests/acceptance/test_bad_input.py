@@ -793,8 +793,8 @@ NONSENSE = {
     "demo --folder rows.csv": "rows.csv",
 }
 REFUSED_MODELS = {
-    "model register noise.joblib --name m --sample sample.csv": "does not unpickle",
-    "model register noise.skops --name m --sample sample.csv": "does not unpickle",
+    "model register noise.joblib --name m --sample sample.csv": "does not load as a model",
+    "model register noise.skops --name m --sample sample.csv": "does not load as a model",
     "model register dictionary.joblib --name m --sample sample.csv": "has no predict",
     "model register unfitted.joblib --name m --sample sample.csv": "not fitted",
     "model register model.joblib --name m --sample other.csv": "lacks the model's columns x",
