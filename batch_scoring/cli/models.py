@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
 from batch_scoring.cli.output import (
     Json,
     database,
@@ -53,12 +54,18 @@ def train(
     ],
     label: Annotated[str, typer.Option(help="The column that holds the outcome.")],
     algorithm: Annotated[AlgorithmChoice, typer.Option(help="What to fit.")] = AlgorithmChoice.LOGISTIC_REGRESSION,
+    encoding: Encoding = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
     """Fit the job's pipeline, measure it, and register it as a new version. The first one becomes champion."""
+    from batch_scoring.files.format import FileFormat
     from batch_scoring.job import load_job
     from batch_scoring.scoring import registry
 
+    form = FileFormat.of(encoding, separator, decimal, thousands)
     chosen = settings()
     version = registry.train_and_register(
         database(),
@@ -67,6 +74,8 @@ def train(
         data,
         label=label,
         algorithm=algorithm.value,
+        form=form,
+        notify=notice,
     )
     if as_json:
         show_json(version)
@@ -103,6 +112,10 @@ def register(
         Path, typer.Option(help="Rows as the model takes them, CSV or Parquet.", exists=True, dir_okay=False)
     ],
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
     """Register any fitted scikit-learn-style model; its signature is derived from the sample.
@@ -110,9 +123,19 @@ def register(
     The file is unpickled, which runs code in it: register only files you trust. A column without a missing value in
     the sample is required; texts that the sample does not hold count as unseen categories. Give the training data.
     """
+    from batch_scoring.files.format import FileFormat
     from batch_scoring.scoring import registry
 
-    version = registry.register_file(database(), settings().artifacts_dir, file, name=name, sample=sample, alias=alias)
+    version = registry.register_file(
+        database(),
+        settings().artifacts_dir,
+        file,
+        name=name,
+        sample=sample,
+        alias=alias,
+        form=FileFormat.of(encoding, separator, decimal, thousands),
+        notify=notice,
+    )
     if as_json:
         show_json(version)
         return

@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from batch_scoring.errors import InputFault
 from batch_scoring.job import Job, Training
 from batch_scoring.model.features import CategoryIndicators, DerivedFeatures
+from batch_scoring.model.training_data import plain_features, plain_labels
 
 SEED = 20260101
 FOLDS = 10
@@ -56,6 +57,8 @@ class TrainedModel:
     features: pd.DataFrame
     metrics: dict[str, Any]
     label_counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+    """What was decided about the data, one sentence each."""
 
 
 def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> TrainedModel:
@@ -65,7 +68,7 @@ def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> Tra
     the columns that ``[training] ignore`` names. Accuracy, ROC AUC and log loss are means over stratified folds;
     the confusion matrix is of a model fitted without the held-out fifth. Raises InputFault.
     """
-    features, labels = _features_and_labels(job, data, label)
+    features, labels, notes = _features_and_labels(job, data, label)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a warning may quote the data
@@ -82,10 +85,13 @@ def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> Tra
         features=features,
         metrics=metrics,
         label_counts={str(name): int(count) for name, count in counts.items()},
+        notes=notes,
     )
 
 
-def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.DataFrame, pd.Series[Any]]:
+def _features_and_labels(
+    job: Job, data: pd.DataFrame, label: str
+) -> tuple[pd.DataFrame, pd.Series[Any], tuple[str, ...]]:
     if job.predictions.kind == "regression":
         raise InputFault(
             f"train fits classifiers and job {job.name} is a regression; fit one and use `batch-scoring model register`"
@@ -97,9 +103,10 @@ def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.D
         raise InputFault(f"column {label} is empty in {unlabelled} rows; leave those rows out of the training data")
     left_out = {label, *job.source.key, job.source.changed_at, *job.training.ignore}
     features = data[[name for name in data.columns if name not in left_out]]
+    features, notes = plain_features(job, features)
     if features.empty:
         raise InputFault("the training data has no rows or no feature columns")
-    labels = data[label]
+    labels = plain_labels(job, data[label])
     counts = labels.value_counts()
     if len(counts) < 2 or int(counts.min()) < 5:
         raise InputFault(f"column {label} needs two or more labels with five or more rows each")
@@ -110,9 +117,9 @@ def _features_and_labels(job: Job, data: pd.DataFrame, label: str) -> tuple[pd.D
         )
     if binary and job.predictions.positive_label not in set(labels.astype(str)):
         raise InputFault(f"no row of column {label} is {job.predictions.positive_label!r}, the job's positive_label")
-    numbers = {name: features[name].astype(np.float64) for name in features.columns if _is_number(features[name])}
+    numbers = {name: features[name] for name in features.columns if features[name].dtype == np.float64}
     _check_numbers(job, numbers, [str(name) for name in features.columns])
-    return features.assign(**numbers), labels
+    return features, labels, notes
 
 
 def _check_numbers(job: Job, numbers: dict[str, pd.Series[Any]], names: list[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.errors import InputFault, UnusableModel
+from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.job import ALIAS, MODEL_NAME, Job
 from batch_scoring.scoring.preparation import artifact_of, load_model, manifest_of
 from batch_scoring.store import models
@@ -17,8 +19,6 @@ from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.runs import login
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from batch_scoring.model.manifest import Manifest
 
 
@@ -33,20 +33,36 @@ class Verification:
 
 
 def train_and_register(
-    database: Database, artifacts_dir: Path, job: Job, data: Path, *, label: str, algorithm: str
+    database: Database,
+    artifacts_dir: Path,
+    job: Job,
+    data: Path,
+    *,
+    label: str,
+    algorithm: str,
+    form: FileFormat = PLAIN,
+    notify: Callable[[str], None] | None = None,
 ) -> ModelVersion:
-    """Fit the job's pipeline on a CSV file and register it; the first version becomes the job's alias.
+    """Fit the job's pipeline on a CSV or Parquet file and register it; the first version becomes the job's alias.
 
-    Raises InputFault, UnusableModel, SchemaOutOfDate.
+    ``notify`` gets a sentence for each guess about the data. Raises InputFault, UnusableModel, SchemaOutOfDate.
     """
+    from batch_scoring.files.content import read_content
+    from batch_scoring.files.frame import read_frame
     from batch_scoring.model import training
     from batch_scoring.model.artifact import dump, sha256
     from batch_scoring.model.describe import describe
     from batch_scoring.model.manifest import TrainingData
 
     _check_schema(database)
-    frame = read_table(data)
+    rows = read_content(data)
+    frame = read_frame(data, rows, form, keep=[label], parse_dates=True, notify=notify)
+    if label not in frame.columns and label.strip() in frame.columns:
+        label = label.strip()
     trained = training.train(job, frame, label, training.Algorithm(algorithm))
+    for note in trained.notes:
+        if notify:
+            notify(f"{data.name}: {note}")
     content = dump(trained.pipeline)
     manifest = describe(
         trained.pipeline,
@@ -54,7 +70,7 @@ def train_and_register(
         trained.features,
         training_data=TrainingData(
             file=data.name,
-            sha256=sha256(data.read_bytes()),
+            sha256=sha256(rows),
             rows=len(frame),
             label_column=label,
             label_counts=trained.label_counts,
@@ -65,15 +81,23 @@ def train_and_register(
 
 
 def register_file(
-    database: Database, artifacts_dir: Path, file: Path, *, name: str, sample: Path, alias: str | None
+    database: Database,
+    artifacts_dir: Path,
+    file: Path,
+    *,
+    name: str,
+    sample: Path,
+    alias: str | None,
+    form: FileFormat = PLAIN,
+    notify: Callable[[str], None] | None = None,
 ) -> ModelVersion:
     """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
 
     The file is unpickled: register only files you trust. ``alias`` is pointed at the new version; without it the
     first version becomes champion. Raises InputFault, UnusableModel, SchemaOutOfDate.
     """
+    from batch_scoring.files.content import read_content
     from batch_scoring.model.artifact import unpickle
-    from batch_scoring.model.describe import describe
     from batch_scoring.model.scorer import bound_parallelism
 
     _check_name("--name", name, MODEL_NAME)
@@ -85,10 +109,10 @@ def register_file(
         content = file.read_bytes()
     except OSError as exc:
         raise InputFault(f"{file} cannot be read: {exc.strerror}") from exc
-    rows = read_table(sample)
+    rows = read_content(sample)
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
-    manifest = describe(model, content, rows, artifact_format=artifact_format)
+    manifest = _described(model, content, sample, rows, form, artifact_format, notify)
     version = _register(database, artifacts_dir, name, content, manifest, first_alias=alias or "champion")
     if alias is not None:
         models.point_alias(database, name=name, alias=alias, version=version.version, changed_by=login())
@@ -133,24 +157,31 @@ def promote(
     return models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
 
 
-def read_table(file: Path) -> pd.DataFrame:
-    """Rows of a CSV or Parquet file. An empty CSV field is a missing value, and nothing else is.
+def _described(
+    model: Any,
+    content: bytes,
+    sample: Path,
+    rows: bytes,
+    form: FileFormat,
+    artifact_format: str,
+    notify: Callable[[str], None] | None,
+) -> Manifest:
+    """The manifest; a model that does not take the dates of the sample as text is given them as timestamps."""
+    from batch_scoring.files.frame import read_frame
+    from batch_scoring.model.describe import describe
 
-    Raises InputFault.
-    """
-    import pandas as pd
-
+    as_text = read_frame(sample, rows, form, notify=notify)
     try:
-        if file.suffix == ".parquet":
-            return pd.read_parquet(file)
-        frame = pd.read_csv(file, keep_default_na=False, na_values=[""])
-    except OSError as exc:
-        raise InputFault(f"{file} cannot be read: {exc.strerror or exc}") from exc
-    except (ValueError, pd.errors.ParserError) as exc:
-        raise InputFault(f"{file} is not a CSV file with a header ({type(exc).__name__}); see its first lines") from exc
-    if frame.empty:
-        raise InputFault(f"{file} has no rows")
-    return frame
+        return describe(model, content, as_text, artifact_format=artifact_format)
+    except UnusableModel:
+        as_timestamps = read_frame(sample, rows, form, parse_dates=True)
+        if as_timestamps.dtypes.equals(as_text.dtypes):
+            raise
+        try:
+            return describe(model, content, as_timestamps, artifact_format=artifact_format)
+        except UnusableModel:
+            pass
+        raise
 
 
 def _register(
