@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
 from batch_scoring.cli.output import Json, database, migrated_database, notice, settings, show_json
 
 if TYPE_CHECKING:
@@ -110,21 +111,27 @@ def dictionary(as_json: Json = False) -> None:
 
 
 def load(
-    table: Annotated[str, typer.Argument(help="The table, made if it is absent.")],
-    file: Annotated[Path, typer.Argument(help="A CSV file with a header, in UTF-8.", exists=True, dir_okay=False)],
+    table: Annotated[str, typer.Argument(help="The table, created if it is absent.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header.", exists=True, dir_okay=False)],
     key: Annotated[list[str], typer.Option("--key", help="A key column; repeat it for a composite key.")],
     changed_at: Annotated[
         str, typer.Option("--changed-at", help="Column that holds when a row last changed.")
     ] = "updated_at",
+    encoding: Encoding = None,
+    separator: Separator = None,
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
     """Put the rows of a CSV file into a source table: all of them, or none.
 
     New keys are inserted, rows that differ are updated, the others stay untouched.
     """
+    from batch_scoring.files.format import FileFormat
     from batch_scoring.store.loading import load_csv
 
-    loaded = load_csv(database(), table, file, key=key, changed_at=changed_at)
+    form = FileFormat.of(encoding, separator, decimal, thousands)
+    loaded = load_csv(database(), table, file, key=key, changed_at=changed_at, form=form, notify=notice)
     if as_json:
         show_json(loaded)
         return

@@ -25,8 +25,8 @@ _HEAD = 1000
 """Values that decide what a column cannot be."""
 
 _MISSING = frozenset(
-    ("na", "n/a", "n.a.", "#n/a", "#na", "<na>", "null", "(null)", "none", "nil", "nan", "-nan", "nat", "?", "-", "--")
-    + (".", "\\n", "#null!", "#value!", "#div/0!", "#num!")
+    """na n/a n.a. #n/a #na <na> null (null) none nil nan -nan nat ? - -- . \\n
+    #null! #value! #div/0! #num!""".split()  # noqa: SIM905 - a list of them would take 24 lines
 )
 """Words for a missing value, in lower case: missing among numbers, booleans or dates, and text among texts."""
 

@@ -1,25 +1,28 @@
-"""``load``: rows of a CSV file into a source table, which is made if it is absent."""
+"""``load``: rows of a CSV file into a source table, which is created if it is absent."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
-from batch_scoring.errors import InputFault
+from batch_scoring.errors import DatabaseFault, InputFault
+from batch_scoring.files.columns import guess
+from batch_scoring.files.content import is_parquet, read_content
+from batch_scoring.files.csv_table import CsvTable, read_csv_table
+from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.job import TableName
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, exactly, quoted
+from batch_scoring.store.load_refusals import first_refused, refusal
+from batch_scoring.store.load_values import NOTHING_LOADED, TYPES, Converter, TableColumn, check_key
 from batch_scoring.store.schema import RawType
 
 
@@ -40,13 +43,20 @@ class Loaded:
 
 
 def load_csv(
-    database: Database, table: str, file: Path, *, key: Sequence[str], changed_at: str = "updated_at"
+    database: Database,
+    table: str,
+    file: Path,
+    *,
+    key: Sequence[str],
+    changed_at: str = "updated_at",
+    form: FileFormat = PLAIN,
+    notify: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Put the rows of a CSV file with a header into a table, all or none.
 
     New keys are inserted, rows that differ are updated and get ``changed_at`` = now, others stay untouched. An empty
-    field is NULL. A table that is absent is made: its types are those all values of a column have, its primary key
-    is ``key``. Raises InputFault.
+    field is NULL. A table that is absent is created: its types are those all values of a column have, its primary key
+    is ``key``. ``notify`` gets a sentence for each guess that may be a surprise. Raises InputFault.
     """
     if database.dialect not in ("sqlite", "postgresql"):
         raise InputFault(
@@ -58,165 +68,158 @@ def load_csv(
         raise InputFault(f"{table!r} names no table: {exc}") from exc
     if len(set(key)) != len(key):
         raise InputFault(f"--key {', '.join(key)}: name each column once")
-    rows = _read(file)
-    if missing := [column for column in key if column not in rows.column_names]:
-        raise InputFault(f"{file} has no column {', '.join(missing)}; it has {', '.join(rows.column_names)}")
-    if changed_at in rows.column_names:
+    content = read_content(file)
+    if is_parquet(file, content):
+        raise InputFault(f"{file} is a Parquet file, and load reads CSV; save it as CSV")
+    rows = read_csv_table(file, content, form, keep=key)
+    if missing := [column for column in key if column not in rows.columns]:
+        raise rows.lacks(missing)
+    if changed_at in rows.columns:
         raise InputFault(f"{file} has a column {changed_at}, which load maintains; name another with --changed-at")
-    _check_key(file, rows, key)
     with database.write(create=True) as connection:
-        types, created = _table(connection, name, rows, key, changed_at, file)
-        converted = {column: _converted(rows[column], types[column], column, file) for column in rows.column_names}
-        _check_converted_key(file, converted, types, key)
-        inserted, updated = _upsert(database, connection, name, converted, types, key, changed_at)
-    return Loaded(table=table, read=rows.num_rows, inserted=inserted, updated=updated, created=created)
+        target = _existing(connection, name, rows, key, changed_at)
+        converter = Converter(rows, str(name), database.dialect)
+        if target is None:
+            guessed = {column: guess(rows, column, is_key=column in key) for column in rows.columns}
+            types = {column: TYPES[found.kind] for column, found in guessed.items()}
+            converted = {column: converter.of_kind(found) for column, found in guessed.items()}
+            check_key(rows, converted, types, key)
+            _create(connection, name, types, key, changed_at, file)
+        else:
+            types = {column: target[column].declared for column in rows.columns}
+            converted = {
+                column: converter.of_column(replace(target[column], nullable=True) if column in key else target[column])
+                for column in rows.columns
+            }
+            check_key(rows, converted, types, key)
+        inserted, updated = _write(database, connection, name, rows, converted, types, key, changed_at)
+    for note in [*rows.notes, *converter.notes]:
+        if notify:
+            notify(f"{file.name}: {note}")
+    return Loaded(table=table, read=rows.rows, inserted=inserted, updated=updated, created=target is None)
 
 
-def _read(file: Path) -> pa.Table:
-    try:
-        with file.open("rb") as stream:
-            header = pacsv.open_csv(stream).schema.names
-        if len(set(header)) != len(header) or not all(header):
-            raise InputFault(f"{file} has a column without a name, or two of the same name; mend its header")
-        table = pacsv.read_csv(
-            file,
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
-            convert_options=pacsv.ConvertOptions(
-                column_types={name: pa.string() for name in header},
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
-    except OSError as exc:
-        raise InputFault(f"{file} cannot be read: {exc.strerror or exc}") from exc
-    except UnicodeDecodeError as exc:
-        raise InputFault(f"{file} is not a CSV file in UTF-8: its header is not; save it as UTF-8") from exc
-    except pa.ArrowInvalid as exc:
-        reason = str(exc).partition(":")[2].strip().partition(":")[0] or "empty"
-        raise InputFault(
-            f"{file} is not a CSV file in UTF-8 with a header and as many fields in each line ({reason})"
-        ) from exc
-    if not table.num_rows:
-        raise InputFault(f"{file} has a header and no rows")
-    return table.combine_chunks()
-
-
-def _check_key(file: Path, rows: pa.Table, key: Sequence[str]) -> None:
-    empty = sum(rows[column].null_count for column in key)
-    if empty:
-        raise InputFault(f"{file}: the key ({', '.join(key)}) is empty in {empty} rows; nothing was loaded")
-    distinct = rows.select(list(key)).group_by(list(key)).aggregate([]).num_rows
-    if distinct != rows.num_rows:
-        raise InputFault(
-            f"{file}: the key ({', '.join(key)}) is not unique: {distinct} keys in {rows.num_rows} rows;"
-            " nothing was loaded"
-        )
-
-
-def _check_converted_key(
-    file: Path, columns: dict[str, list[Any]], types: dict[str, sa.types.TypeEngine[Any]], key: Sequence[str]
-) -> None:
-    """Keys that differ as text may be one key to the database: 1 and 1.0."""
-    values = [
-        [Decimal(value) for value in columns[column]] if isinstance(types[column], sa.Numeric) else columns[column]
-        for column in key
-    ]
-    rows = list(zip(*values, strict=True))
-    if len(set(rows)) != len(rows):
-        raise InputFault(
-            f"{file}: the key ({', '.join(key)}) is not unique: {len(set(rows))} keys in {len(rows)} rows;"
-            " nothing was loaded"
-        )
-
-
-_WHOLE = r"^-?(0|[1-9]\d{0,17})$"
-_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
-_BOOLEAN = r"^(true|false|True|False|TRUE|FALSE)$"
-_DATE = r"^\d{4}-\d{2}-\d{2}$"
-
-
-def _guess(values: pa.ChunkedArray, *, is_key: bool) -> sa.types.TypeEngine[Any]:
-    """The type all values have. Numbers are NUMERIC, exact and ready for decimals to come; whole keys are BIGINT."""
-    patterns: list[tuple[str, sa.types.TypeEngine[Any]]] = [
-        (_WHOLE, sa.BigInteger()) if is_key else (_NUMBER, sa.Numeric()),
-        (_BOOLEAN, sa.Boolean()),
-        (_DATE, sa.Date()),
-    ]
-    present = values.drop_null()
-    for pattern, declared in patterns:
-        if len(present) and pc.all(pc.match_substring_regex(present, pattern)).as_py():
-            return declared
-    return sa.Text()
-
-
-def _table(
-    connection: sa.Connection,
-    name: TableName,
-    rows: pa.Table,
-    key: Sequence[str],
-    changed_at: str,
-    file: Path,
-) -> tuple[dict[str, sa.types.TypeEngine[Any]], bool]:
-    """The types of the table's columns; makes the table where it is absent."""
+def _existing(
+    connection: sa.Connection, name: TableName, rows: CsvTable, key: Sequence[str], changed_at: str
+) -> dict[str, TableColumn] | None:
+    """The table's columns by name; None where it is absent. Raises InputFault where it cannot take the file."""
     inspector = sa.inspect(connection)
     try:
-        reflected = inspector.get_columns(name.name, schema=name.schema)
+        reflected = {column["name"]: column for column in inspector.get_columns(name.name, schema=name.schema)}
     except NoSuchTableError:
-        types = {column: _guess(rows[column], is_key=column in key) for column in rows.column_names}
-        columns: list[sa.Column[Any]] = [
-            sa.Column(
-                exactly(column), type_, primary_key=column in key, autoincrement=False, nullable=column not in key
-            )
-            for column, type_ in types.items()
-        ]
-        columns.append(sa.Column(exactly(changed_at), UtcTimestamp, nullable=False))
-        schema = exactly(name.schema) if name.schema else None
-        sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=schema).create(connection)
-        return types, True
-    types = {column["name"]: column["type"] for column in reflected}
-    if unknown := [column for column in [*rows.column_names, changed_at] if column not in types]:
+        return None
+    if unknown := [column for column in [*rows.columns, changed_at] if column not in reflected]:
         raise InputFault(
-            f"{name} has no column {', '.join(unknown)} (it has {', '.join(types)});"
-            f" add it, or mend the header of {file} or --changed-at"
+            f"{name} has no column {', '.join(unknown)} (it has {', '.join(reflected)});"
+            f" add it, or correct the header of {rows.file} or --changed-at"
         )
+    _refuse_generated(name, [reflected[column] for column in rows.columns])
     unique = [inspector.get_pk_constraint(name.name, schema=name.schema)["constrained_columns"]]
     unique += [c["column_names"] for c in inspector.get_unique_constraints(name.name, schema=name.schema)]
     if not any(set(columns) == set(key) for columns in unique):
-        raise InputFault(f"no primary key or unique constraint of {name} is on ({', '.join(key)}); mend --key")
-    return types, False
+        raise InputFault(f"no primary key or unique constraint of {name} is on ({', '.join(key)}); correct --key")
+    return {
+        column["name"]: TableColumn(
+            name=column["name"],
+            declared=getattr(column["type"], "data_type", column["type"]),  # of a domain what it is based on
+            ddl=column["type"].compile(dialect=connection.dialect),
+            nullable=column["nullable"],
+        )
+        for column in reflected.values()
+        if not isinstance(column["type"], sa.types.NullType)
+    } | {
+        column["name"]: TableColumn(
+            name=column["name"], declared=column["type"], ddl="BLOB", nullable=column["nullable"]
+        )
+        for column in reflected.values()
+        if isinstance(column["type"], sa.types.NullType)
+    }
 
 
-def _converted(values: pa.ChunkedArray, declared: sa.types.TypeEngine[Any], column: str, file: Path) -> list[Any]:
-    """A column's values as the database takes them: checked, and passed as text where that is exact."""
-    try:
-        converted = values
-        if isinstance(declared, sa.Boolean):
-            converted = values.cast(pa.bool_())
-        elif isinstance(declared, sa.Integer):
-            converted = _whole_numbers(values)
-        elif isinstance(declared, sa.Float):
-            converted = values.cast(pa.float64())
-        elif isinstance(declared, sa.Numeric):
-            values.cast(pa.float64())
-    except pa.ArrowInvalid as exc:
+def _refuse_generated(name: TableName, columns: Sequence[Any]) -> None:
+    if generated := [column["name"] for column in columns if column.get("computed")]:
         raise InputFault(
-            f"{file}: column {column} holds values that are no {declared}, the type it has in the table;"
-            " mend the file; nothing was loaded"
-        ) from exc
-    plain: list[Any] = converted.to_pylist()
-    return plain
+            f"{name} computes column {', '.join(generated)} itself (GENERATED ALWAYS); leave it out of the file"
+        )
+    if identities := [column["name"] for column in columns if (column.get("identity") or {}).get("always")]:
+        raise InputFault(
+            f"{name} numbers column {', '.join(identities)} itself (GENERATED ALWAYS AS IDENTITY); leave it out of the"
+            " file and name another unique key with --key, or declare it GENERATED BY DEFAULT"
+        )
 
 
-def _whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    # spreadsheets and pandas write 110.0 for 110
-    return pc.replace_substring_regex(values, r"\.0+$", "").cast(pa.int64())
+def _create(
+    connection: sa.Connection,
+    name: TableName,
+    types: dict[str, sa.types.TypeEngine[Any]],
+    key: Sequence[str],
+    changed_at: str,
+    file: Path,
+) -> None:
+    _check_new_names(connection.dialect, [*types, changed_at], file)
+    columns: list[sa.Column[Any]] = [
+        sa.Column(exactly(column), type_, primary_key=column in key, autoincrement=False, nullable=column not in key)
+        for column, type_ in types.items()
+    ]
+    columns.append(sa.Column(exactly(changed_at), UtcTimestamp, nullable=False))
+    schema = exactly(name.schema) if name.schema else None
+    sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=schema).create(connection)
+
+
+def _check_new_names(dialect: sa.Dialect, names: Sequence[str], file: Path) -> None:
+    if dialect.name == "postgresql":
+        if long := [name for name in names if len(name.encode()) > dialect.max_identifier_length]:
+            raise InputFault(
+                f"{file}: PostgreSQL shortens names of more than {dialect.max_identifier_length} bytes;"
+                f" shorten column {', '.join(long)} in the header"
+            )
+        return
+    folded = [name.lower() for name in names]
+    if alike := [name for name in names if folded.count(name.lower()) > 1]:
+        raise InputFault(
+            f"{file}: SQLite does not tell names in capital letters from others; rename one of {', '.join(alike)}"
+        )
+
+
+def _write(
+    database: Database,
+    connection: sa.Connection,
+    name: TableName,
+    rows: CsvTable,
+    columns: dict[str, pa.Array],
+    types: dict[str, sa.types.TypeEngine[Any]],
+    key: Sequence[str],
+    changed_at: str,
+) -> tuple[int, int]:
+    """Insert and update; returns how many of each. Raises InputFault with the line that the table refuses."""
+
+    def write(start: int, end: int) -> tuple[int, int]:
+        part = {column: values[start:end] for column, values in columns.items()}
+        return _upsert(database, connection, name, part, types, key, changed_at)
+
+    try:
+        with database.faults(), connection.begin_nested():
+            return write(0, rows.rows)
+    except DatabaseFault as fault:
+        found = refusal(fault, list(columns))
+        if found is None:
+            raise
+        column, why = found
+        if column is not None and column not in columns:
+            raise InputFault(
+                f"{name} needs a value in column {column} (NOT NULL, without a default) and {rows.file} does not have"
+                f" it; add it to the file{NOTHING_LOADED}"
+            ) from fault
+        line = rows.line_of(first_refused(database, connection, rows.rows, write))
+        where = f", column {column}" if column else ""
+        raise InputFault(f"{rows.file}, line {line}{where}: {why}; {name} refused the row{NOTHING_LOADED}") from fault
 
 
 def _upsert(
     database: Database,
     connection: sa.Connection,
     name: TableName,
-    columns: dict[str, list[Any]],
+    columns: dict[str, pa.Array],
     types: dict[str, sa.types.TypeEngine[Any]],
     key: Sequence[str],
     changed_at: str,
@@ -253,5 +256,7 @@ def _upsert(
         f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
     )
     inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount
+    if dialect.name == "postgresql":
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # while it can be told which row is refused
     stage.drop(connection)
     return inserted, updated

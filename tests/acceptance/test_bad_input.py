@@ -787,7 +787,7 @@ NONSENSE = {
     "load t empty.csv --key id": "empty.csv",
     "load t header.csv --key id": "no rows",
     "load t twice.csv --key id": "not unique",
-    "load t no_key.csv --key id": "empty in 1 rows",
+    "load t no_key.csv --key id": "empty in 1 row, first in line 2",
     "load t ragged.csv --key id": "ragged.csv",
     "load t binary.csv --key id": "binary.csv",
     "demo --folder rows.csv": "rows.csv",

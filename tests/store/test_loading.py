@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from support import PostgresServer, Workspace
 
-from batch_scoring.errors import BatchScoringError, DatabaseFault, InputFault
+from batch_scoring.errors import BatchScoringError, InputFault
 from batch_scoring.store.database import Database, UtcTimestamp, driver_sql
 from batch_scoring.store.loading import Loaded, load_csv
 
@@ -155,7 +155,6 @@ def test_new_rows_carry_the_database_s_time_of_the_load(desk: Desk) -> None:
         (["007", "8"], "TEXT"),
         (["00", "1"], "TEXT"),
         (["+1", "2"], "TEXT"),
-        (["1 ", "2"], "TEXT"),
         (["1,5", "2"], "TEXT"),
         (["1", "2.5"], "TEXT"),
         (["LP001", "7"], "TEXT"),
@@ -368,7 +367,7 @@ def test_a_value_that_is_not_of_the_column_s_type_is_refused_with_the_whole_file
     desk.execute("INSERT INTO applicants (id, note) VALUES (1, 'before')")
 
     with pytest.raises(
-        InputFault, match=r"applicants\.csv: column amount holds values that are no .*nothing was loaded"
+        InputFault, match=r"applicants\.csv, line 3, column amount: a .*|text where .*; nothing was loaded"
     ) as refused:
         desk.load(f'id,amount,note\n1,1,after\n2,"{bad}",after\n3,1,after\n')
 
@@ -399,14 +398,14 @@ def test_a_constraint_of_the_table_rolls_the_whole_file_back(desk: Desk) -> None
     )
     desk.load("id,amount\n1,1\n")
 
-    with pytest.raises(DatabaseFault):
+    with pytest.raises(InputFault, match=r"line 4: check constraint .* does not allow it"):
         desk.load("id,amount\n1,7\n2,2\n3,-3\n")
 
     assert desk.rows("id", "amount") == [(1, 1)]
 
 
 def test_a_first_load_that_fails_leaves_no_table(postgresql_desk: Desk) -> None:
-    with pytest.raises(DatabaseFault):
+    with pytest.raises(InputFault, match="line 3: a NUL character"):
         postgresql_desk.load(b"id,note\n1,a\n2,b\0c\n")
 
     assert postgresql_desk.tables() == []
@@ -424,7 +423,9 @@ def test_a_table_with_a_unique_constraint_on_the_key_is_loaded(desk: Desk) -> No
 def test_a_key_that_no_constraint_holds_is_refused(desk: Desk) -> None:
     desk.execute("CREATE TABLE applicants (id INTEGER, branch INTEGER, updated_at TIMESTAMP, PRIMARY KEY (id, branch))")
 
-    with pytest.raises(InputFault, match=r"no primary key or unique constraint of applicants is on \(id\); mend --key"):
+    with pytest.raises(
+        InputFault, match=r"no primary key or unique constraint of applicants is on \(id\); correct --key"
+    ):
         desk.load("id,branch\n1,1\n")
 
     assert desk.load("id,branch\n1,1\n", "branch", "id").inserted == 1
@@ -460,7 +461,8 @@ def test_a_composite_key_tells_rows_apart(desk: Desk) -> None:
 
 def test_keys_that_repeat_are_refused_with_their_count(desk: Desk) -> None:
     with pytest.raises(
-        InputFault, match=r"the key \(id\) is not unique: 2 keys in 4 rows; nothing was loaded"
+        InputFault,
+        match=r"the key \(id\) is not unique: 2 keys in 4 rows, and line 3 repeats line 2; nothing was loaded",
     ) as refused:
         desk.load("id,name\nsecret,a\nsecret,b\nother,c\nsecret,d\n")
 
@@ -479,7 +481,7 @@ def test_keys_that_are_equal_only_as_numbers_are_refused_too(desk: Desk) -> None
 
 
 def test_keys_that_are_empty_are_refused_with_their_count(desk: Desk) -> None:
-    with pytest.raises(InputFault, match=r"the key \(branch, id\) is empty in 2 rows; nothing was loaded"):
+    with pytest.raises(InputFault, match=r"the key \(branch, id\) is empty in 2 rows, first in line 3; nothing was"):
         desk.load("branch,id\nx,1\n,2\ny,\n", "branch", "id")
 
     assert desk.tables() == []
@@ -499,16 +501,16 @@ def test_a_key_column_named_twice_is_refused(desk: Desk) -> None:
     ("content", "said"),
     [
         (b"", "is not a CSV file"),
-        (b"\n\n", "CSV file|column without a name"),
+        (b"\n\n", "is not a CSV file"),
         (b"id,name\n", "has a header and no rows"),
-        (b"id,name\n1,secret,secret\n", "as many fields in each line"),
-        (b"id,name\n1,a\n2\n", "as many fields in each line"),
-        ("id,name\n1,secr\xe9t\n".encode("latin-1"), "is not a CSV file in UTF-8"),
-        ("id,n\xe4me\n1,secret\n".encode("latin-1"), "is not a CSV file in UTF-8"),
-        (b"id,name,name\n1,a,b\n", "two of the same name"),
-        (b"id,\n1,a\n", "a column without a name"),
+        (b"id,name\n1,secret,secret\n", "line 2: 3 fields, and the header has 2 names"),
+        (b"id,name\n1,a\n2\n", "line 3: 1 field, and the header has 2 names"),
+        ("id,name\n1,secr\xe9t\n".encode("latin-1"), "line 2: the text is not valid UTF-8; .* --encoding"),
+        ("id,n\xe4me\n1,secret\n".encode("latin-1"), "line 1: the text is not valid UTF-8; .* --encoding"),
+        (b"id,name,name\n1,a,b\n", "columns 2 and 3 have the same name, name"),
+        (b"id,\n1,a\n", "column 2 has no name"),
         (b"id,updated_at\n1,2026-01-01\n", "has a column updated_at, which load maintains; name another"),
-        (b"PK\x03\x04\x14\x00\x06\x00\x08\x00secret", "CSV file|no column id"),
+        (b"PK\x03\x04\x14\x00\x06\x00\x08\x00secret", "a ZIP archive or an Excel workbook; save the sheet as CSV"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_refused_by_name_and_reason(desk: Desk, content: bytes, said: str) -> None:

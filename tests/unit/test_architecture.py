@@ -49,6 +49,7 @@ MAY_BE_HEAVY = {
     "store/bulk/packed.py",
     "store/bulk/postgresql.py",
     "store/bulk/sqlite.py",
+    "store/load_values.py",
     "store/loading.py",
 }
 
