@@ -71,6 +71,7 @@ _PATTERNS = {
     Kind.DATE: r"^\s*\d{4}-\d\d-\d\d\s*$",
     Kind.TIMESTAMP: rf"^\s*\d{{4}}-\d\d-\d\d(?:{_TIME})?\s*$",
 }
+_PLAIN_NUMBER = r"^-?(?:0|[1-9]\d{0,17})(?:\.\d+)?$"
 _PHONE = r"^\s*\+\d{7,}\s*$"
 
 
@@ -157,6 +158,8 @@ def guess(table: CsvTable, name: str, *, is_key: bool = False) -> Column:
         pattern = number_pattern(table.form) if kind is Kind.NUMBER else _PATTERNS[kind]
         if not _may_be(head, pattern):
             continue
+        if kind is Kind.NUMBER and table.form.decimal == "." and _all_match(values, _PLAIN_NUMBER):
+            return Column(kind=kind, values=values)  # most columns, in one pass
         typed, markers, others = without_markers(values, pattern)
         if typed.null_count == len(typed):
             continue
@@ -167,6 +170,10 @@ def guess(table: CsvTable, name: str, *, is_key: bool = False) -> Column:
         _refuse_infinite(table, name, values, others)
         surprise = surprise or _surprise(table, name, values, kind, others)
     return Column(kind=Kind.TEXT, values=values, notes=tuple(filter(None, [surprise or _look(name, head)])))
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(values, pattern)).as_py())
 
 
 def _may_be(head: pa.Array, pattern: str) -> bool:

@@ -87,6 +87,7 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
     first_line = 1 + skipped + text[: len(text) - len(body)].count(b"\n")
     if not body.strip(b"\r\n"):
         raise InputFault(f"{file} has a header and no rows")
+    _refuse_open_quote(file, body, separator, first_line)
     arrays = _fields(file, body, separator, names, first_line)
     notes: list[str] = []
     if arrays and names[0] not in keep and names[0] in ("", "Unnamed: 0") and _are_row_numbers(arrays[0]):
@@ -185,6 +186,18 @@ def _fields(file: Path, body: bytes, separator: str, header: Sequence[str], firs
                 continue
             raise _broken(file, body, separator, header, first_line) from exc
     raise AssertionError  # the second block holds the whole file
+
+
+def _refuse_open_quote(file: Path, body: bytes, separator: str, first_line: int) -> None:
+    """A quote that is never closed would take all that follows it for one field."""
+    if body.count(b'"') % 2 == 0:
+        return
+    end = "the end of the file"
+    line, record = 0, [""]
+    for line, record in _records(body.rstrip(b"\r\n") + f"\n{end}".encode(), separator):  # noqa: B007 - the last
+        pass
+    if record != [end]:
+        raise InputFault(f"{file}, line {first_line + line}: a quote is opened in this row and never closed")
 
 
 def _broken(file: Path, body: bytes, separator: str, header: Sequence[str], first_line: int) -> InputFault:

@@ -146,11 +146,9 @@ class Converter:
         """Numbers as text, which PostgreSQL reads exactly; SQLite's own reading of text is not always the nearest."""
         if not self._is_sqlite:
             return numbers
-        integers = _cast(numbers, pa.int64())
-        if integers is not None:
-            return integers
-        has_long = pc.any(pc.match_substring_regex(numbers, r"^-?\d{16,}(\.0*)?$")).as_py()
-        return numbers if has_long else numbers.cast(pa.float64())
+        floats = numbers.cast(pa.float64())
+        is_exact = pc.all(pc.less(pc.abs(floats), 2.0**53)).as_py() is not False
+        return floats if is_exact else numbers
 
     def _dates(self, values: pa.Array, column: TableColumn) -> pa.Array:
         typed = self._typed(values, column, _DATE if self._is_sqlite else _ANY, Kind.DATE)
