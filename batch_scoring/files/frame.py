@@ -81,9 +81,8 @@ def _timestamps(values: pa.Array) -> pd.Series[Any]:
 
 def _parquet(file: Path, content: bytes) -> pd.DataFrame:
     try:
-        table = pq.read_table(pa.BufferReader(content))
-        _check_names(file, table.column_names)
-        frame: pd.DataFrame = table.to_pandas()
+        _check_names(file, pq.read_schema(pa.BufferReader(content)).names)
+        frame: pd.DataFrame = pq.read_table(pa.BufferReader(content)).to_pandas()
     except InputFault:
         raise
     except MemoryError as exc:

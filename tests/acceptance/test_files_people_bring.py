@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from commands import assert_no_traceback, assert_refused, said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -96,11 +97,7 @@ def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[s
         source = Source.inspect(database, connection, work)
         names = [name for name in source.columns if name != "updated_at"]
         families = [source.columns[name].family.value for name in names]
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        import sqlalchemy as sa
-
         people = sa.table("people", *(sa.column(name) for name in names))
-        del quote
         values = bulk_for(database).fetch(connection, sa.select(*people.c).order_by(people.c.id), families)
     return dict(zip(names, families, strict=True)), dict(zip(names, values, strict=True))
 
@@ -224,7 +221,7 @@ def test_options_say_how_a_file_is_written_to_load_train_and_register(sqlite_wor
         (1230.0, "Länge"),
         (1231.1, "Größe"),
     ]
-    assert_refused(workspace.cli("load", "t", "history.csv", "--key", "id"), 2, "line 1: the text is not valid UTF-8")
+    assert_refused(workspace.cli("load", "t", "history.csv", "--key", "id"), 2, "line 2: the text is not valid UTF-8")
     assert_refused(
         workspace.cli("load", "t", "history.csv", "--key", "id", "--encoding", "latin-1"), 2, "try --separator ';'"
     )
@@ -603,5 +600,5 @@ def test_names_that_a_new_table_cannot_have_are_refused(workspace: Workspace) ->
     header = f"id,{'x' * 64}" if workspace.is_postgresql else "id,Name,name"
     file.write_text(header + "\n" + ",".join(itertools.repeat("1", header.count(",") + 1)) + "\n")
 
-    with workspace.database() as database, pytest.raises(InputFault, match="shortens names|capital letters"):
+    with workspace.database() as database, pytest.raises(InputFault, match=r"shortens names|capital letters"):
         load_csv(database, "people", file, key=["id"])

@@ -162,7 +162,7 @@ def test_blanks_after_separators_are_removed_where_the_header_has_them() -> None
     assert found.columns.tolist() == ["id", "name", "note"]
     assert found["name"].tolist()[:2] == ["a", "b"]
     assert found["note"].tolist()[:2] == ["x, y", " kept "]
-    assert found.loc[2].isna().tolist() == [False, True, True]
+    assert found.isna().to_numpy()[2].tolist() == [False, True, True]
 
 
 def test_blanks_before_every_value_of_a_column_are_removed_without_such_a_header() -> None:
