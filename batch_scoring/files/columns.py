@@ -24,6 +24,9 @@ from batch_scoring.files.format import FileFormat
 _HEAD = 1000
 """Values that decide what a column cannot be."""
 
+_CATEGORIES = 20
+"""So few different texts, repeated, are categories (0, 1, 2, 3+), and that some look like numbers is no surprise."""
+
 _MISSING = frozenset(
     """na n/a n.a. #n/a #na <na> null (null) none nil nan -nan nat ? - -- . \\n
     #null! #value! #div/0! #num!""".split()  # noqa: SIM905 - a list of them would take 24 lines
@@ -227,7 +230,8 @@ def _refuse_infinite(table: CsvTable, name: str, values: pa.Array, others: pa.Ar
 
 def _surprise(table: CsvTable, name: str, values: pa.Array, kind: Kind, others: pa.Array) -> str | None:
     present = len(values) - values.null_count
-    if 2 * len(others) > present:
+    distinct = pc.count_distinct(values).as_py()
+    if 2 * len(others) > present or distinct <= min(_CATEGORIES, present // 2):
         return None
     first = others[0].as_py()
     return (

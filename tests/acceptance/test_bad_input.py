@@ -774,7 +774,7 @@ NONSENSE = {
     "train nonsense --data rows.csv --label x": "there is no job",
     "train loan_eligibility --data absent.csv --label x": "does not exist",
     "train loan_eligibility --data rows.csv --label y": "has no column y",
-    "train loan_eligibility --data header.csv --label x": "has no rows",
+    "train loan_eligibility --data header.csv --label x": "has a header and no rows",
     "train loan_eligibility --data rows.csv --label x --algorithm oracle": "oracle",
     "load": "Missing argument",
     "load t rows.csv": "Missing option '--key'",

@@ -130,6 +130,10 @@ def test_a_column_that_is_nearly_of_a_type_is_text_and_the_first_other_value_is_
     assert said in note
 
 
+def test_categories_some_of_which_are_numbers_are_no_surprise() -> None:
+    assert notes_of(column(*["0", "1", "2", "3+"] * 10)) == []
+
+
 def test_a_note_gives_the_line_of_the_file_after_quoted_line_ends_and_empty_lines() -> None:
     (note,) = notes_of('x,y\n"a\nb",1\n\nc,2\nd,3\n"e",oops\n')
 
