@@ -70,7 +70,7 @@ def text_of(file: Path, content: bytes, form: FileFormat) -> bytes:
         if content.startswith(start):
             raise InputFault(f"{file} is not a CSV file: it is {what}")
     if form.encoding is None and not content.startswith(tuple(mark for mark, _ in _MARKS)):
-        _refuse_nul(file, content)  # before UTF-8: UTF-16 without a mark is told by it
+        _refuse_nul(file, content)  # before UTF-8: UTF-16 without a mark is recognized by it
     text = _in_utf8(file, content, form.encoding)
     _refuse_nul(file, text)
     if not text.strip():

@@ -1,4 +1,4 @@
-"""A CSV file as columns of text: its header, its fields, and the line that each row stands in."""
+"""A CSV file as columns of text: its header, its fields, and the line of each row."""
 
 from __future__ import annotations
 

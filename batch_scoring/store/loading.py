@@ -257,6 +257,6 @@ def _upsert(
     )
     inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount
     if dialect.name == "postgresql":
-        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # while it can be told which row is refused
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # while the row that is refused can be located
     stage.drop(connection)
     return inserted, updated
