@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from batch_scoring.errors import ConfigurationError, Problem
 
@@ -94,6 +95,17 @@ class Settings:
         return found
 
 
+def _is_read_as_meant(url: str) -> bool:
+    """Whether a URL has a host and a port that is a number: an unescaped character in a password moves both."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    after_host = f"{parts.path}{parts.query}{parts.fragment}"
+    return bool(parts.hostname) and not (parts.scheme.startswith("smtp") and "@" in after_host)
+
+
 class _Reader:
     """Reads variables and gathers what is wrong with them."""
 
@@ -121,7 +133,10 @@ class _Reader:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-            self.problem(f"{name}_FILE", f"{file} cannot be read: {reason}")
+            # an address or a password in place of the file's name is a secret, too
+            is_path = file.startswith(("/", "./", "../")) and not set(file) & set("@:")
+            shown = file if is_path else "the file it names"
+            self.problem(f"{name}_FILE", f"{shown} cannot be read: {reason}; expected the name of a file")
             return None
 
     def url(self, name: str, expected: str, schemes: tuple[str, ...] = ()) -> str | None:
@@ -129,6 +144,9 @@ class _Reader:
         scheme, separator, rest = (found or "").partition("://")
         if found is not None and (not separator or (schemes and (scheme not in schemes or not rest))):
             self.problem(name, f"expected {expected}")  # the value is a secret
+            return None
+        if found is not None and schemes and not _is_read_as_meant(found):
+            self.problem(name, f"expected {expected}; write @ in a user name or password as %40, : as %3A, / as %2F")
             return None
         return found
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerDied
 from batch_scoring.model.artifact import ArtifactReference
@@ -37,7 +37,7 @@ class Task:
     """All that a worker needs, whatever the key range. Picklable."""
 
     work: ChunkWork
-    database_url: str
+    database_url: str = field(repr=False)
     timeouts: Timeouts
     artifact: ArtifactReference
     manifest: Manifest

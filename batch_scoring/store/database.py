@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from batch_scoring import errors
 from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
+from batch_scoring.store import addresses
 from batch_scoring.store.faults import is_driver_error, postgresql_fault, sqlite_fault
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -126,11 +127,7 @@ class Database:
 
     @cached_property
     def url(self) -> sa.URL:
-        try:
-            url = sa.make_url(self._url)
-        except (ArgumentError, ValueError) as exc:
-            message = "expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db"
-            raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)]) from exc
+        url = addresses.parse_url(self._url)
         if url.drivername in ("postgres", "postgresql"):
             return url.set(drivername="postgresql+psycopg2")
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
@@ -145,9 +142,8 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The address as it may be shown: without the password."""
-        query = {name: "***" if "password" in name else value for name, value in self.url.query.items()}
-        return self.url.set(query=query).render_as_string(hide_password=True)
+        """The address as it may be shown: without its secrets."""
+        return addresses.shown(self.url)
 
     @cached_property
     def sqlite_file(self) -> Path | None:
@@ -260,7 +256,9 @@ class Database:
         if self.dialect == "sqlite":
             return sqlite_fault(exc, self.sqlite_file)
         if self.dialect == "postgresql":
-            return postgresql_fault(exc, self.shown, lost=lost)
+            return postgresql_fault(
+                exc, self.shown, lost=lost, without_secrets=lambda text: addresses.without_secrets(text, self.url)
+            )
         return (errors.ConnectionLost if lost else DatabaseFault)(
             f"the database at {self.shown} failed ({type(exc).__name__})"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from batch_scoring import errors
@@ -58,13 +59,18 @@ _FULL = "53100"
 _OUT_OF_MEMORY = "53200"
 
 
-def postgresql_fault(exc: BaseException | None, shown: str, *, lost: bool) -> DatabaseFault:
-    """What an error of PostgreSQL's driver means; ``shown`` is the address without its password."""
+def postgresql_fault(
+    exc: BaseException | None, shown: str, *, lost: bool, without_secrets: Callable[[str], str]
+) -> DatabaseFault:
+    """What an error of PostgreSQL's driver means; ``shown`` is the address without its secrets.
+
+    ``without_secrets`` removes them from the driver's own words, which are kept.
+    """
     state: str | None = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
     diagnostics = getattr(exc, "diag", None)
-    primary = (getattr(diagnostics, "message_primary", None) or "").strip()
+    primary = without_secrets((getattr(diagnostics, "message_primary", None) or "").strip())
     if state is None and not lost:
-        return _connection_fault(str(exc), shown)
+        return _connection_fault(str(exc), shown, without_secrets)
     if lost or state is None or state in _LOST or state.startswith("08"):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
     if state in _PASSING:
@@ -91,8 +97,8 @@ _SERVER_GONE = re.compile(
 )
 
 
-def _connection_fault(text: str, shown: str) -> DatabaseFault:
-    reason = text.strip().splitlines()[0].partition("FATAL:")[2].strip() if text.strip() else ""
+def _connection_fault(text: str, shown: str, without_secrets: Callable[[str], str]) -> DatabaseFault:
+    reason = without_secrets(_reason(text))
     if _SERVER_GONE.search(text):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
     if "No space left on device" in text:  # a server that cannot write a file of its own lets nobody in
@@ -104,6 +110,21 @@ def _connection_fault(text: str, shown: str) -> DatabaseFault:
     return errors.DatabaseUnreachable(
         f"no connection to {shown}{': ' + reason if reason else ''}; check the address and that the server is up"
     )
+
+
+_UNKNOWN_OPTION = "invalid connection option"
+
+
+def _reason(text: str) -> str:
+    """Why there is no connection, as the driver or the server puts it: one reason for each address it tried."""
+    lines = [line for line in text.strip().splitlines() if line.strip() and not line[0].isspace()]
+    reasons = []
+    for line in lines:
+        if _UNKNOWN_OPTION in line:  # its name is of the address's query, and may be a part of a password
+            return "the address has a parameter that the driver does not know"
+        _, _, after = line.rpartition(" failed: ")
+        reasons.append((after or line).removeprefix("FATAL:").removeprefix("ERROR:").strip())
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def is_driver_error(exc: BaseException) -> bool:

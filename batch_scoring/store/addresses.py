@@ -1,0 +1,136 @@
+"""Database addresses: how one is read, shown, and kept out of what a driver says.
+
+An unescaped ``@`` in a password moves its tail into the host, and messages that name the host would print it. Such an
+address is refused; of one that is read, nothing is shown that may be part of a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from batch_scoring.errors import ConfigurationError, Problem
+
+SETTING = "BATCH_SCORING_DATABASE_URL"
+
+_EXPECTED = "expected a SQLAlchemy URL such as postgresql://user@host/database or sqlite:///file.db"
+_ESCAPE = (
+    "write the characters of a user name or password that have a meaning in URLs as %40 for @, %3A for :, %2F for /,"
+    " %3F for ?, %23 for # and %25 for %"
+)
+_USER_INFO = re.compile(r"[^:/]*(?::[^@]*)?@")
+"""What SQLAlchemy takes for user and password."""
+
+_SHOWN_PARAMETERS = frozenset(
+    {
+        "application_name",
+        "cache",
+        "charset",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "encoding",
+        "gssencmode",
+        "host",
+        "hostaddr",
+        "immutable",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "mode",
+        "port",
+        "sslcert",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslrootcert",
+        "target_session_attrs",
+        "timeout",
+        "uri",
+        "user",
+    }
+)
+"""Parameters that hold no secrets. Others are not shown, and neither are their names."""
+
+_SQLITE_PARAMETERS = frozenset(
+    {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
+)
+"""What the driver of SQLite takes; SQLAlchemy warns of others, which repeats their names."""
+
+_FEWEST = 4
+"""A secret shorter than this is replaced only where it is a word."""
+
+
+def parse_url(text: str) -> sa.URL:
+    """The address as SQLAlchemy reads it. Raises ConfigurationError, which repeats nothing of it."""
+    url, message = _parse(text)
+    if url is None:  # raised outside the handler: SQLAlchemy's error quotes the address
+        raise ConfigurationError([Problem(where=SETTING, key="", message=message)])
+    return url
+
+
+def _parse(text: str) -> tuple[sa.URL | None, str]:
+    is_file = _is_sqlite_file(text)
+    if not is_file and not text.isprintable():
+        return None, "holds a line break or another character that cannot be printed; remove it"
+    if not is_file and _has_stray_at(text):
+        return None, f"holds an unescaped @; {_ESCAPE}"
+    try:
+        url = sa.make_url(text)
+    except (ArgumentError, ValueError):
+        return None, f"{_EXPECTED}; {_ESCAPE}" if "@" in text else _EXPECTED
+    for part in (url.username, url.password):
+        if any(character == "\ufffd" or not character.isprintable() for character in part or ""):
+            return None, f"holds a % in the user name or password that is part of no escape sequence; {_ESCAPE}"
+    if is_file and not _is_uri(url) and (set(url.query) - _SQLITE_PARAMETERS):
+        return None, "has a parameter that SQLite's driver does not know; those of SQLite itself need uri=true"
+    return url, ""
+
+
+def _is_sqlite_file(text: str) -> bool:
+    scheme, _, rest = text.partition("://")
+    return scheme.partition("+")[0] == "sqlite" and rest.startswith("/")
+
+
+def _is_uri(url: sa.URL) -> bool:
+    return str(url.query.get("uri", "")).lower() in ("true", "1", "yes", "on", "y", "t")
+
+
+def _has_stray_at(text: str) -> bool:
+    rest = text.partition("://")[2]
+    user_info = _USER_INFO.match(rest)
+    return "@" in rest[user_info.end() if user_info else 0 :]
+
+
+def shown(url: sa.URL) -> str:
+    """The address without its password, and without parameters that may hold one."""
+    query = {name: value for name, value in url.query.items() if name in _SHOWN_PARAMETERS}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def without_secrets(text: str, url: sa.URL) -> str:
+    """What a driver says, with every secret of the address and of the environment replaced by ``***``."""
+    for secret in sorted(set(_secrets(url)), key=len, reverse=True):
+        pattern = re.escape(secret) if len(secret) >= _FEWEST else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(pattern, "***", text)
+    return text
+
+
+def _secrets(url: sa.URL) -> Iterator[str]:
+    values = [url.password or "", os.environ.get("PGPASSWORD", ""), os.environ.get("PGOPTIONS", "")]
+    for name, value in url.query.items():
+        if name not in _SHOWN_PARAMETERS:
+            values += [name, value] if isinstance(value, str) else [name, *value]
+    for value in values:
+        pieces = [value, *re.split(r"[\s=]+", value)] if value != url.password else [value]
+        for piece in filter(None, pieces):
+            yield from (piece, quote(piece, safe=""), quote_plus(piece))
