@@ -9,9 +9,19 @@ import typer
 
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.cli.models import AllowMismatch
-from batch_scoring.cli.moments import MOMENT_FORMATS, utc
-from batch_scoring.cli.output import Json, database, migrated_database, settings, show_json, show_record, show_table
+from batch_scoring.cli.output import (
+    Json,
+    TableColumn,
+    database,
+    migrated_database,
+    settings,
+    show_json,
+    show_record,
+    show_table,
+)
 from batch_scoring.cli.running import JobName
+from batch_scoring.cli.times import time_option
+from batch_scoring.counting import counted
 from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
@@ -51,11 +61,11 @@ def _show(answer: Answer) -> None:
                 "from (UTC)",
                 "to (UTC)",
                 "run",
-                "asked for by",
-                "trigger",
+                TableColumn(name="asked for by", optional=True),
+                TableColumn(name="trigger", optional=True),
                 "model",
-                "source row of",
-                "reason",
+                TableColumn(name="source row of", optional=True),
+                TableColumn(name="reason", is_text=True, optional=True),
             ],
             [
                 [
@@ -76,7 +86,15 @@ def _show(answer: Answer) -> None:
         )
     if answer.quarantine:
         show_table(
-            ["code", "column", "message", "from (UTC)", "to (UTC)", "run", "attempts"],
+            [
+                "code",
+                "column",
+                TableColumn(name="message", is_text=True),
+                "from (UTC)",
+                "to (UTC)",
+                "run",
+                TableColumn(name="attempts", optional=True),
+            ],
             [
                 [
                     entry.reason_code,
@@ -89,7 +107,7 @@ def _show(answer: Answer) -> None:
                 ]
                 for entry in answer.quarantine
             ],
-            title="when it was set aside, the latest first",
+            title="when it was quarantined, the latest first",
         )
 
 
@@ -100,9 +118,7 @@ def replay(
     ] = None,
     as_of: Annotated[
         datetime | None,
-        typer.Option(
-            help="The prediction that held at this moment, UTC; without it the current.", formats=MOMENT_FORMATS
-        ),
+        time_option(help="The prediction that was current at this time; without it the current one."),
     ] = None,
     run: Annotated[
         int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1, max=2**63 - 1)
@@ -132,7 +148,7 @@ def replay(
             artifacts_dir,
             declared,
             parse_key(key, declared.source.key, "KEY"),
-            as_of=as_of and utc(as_of),
+            as_of=as_of,
             allow_version_mismatch=allow_version_mismatch,
         )
     else:
@@ -159,16 +175,20 @@ _OF_OTHERS = "the stored inputs are intact; the model scores a row by the rows b
 def _show_replay(done: Replay) -> None:
     share = done.reproduced_count / done.row_count
     typer.echo(
-        f"{done.reproduced_count:,} of {done.row_count:,} scores reproduced ({share:.2%}) within 1e-12 by"
+        f"{done.reproduced_count:,} of {counted(done.row_count, 'score')} reproduced ({share:.2%}) within 1e-12 by"
         f" {', '.join(done.models)}"
     )
     if done.score is not None and done.is_whole:
         typer.echo(f"score {done.score!r}")
     if done.missing_count:
-        typer.echo(f"{done.missing_count:,} predictions of the run have no kept inputs: purged, or deleted by hand")
+        has = "has" if done.missing_count == 1 else "have"
+        typer.echo(
+            f"{counted(done.missing_count, 'prediction')} of the run {has} no stored inputs:"
+            " purged, or deleted manually"
+        )
     if done.deviations:
         show_table(
-            ["key", "run", "stored score", "replayed", "because"],
+            ["key", "run", "stored score", "replayed", TableColumn(name="because", is_text=True)],
             [
                 [
                     one.key,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +28,6 @@ app = typer.Typer(
     " BATCH_SCORING_LOG_FORMAT. Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 the model was"
     " refused, 4 too many rows quarantined, 5 unhealthy, 75 another run is active.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,3 +65,42 @@ app.command()(answers.why)
 app.command()(answers.replay)
 app.command()(retention.purge)
 app.add_typer(retention.app, name="hold")
+
+
+_READING = frozenset(
+    {
+        ("check",),
+        ("db", "dictionary"),
+        ("db", "queries"),
+        ("db", "roles"),
+        ("db", "sql"),
+        ("hold", "list"),
+        ("model", "list"),
+        ("model", "show"),
+        ("model", "verify"),
+        ("quarantine", "export"),
+        ("quarantine", "list"),
+        ("quarantine", "show"),
+        ("replay",),
+        ("runs",),
+        ("runs", "list"),
+        ("runs", "show"),
+        ("status",),
+        ("why",),
+    }
+)
+"""Commands that change nothing: what they print is all they do."""
+
+
+def changes_something(arguments: Sequence[str]) -> bool:
+    """Whether a command changes anything, so that it is done even where its result cannot be printed."""
+    command: Any = typer.main.get_command(app)
+    path: list[str] = []
+    for word in arguments:
+        inner = getattr(command, "commands", {}).get(word)
+        if inner is None:
+            break
+        path.append(word)
+        command = inner
+    is_shown_only = {"--help", "-h", "--version", "--dry-run"} & set(arguments)
+    return bool(path) and not is_shown_only and tuple(path) not in _READING

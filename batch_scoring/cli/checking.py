@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from batch_scoring.cli.output import Json, database, settings, show_json
+from batch_scoring.cli.output import Json, database, settings, show_json, show_sentence
 
 
 def check(as_json: Json = False) -> None:
@@ -17,5 +17,5 @@ def check(as_json: Json = False) -> None:
         show_json(report.findings)
     else:
         for finding in report.findings:
-            typer.echo(f"{'error' if finding.error else 'ok':5}  {finding.subject}: {finding.message}")
+            show_sentence(f"{'error' if finding.error else 'ok':5}  ", f"{finding.subject}: {finding.message}")
     raise typer.Exit(report.exit_code)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
-from batch_scoring.cli.output import Json, database, migrated_database, notice, settings, show_json
+from batch_scoring.cli.output import (
+    Json,
+    database,
+    migrated_database,
+    notice,
+    settings,
+    show_json,
+    show_script,
+)
+from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
     from batch_scoring.job import Job
@@ -64,8 +73,7 @@ def sql(
     jobs = load_jobs(settings().jobs_dir)
     for name in [dialect] if dialect else migrations.DIALECTS:
         script = migrations.script(database(), jobs, name)
-        typer.echo(f"-- {name}\n")
-        typer.echo(script.sql)
+        show_script(f"-- {name}\n\n{script.sql}\n")
         for reason in script.left_out:
             notice(f"left out: {reason}")
 
@@ -94,7 +102,7 @@ def roles() -> None:
     from batch_scoring.store.roles import roles_sql
 
     found = [(job, layout, kept.has_inputs(database(), layout)) for job, layout in _jobs_with_tables()]
-    typer.echo(roles_sql(found), nl=False)
+    show_script(roles_sql(found))
 
 
 @app.command()
@@ -107,7 +115,7 @@ def dictionary(as_json: Json = False) -> None:
     if as_json:
         show_json(found)
     else:
-        typer.echo(markdown(found), nl=False)
+        show_script(markdown(found))
 
 
 def load(
@@ -137,6 +145,6 @@ def load(
         return
     made = "made, " if loaded.created else ""
     typer.echo(
-        f"{loaded.table}: {made}{loaded.read} rows read, {loaded.inserted} inserted, {loaded.updated} updated,"
-        f" {loaded.unchanged} unchanged"
+        f"{loaded.table}: {made}{counted(loaded.read, 'row')} read, {loaded.inserted:,} inserted,"
+        f" {loaded.updated:,} updated, {loaded.unchanged:,} unchanged"
     )

@@ -24,10 +24,10 @@ def demo(
         return
     typer.echo("\nThe runs:")
     show_runs(result.runs)
-    typer.echo("Ten current predictions, as a BI person would query them:\n")
-    typer.echo(QUERY)
+    typer.echo("\nTen current predictions, as a BI person would query them:\n")
+    typer.echo(f"{QUERY}\n")
     show_table(result.columns, result.top)
-    typer.echo("Go on by hand:\n")
+    typer.echo("\nContinue manually:\n")
     typer.echo(f"  cd {result.folder}")
     typer.echo(f"  export BATCH_SCORING_DATABASE_URL={result.database_url}")
     typer.echo("  batch-scoring status && batch-scoring run loan_eligibility && batch-scoring model list")

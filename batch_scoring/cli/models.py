@@ -11,6 +11,7 @@ import typer
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
 from batch_scoring.cli.output import (
     Json,
+    TableColumn,
     database,
     migrated_database,
     notice,
@@ -19,6 +20,7 @@ from batch_scoring.cli.output import (
     show_record,
     show_table,
 )
+from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
     from batch_scoring.store.models import ModelVersion
@@ -93,7 +95,7 @@ def _show_metrics(metrics: dict[str, Any]) -> None:
             (f"{folds['folds']}-fold accuracy", f"{folds['accuracy']:.4f} ± {folds['accuracy_std']:.4f}"),
             ("ROC AUC", f"{folds['roc_auc']:.4f}"),
             ("log loss", f"{folds['log_loss']:.4f}"),
-            ("held-out accuracy", f"{held_out['accuracy']:.4f} on {held_out['rows']} rows"),
+            ("held-out accuracy", f"{held_out['accuracy']:.4f} on {counted(held_out['rows'], 'row')}"),
         ]
     )
     labels = held_out["labels"]
@@ -162,8 +164,12 @@ def list_(
         notice("no model is registered; train one with `batch-scoring train`")
         return
     rows = [_brief(version, aliases.get((version.name, version.version), [])) for version in versions]
-    columns = ["name", "version", "aliases", "kind", "algorithm", "accuracy", "created_at", "created_by"]
-    show_table(columns, [[_joined(row[column]) for column in columns] for row in rows])
+    names = ["name", "version", "aliases", "kind", "algorithm", "accuracy", "created_at", "created_by"]
+    optional = {"kind", "accuracy", "created_by"}
+    show_table(
+        [TableColumn(name=name, optional=name in optional) for name in names],
+        [[_joined(row[name]) for name in names] for row in rows],
+    )
 
 
 def _joined(value: Any) -> Any:
@@ -215,7 +221,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ("SHA-256", found.artifact_sha256),
             (
                 "training data",
-                f"{data['file']}, {data['rows']} rows, label {data['label_column']}" if data else None,
+                f"{data['file']}, {counted(data['rows'], 'row')}, label {data['label_column']}" if data else None,
             ),
             ("libraries", ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items())),
             ("golden rows", len(manifest["golden"]["rows"])),
@@ -225,7 +231,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
     if manifest["metrics"]:
         _show_metrics(manifest["metrics"])
     show_table(
-        ["column", "type", "nullable", "categories"],
+        ["column", "type", "nullable", TableColumn(name="categories", is_text=True)],
         [
             [c["name"], c["type"], "yes" if c["nullable"] else "no", ", ".join(c["categories"] or []) or None]
             for c in manifest["signature"]["columns"]
@@ -254,7 +260,7 @@ def verify(
         return
     typer.echo(
         f"{verified.version.name} version {verified.version.version} is whole:"
-        f" SHA-256 matches, {verified.golden_rows} golden rows reproduced"
+        f" SHA-256 matches, {counted(verified.golden_rows, 'golden row')} reproduced"
     )
     if verified.version_difference:
         notice(f"accepted: {verified.version_difference}")

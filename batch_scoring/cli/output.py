@@ -1,17 +1,22 @@
-"""How results, notices and errors look: results on standard output, all else on standard error."""
+"""How results, notices and errors look: results on standard output, all else on standard error.
+
+Under ``--json`` standard output holds exactly one JSON document: the result, or ``{"error": {...}}``.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_scoring.errors import BatchScoringError, InputFault
+from batch_scoring.cli.streams import is_unicode
+from batch_scoring.cli.tables import TableColumn, show_record, show_sentence, show_table, shown
+from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
 from batch_scoring.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,10 +24,30 @@ if TYPE_CHECKING:
 
     from batch_scoring.store.database import Database
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+__all__ = [
+    "Json",
+    "TableColumn",
+    "ask",
+    "console",
+    "database",
+    "is_json_wanted",
+    "migrated_database",
+    "notice",
+    "required_reason",
+    "settings",
+    "show_error",
+    "show_error_json",
+    "show_json",
+    "show_record",
+    "show_script",
+    "show_sentence",
+    "show_table",
+    "show_unexpected",
+    "show_usage_error",
+    "shown",
+]
 
-_WIDE = 250
-"""Columns assumed where the output is no terminal, so that nothing is cut off in a pipe."""
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def settings() -> Settings:
@@ -47,18 +72,57 @@ def migrated_database() -> Database:
     return found
 
 
-def console(*, error: bool = False) -> Console:
-    """A console that wraps on a terminal and never in a pipe."""
+def console() -> Console:
+    """A console on standard error, for what moves while a command works."""
     from rich.console import Console
 
-    stream = sys.stderr if error else sys.stdout
-    return Console(stderr=error, width=None if stream.isatty() else _WIDE, highlight=False)
+    return Console(stderr=True, highlight=False)
+
+
+def is_json_wanted() -> bool:
+    """Whether the arguments of this process ask for JSON; asked where they could not be parsed, too."""
+    arguments = sys.argv[1:]
+    return "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
 
 
 def show_error(exc: BatchScoringError) -> None:
-    """What is wrong and what to do, on standard error."""
+    """What is wrong and what to do, on standard error; under ``--json`` on standard output, too."""
     for line in str(exc).splitlines():
         typer.echo(f"error: {line}", err=True)
+    if is_json_wanted():
+        show_error_json(exc)
+
+
+def show_error_json(exc: BatchScoringError) -> None:
+    """An error as JSON, in place of a result."""
+    details = {"problems": exc.problems} if isinstance(exc, ConfigurationError) else {}
+    _error_json(type(exc).__name__, str(exc), exc.exit_code, **details)
+
+
+def show_usage_error(exc: typer.exceptions.TyperException) -> int:
+    """How a command is called, and what was wrong; returns the exit code."""
+    context = getattr(exc, "ctx", None)
+    message = exc.format_message().replace("Value error, ", "")
+    if context is None or type(exc).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+    else:
+        typer.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+        typer.echo(f"error: {message}", err=True)
+    if is_json_wanted():
+        _error_json("UsageError", message, ExitCode.WRONG_USAGE)
+    return ExitCode.WRONG_USAGE
+
+
+def show_unexpected(exc: Exception) -> None:
+    """Under ``--json``, that a fault nobody foresaw ended the command; its traceback is on standard error."""
+    if not is_json_wanted():
+        return
+    message = f"an unexpected {type(exc).__name__} ended the command; its traceback is on standard error"
+    _error_json("UnexpectedFault", message, ExitCode.RUN_FAILED)
+
+
+def _error_json(kind: str, message: str, exit_code: int, **details: Any) -> None:
+    show_json({"error": {"type": kind, "message": message, "exit_code": int(exit_code), **details}})
 
 
 def notice(text: str) -> None:
@@ -86,7 +150,20 @@ def required_reason(reason: str | None) -> str:
 
 def show_json(value: Any) -> None:
     """A record, or a list of them, as JSON."""
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, default=str))
+    needs_escapes = not is_unicode(sys.stdout.encoding)
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=needs_escapes, default=str))
+
+
+def show_script(text: str) -> None:
+    """Text for another program. Raises InputFault where the output's encoding does not hold it."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        raise InputFault(
+            f"the text holds characters that the output's encoding, {sys.stdout.encoding}, has not;"
+            " set PYTHONIOENCODING=utf-8"
+        ) from None
+    typer.echo(text, nl=not text.endswith("\n"))
 
 
 def _plain(value: Any) -> Any:
@@ -101,40 +178,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value
-
-
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Rows under a header; a column all of whose values are numbers is set to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [list(row) for row in rows]
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for i, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(value)) for value in row))
-    console().print(table)
-
-
-def show_record(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Names and values, one a line."""
-    pairs = [(name, shown(value)) for name, value in pairs]
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        typer.echo(f"{name.ljust(width)}  {value}")
-
-
-def shown(value: Any) -> str:
-    """A value as a person reads it; times are UTC."""
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, timedelta):
-        return str(timedelta(seconds=int(value.total_seconds())))
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    return str(value)

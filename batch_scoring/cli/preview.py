@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_scoring.cli.output import console, database, notice, settings, show_json
+import typer
+
+from batch_scoring.cli.output import TableColumn, database, notice, settings, show_json, show_table
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from batch_scoring.job import Job
     from batch_scoring.scoring.preview import ComparedRow, Preview
     from batch_scoring.scoring.rescore import Plan
+
+_BAR = 30
+"""Characters of the longest bar of a histogram."""
 
 
 def check_out(out: Path | None, *, dry_run: bool) -> None:
@@ -46,7 +52,7 @@ def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismat
     if as_json:
         show_json(found)
     else:
-        _show(found, console())
+        _show(found)
     if out is not None and out.suffix == ".html":
         _write_page(found, job, out)
     if out is not None:
@@ -90,51 +96,72 @@ def _write_page(found: Preview, job: Job, out: Path) -> None:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
 
 
-def _show(found: Preview, target: Console) -> None:
-    from rich import box
-    from rich.bar import Bar
-    from rich.table import Table
-    from rich.text import Text
-
-    def table(title: str, *columns: str) -> Table:
-        made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for column in columns:
-            is_text = column in ("", "key") or "prediction" in column
-            made.add_column(column, justify="left" if is_text else "right", overflow="fold")
-        return made
-
-    set_aside = sum(found.quarantined.values())
-    target.print(
-        f"dry run: {found.row_count:,} rows would be scored again by {found.model_name} version {found.model_version},"
-        f" {found.superseded_count:,} predictions superseded, {set_aside:,} rows quarantined; nothing was written"
+def _show(found: Preview, target: Console | None = None) -> None:
+    _echo(
+        f"dry run: {counted(found.row_count, 'row')} would be scored again by {found.model_name}"
+        f" version {found.model_version}, {counted(found.superseded_count, 'prediction')} superseded,"
+        f" {counted(sum(found.quarantined.values()), 'row')} quarantined; nothing was written",
+        target,
     )
     for code, count in sorted(found.quarantined.items()):
-        target.print(f"  {code}: {count:,}")
+        _echo(f"  {code}: {count:,}", target)
     if any(new is not None for _, new, _ in found.labels):
-        flips = table(
-            f"\n{found.flipped_count:,} predictions would flip", "current prediction", "new prediction", "rows"
+        show_table(
+            ["current prediction", "new prediction", "rows"],
+            [[old or "none", new or "none", _Count(count)] for old, new, count in found.labels],
+            title=f"{counted(found.flipped_count, 'prediction')} would flip",
+            target=target,
         )
-        for old, new, count in found.labels:
-            flips.add_row(Text(old or "none"), Text(new or "none"), f"{count:,}")
-        target.print(flips)
     if found.mean_absolute_difference == 0:
-        target.print("\nno score moves")
+        _echo("\nno score moves", target)
     elif found.differences:
-        target.print(
-            f"\nscores move by {found.mean_difference:+.4g} on average,"
-            f" by {found.mean_absolute_difference:.4g} up or down"
-        )
-        chart = table("", "new - current score", "rows", "")
-        most = max(bar.rows for bar in found.differences)
-        for bar in found.differences:
-            chart.add_row(f"{bar.low:+.3g} to {bar.high:+.3g}", f"{bar.rows:,}", Bar(most, 0, bar.rows, width=40))
-        target.print(chart)
-        moved = table(
-            f"\nthe {len(found.largest)} largest", "key", "current score", "new score", "difference", "prediction"
-        )
-        for row in found.largest:
-            change = row.label or "" if row.label == row.new_label else f"{row.label} to {row.new_label}"
-            moved.add_row(
-                Text(row.key), f"{row.score:.6g}", f"{row.new_score:.6g}", f"{row.difference:+.4g}", Text(change)
-            )
-        target.print(moved)
+        _show_differences(found, target)
+
+
+def _show_differences(found: Preview, target: Console | None) -> None:
+    _echo(
+        f"\nscores move by {found.mean_difference:+.4g} on average, by {found.mean_absolute_difference:.4g} up or down",
+        target,
+    )
+    most = max(bar.rows for bar in found.differences)
+    show_table(
+        ["new - current score", "rows", ""],
+        [[f"{bar.low:+.3g} to {bar.high:+.3g}", _Count(bar.rows), _bar(bar.rows, most)] for bar in found.differences],
+        target=target,
+    )
+    show_table(
+        ["key", *(TableColumn(name=name, is_number=True) for name in _SCORES), "prediction"],
+        [
+            [
+                row.key,
+                f"{row.score:.6g}",
+                f"{row.new_score:.6g}",
+                f"{row.difference:+.4g}",
+                row.label or "" if row.label == row.new_label else f"{row.label} to {row.new_label}",
+            ]
+            for row in found.largest
+        ],
+        title="the largest" if len(found.largest) == 1 else f"the {len(found.largest)} largest",
+        target=target,
+    )
+
+
+_SCORES = ("current score", "new score", "difference")
+
+
+class _Count(int):
+    """A count of rows, with separators."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}"
+
+
+def _bar(rows: int, most: int) -> str:
+    return "█" * max(1, round(_BAR * rows / most)) if rows else ""
+
+
+def _echo(text: str, target: Console | None) -> None:
+    if target is None:
+        typer.echo(text)
+    else:
+        target.print(text, markup=False)

@@ -24,7 +24,7 @@ from batch_scoring.scoring.events import (
 def progress_bar() -> Iterator[list[Observer]]:
     """Observers that draw a bar on standard error while the block lasts."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(error=True), transient=True) as progress:
+    with Progress(*columns, console=console(), transient=True) as progress:
         task = progress.add_task("looking for what is due", total=None)
 
         def draw(event: Event) -> None:
@@ -40,6 +40,6 @@ def progress_bar() -> Iterator[list[Observer]]:
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}")
                 case ScoringIsolated():
-                    progress.console.print(f"the last {event.deaths} runs died: scoring in a process of its own")
+                    progress.console.print(f"the last {event.deaths} runs crashed: scoring in a process of its own")
 
         yield [draw]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
-from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_table, shown
+from batch_scoring.cli.output import Json, TableColumn, database, notice, settings, show_json, show_table, shown
 from batch_scoring.cli.running import JobName
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def show(
     found = quarantine.list_entries(database(), declared, chosen, is_open=False)
     if not found:
         raise InputFault(f"{key} was never set aside; `batch-scoring why {job} {key}` says what became of it")
-    _show(declared, found, as_json=as_json)
+    _show(declared, found, as_json=as_json, in_full=True)
 
 
 @app.command()
@@ -93,9 +95,11 @@ def retry(
         counts = {"closed": done.closed_count, "due": done.due_count}
         show_json({"run_id": done.run.run_id, "job": job, **counts})
         return
+    ended = counted(done.closed_count, "entry", "entries")
+    due = "1 row is" if done.due_count == 1 else f"{done.due_count:,} rows are"
     typer.echo(
-        f"run {done.run.run_id} of {job}: {done.closed_count:,} entries ended, {done.due_count:,} rows are due again;"
-        " the next run tries them"
+        f"run {done.run.run_id} of {job}: {ended} ended, {due} due again;"
+        f" the next run tries {'it' if done.due_count == 1 else 'them'}"
     )
     if done.due_count < done.closed_count:
         notice(
@@ -120,7 +124,7 @@ def export(
     chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
     found = quarantine.list_entries(database(), declared, chosen)
     try:
-        with nullcontext(sys.stdout) if out == "-" else Path(out).open("w", encoding="utf-8", newline="") as file:
+        with _csv_file(out) as file:
             writer = csv.writer(file)
             writer.writerow([*declared.source.key, "reason_code", "column_name", "message", "attempts", "since"])
             writer.writerows(
@@ -137,7 +141,22 @@ def export(
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
     if out != "-":
-        notice(f"wrote {len(found):,} rows to {out}")
+        notice(f"wrote {counted(len(found), 'row')} to {out}")
+
+
+@contextmanager
+def _csv_file(out: str) -> Iterator[TextIO]:
+    """A file in UTF-8 whatever the locale: keys must come out as they are."""
+    if out != "-":
+        with Path(out).open("w", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    sys.stdout.flush()
+    standard_output = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
+    try:
+        yield standard_output
+    finally:
+        standard_output.detach()
 
 
 def _job(name: str) -> Job:
@@ -177,7 +196,7 @@ def _duration(text: str) -> timedelta:
         raise InputFault(f"--older-than {text}: {exc}") from exc
 
 
-def _show(job: Job, found: Sequence[Entry], *, as_json: bool) -> None:
+def _show(job: Job, found: Sequence[Entry], *, as_json: bool, in_full: bool = False) -> None:
     from batch_scoring.store.rows import key_text
 
     if as_json:
@@ -185,7 +204,16 @@ def _show(job: Job, found: Sequence[Entry], *, as_json: bool) -> None:
         return
     names = tuple(job.source.key)
     show_table(
-        ["key", "code", "column", "message", "attempts", "run", "since (UTC)", "until (UTC)"],
+        [
+            "key",
+            "code",
+            "column",
+            TableColumn(name="message", is_text=True),
+            TableColumn(name="attempts", optional=True),
+            TableColumn(name="run", optional=True),
+            "since (UTC)",
+            TableColumn(name="until (UTC)", optional=not in_full),
+        ],
         [
             [
                 key_text(names, entry.key),
@@ -199,4 +227,5 @@ def _show(job: Job, found: Sequence[Entry], *, as_json: bool) -> None:
             ]
             for entry in found
         ],
+        always_whole=in_full,
     )

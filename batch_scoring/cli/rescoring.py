@@ -10,10 +10,11 @@ import typer
 
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
 from batch_scoring.cli.models import AllowMismatch
-from batch_scoring.cli.moments import MOMENT_FORMATS, utc
 from batch_scoring.cli.output import Json, ask, database, required_reason, settings
 from batch_scoring.cli.preview import check_out, show_preview
 from batch_scoring.cli.running import JobName, carry_out
+from batch_scoring.cli.times import time_option
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ def rescore(
     ] = None,
     scored_before: Annotated[
         datetime | None,
-        typer.Option(help="Rows whose current prediction is older than this, UTC.", formats=MOMENT_FORMATS),
+        time_option(help="Rows whose current prediction is older than this."),
     ] = None,
     scored_after: Annotated[
         datetime | None,
-        typer.Option(help="Rows whose current prediction is of this moment or later, UTC.", formats=MOMENT_FORMATS),
+        time_option(help="Rows whose current prediction is of this time or later."),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -97,7 +98,7 @@ def rescore(
     if planned.row_count and not yes:
         version = planned.version
         ask(
-            f"score {planned.row_count:,} rows of {declared.source.table} again with {version.name} version"
+            f"score {counted(planned.row_count, 'row')} of {declared.source.table} again with {version.name} version"
             f" {version.version}"
         )
     options = RunOptions(
@@ -146,8 +147,8 @@ def _request(
         keys=keys,
         selection=Selection(
             scored_by_version=scored_by_version,
-            scored_before=scored_before and utc(scored_before),
-            scored_after=scored_after and utc(scored_after),
+            scored_before=scored_before,
+            scored_after=scored_after,
             where=tuple(Term.parse(text) for text in where or []),
         ),
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.cli.keys import parse_key
-from batch_scoring.cli.moments import MOMENT_FORMATS, utc
 from batch_scoring.cli.output import (
     Json,
+    TableColumn,
     ask,
     database,
     migrated_database,
@@ -19,7 +19,9 @@ from batch_scoring.cli.output import (
     show_json,
     show_table,
 )
-from batch_scoring.cli.running import JobName
+from batch_scoring.cli.running import JobName, OptionalJobName, check_job_is_known
+from batch_scoring.cli.times import time_option
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -32,14 +34,11 @@ def purge(
     job: JobName,
     superseded_before: Annotated[
         datetime | None,
-        typer.Option(
-            help="Predictions superseded, and quarantine entries closed, before this moment, UTC.",
-            formats=MOMENT_FORMATS,
-        ),
+        time_option(help="Predictions superseded, and quarantine entries closed, before this time."),
     ] = None,
     inputs_before: Annotated[
         datetime | None,
-        typer.Option(help="Inputs kept for predictions made before this moment, UTC.", formats=MOMENT_FORMATS),
+        time_option(help="Inputs stored for predictions of before this time."),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; it stands with the run for good. Required.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
@@ -56,8 +55,8 @@ def purge(
     if superseded_before is None and inputs_before is None:
         raise InputFault("say what may go: --superseded-before, --inputs-before, or both")
     cutoffs = Cutoffs(
-        superseded_before=superseded_before and utc(superseded_before),
-        inputs_before=inputs_before and utc(inputs_before),
+        superseded_before=superseded_before,
+        inputs_before=inputs_before,
     )
     found = retention.preview_purge(database(), declared, cutoffs)
     if dry_run:
@@ -73,15 +72,16 @@ def purge(
     if as_json:
         show_json(run)
     else:
-        typer.echo(f"run {run.run_id} of {job}: {run.purged_count:,} rows deleted")
+        typer.echo(f"run {run.run_id} of {job}: {counted(run.purged_count, 'row')} deleted")
 
 
 def _said(found: Purged) -> str:
+    entries = counted(found.quarantine_entries, "closed quarantine entry", "closed quarantine entries")
     text = (
-        f"{found.predictions:,} superseded predictions, {found.quarantine_entries:,} closed quarantine entries and"
-        f" {found.inputs:,} kept inputs"
+        f"{counted(found.predictions, 'superseded prediction')}, {entries} and {counted(found.inputs, 'stored input')}"
     )
-    return f"{text} ({found.held:,} more rows are on legal hold and stay)" if found.held else text
+    held = "1 more row is" if found.held == 1 else f"{found.held:,} more rows are"
+    return f"{text} ({held} on legal hold and stay{'s' if found.held == 1 else ''})" if found.held else text
 
 
 @app.command()
@@ -132,19 +132,31 @@ def remove(
 
 @app.command(name="list")
 def list_(
-    job: Annotated[str | None, typer.Argument(help="Name of a job; without it, every job.")] = None,
+    job: OptionalJobName = None,
     removed: Annotated[bool, typer.Option("--removed", help="Those that were removed, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """List holds. Times are UTC."""
     from batch_scoring.store import retention
 
-    found = retention.list_holds(migrated_database(), job=job, with_removed=removed)
+    source = migrated_database()
+    if job is not None:
+        check_job_is_known(source, job)
+    found = retention.list_holds(source, job=job, with_removed=removed)
     if as_json:
         show_json(found)
         return
     show_table(
-        ["hold", "job", "holds", "reason", "since (UTC)", "by", "removed (UTC)", "removed by"],
+        [
+            "hold",
+            "job",
+            "holds",
+            TableColumn(name="reason", is_text=True),
+            "since (UTC)",
+            TableColumn(name="by", optional=True),
+            TableColumn(name="removed (UTC)", optional=not removed),
+            TableColumn(name="removed by", optional=True),
+        ],
         [
             [
                 one.hold_id,

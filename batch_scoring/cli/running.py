@@ -6,36 +6,62 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import datetime
+from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from batch_scoring.cli.completion import complete_job_name
 from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.output import (
     Json,
+    TableColumn,
     database,
     migrated_database,
     notice,
     settings,
+    show_error_json,
     show_json,
     show_record,
     show_table,
 )
-from batch_scoring.errors import BatchScoringError, ExitCode, InputFault
+from batch_scoring.cli.times import time_option
+from batch_scoring.counting import counted
+from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.job import Job
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring.events import Observer
     from batch_scoring.scoring.runner import RunOptions
+    from batch_scoring.store.database import Database
     from batch_scoring.store.runs import Run
 
 app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
 
-JobName = Annotated[str, typer.Argument(help="Name of the job: its file in the jobs folder, without .toml.")]
+JobName = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the job: its file in the jobs folder, without .toml.", autocompletion=complete_job_name
+    ),
+]
+OptionalJobName = Annotated[
+    str | None,
+    typer.Argument(help="Name of a job; without it, every job.", autocompletion=complete_job_name),
+]
+
+
+class StatusChoice(StrEnum):
+    """The statuses of runs; spelled out so that ``--help`` loads no database library. A test holds both alike."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    SKIPPED = "skipped"
 
 
 def run(
@@ -47,10 +73,7 @@ def run(
     allow_version_mismatch: AllowMismatch = False,
     scheduled_for: Annotated[
         datetime | None,
-        typer.Option(
-            help="The slot of the schedule that this run fills, in UTC: one run each. The scheduler service says it.",
-            formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
-        ),
+        time_option(help="The slot of the schedule that this run fills: one run each. The scheduler service gives it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,10 +81,9 @@ def run(
     from batch_scoring.job import load_job
     from batch_scoring.scoring.runner import RunOptions
 
-    slot = None if scheduled_for is None else scheduled_for.replace(tzinfo=UTC)
     options = RunOptions(
-        trigger="cli" if slot is None else "schedule",
-        scheduled_for=slot,
+        trigger="cli" if scheduled_for is None else "schedule",
+        scheduled_for=scheduled_for,
         allow_version_mismatch=allow_version_mismatch,
         workers=workers,
     )
@@ -75,7 +97,7 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
 
     chosen = settings()
     after = AfterRun(job, chosen, _not_delivered)
-    with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None):
+    with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None, as_json=as_json):
         finished = runner.run_job(
             job,
             chosen.database_url,
@@ -91,15 +113,15 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
         typer.echo(_summary(finished))
     if code is ExitCode.TOO_MANY_QUARANTINED:
         notice(
-            f"error: {finished.quarantined_count} of {finished.read_count} rows were quarantined, more than the share"
-            f" of {job.predictions.max_quarantined:g} that job {job.name} allows;"
+            f"error: {finished.quarantined_count} of {counted(finished.read_count, 'row')} quarantined, more than the"
+            f" share of {job.predictions.max_quarantined:g} that job {job.name} allows;"
             f" see {job.predictions.table}_quarantine"
         )
     raise typer.Exit(code)
 
 
 @contextmanager
-def _told(after: AfterRun, *, is_logged: bool) -> Iterator[None]:
+def _told(after: AfterRun, *, is_logged: bool, as_json: bool) -> Iterator[None]:
     """Somebody hears of a run that could not even be recorded, too; beside the service, as an event of its log."""
     try:
         yield
@@ -110,6 +132,8 @@ def _told(after: AfterRun, *, is_logged: bool) -> Iterator[None]:
         from batch_scoring.cli import logs
 
         logs.log_failed(after.job.name, exc)
+        if as_json:
+            show_error_json(exc)
         raise typer.Exit(exc.exit_code) from exc
 
 
@@ -128,7 +152,7 @@ def _summary(run: Run) -> str:
         f" by {run.model_name} version {run.model_version}"
     )
     if run.sweep_only_count:
-        text += f"; {run.sweep_only_count} of them were due outside the lookback window"
+        text += f"; {run.sweep_only_count} of them due outside the lookback window"
     if run.unseen_category_count:
         text += f"; {run.unseen_category_count} with a category the model was not trained on"
     if threshold := run.environment.get("overrides", {}).get("threshold"):
@@ -168,40 +192,74 @@ def _stop_on_signals() -> threading.Event:
 def runs(context: typer.Context) -> None:
     """List the latest runs (`runs list`), or show one (`runs show`)."""
     if context.invoked_subcommand is None:
-        list_()
+        _list_runs()
 
 
 @app.command(name="list")
 def list_(
-    job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only runs of this job.", autocompletion=complete_job_name)] = None,
+    since: Annotated[datetime | None, time_option(help="Only runs that started at this time or later.")] = None,
+    status: Annotated[
+        list[StatusChoice] | None, typer.Option(help="Only runs with this status. May be given again.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=100_000)] = 20,
     as_json: Json = False,
 ) -> None:
     """List the latest runs, newest first. Times are UTC."""
+    _list_runs(job=job, since=since, status=status or (), limit=limit, as_json=as_json)
+
+
+def _list_runs(
+    *,
+    job: str | None = None,
+    since: datetime | None = None,
+    status: Sequence[StatusChoice] = (),
+    limit: int = 20,
+    as_json: bool = False,
+) -> None:
     from batch_scoring.store import runs as store
 
-    found = store.list_runs(migrated_database(), job=job, limit=limit)
+    source = migrated_database()
+    if job is not None:
+        check_job_is_known(source, job)
+    statuses = [store.Status(one.value) for one in status]
+    found = store.list_runs(source, job=job, since=since, statuses=statuses, limit=limit)
     if as_json:
         show_json(found)
         return
     show_runs(found)
 
 
+def check_job_is_known(source: Database, job: str) -> None:
+    """Raise UnknownJob where a job has neither a file nor a run: its runs stay when its file is gone."""
+    from batch_scoring.errors import UnknownJob
+    from batch_scoring.job import load_job
+    from batch_scoring.store import runs as store
+
+    if store.list_runs(source, job=job, limit=1):
+        return
+    with suppress(ConfigurationError):  # a file that cannot be used names a job, too
+        try:
+            load_job(settings().jobs_dir, job)
+        except UnknownJob as exc:
+            raise UnknownJob(f"{exc}; nor is there a run of such a job") from None
+
+
 def show_runs(found: Sequence[Run]) -> None:
     """The table of runs."""
-    columns = [
+    columns: list[str | TableColumn] = [
         "run",
         "job",
-        "trigger",
+        TableColumn(name="trigger", optional=True),
         "status",
-        "mode",
+        TableColumn(name="mode", optional=True),
         "started (UTC)",
-        "seconds",
-        "due",
+        TableColumn(name="seconds", optional=True),
+        TableColumn(name="due", optional=True),
         "scored",
-        "superseded",
+        TableColumn(name="superseded", optional=True),
         "quarantined",
-        "model",
+        TableColumn(name="model", optional=True),
     ]
     show_table(
         columns,
@@ -244,7 +302,7 @@ def show(
 
 
 def status(
-    job: Annotated[str | None, typer.Argument(help="Name of a job; without it, every job.")] = None,
+    job: OptionalJobName = None,
     max_age: Annotated[
         str | None,
         typer.Option("--max-age", help='How old the last success may be, such as "2h" or "1 day".'),
@@ -265,7 +323,15 @@ def status(
     if as_json:
         show_json(states)
     else:
-        columns = ["job", "health", "last success (UTC)", "age", "due", "current", "quarantined"]
+        columns: list[str | TableColumn] = [
+            "job",
+            "health",
+            "last success (UTC)",
+            TableColumn(name="age", optional=True),
+            "due",
+            TableColumn(name="current", optional=True),
+            "quarantined",
+        ]
         show_table(
             columns,
             [

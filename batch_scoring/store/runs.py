@@ -227,11 +227,22 @@ def get_run(database: Database, run_id: int) -> Run | None:
     return None if row is None else _run(row)
 
 
-def list_runs(database: Database, *, job: str | None = None, limit: int = 20) -> Sequence[Run]:
-    """The latest runs, newest first."""
+def list_runs(
+    database: Database,
+    *,
+    job: str | None = None,
+    since: datetime | None = None,
+    statuses: Sequence[Status] = (),
+    limit: int = 20,
+) -> Sequence[Run]:
+    """The latest runs, newest first: of a job, started at ``since`` or later, with one of the statuses."""
     query = sa.select(*_COLUMNS).order_by(scoring_runs.c.run_id.desc()).limit(limit)
     if job is not None:
         query = query.where(scoring_runs.c.job == job)
+    if since is not None:
+        query = query.where(scoring_runs.c.started_at >= since)
+    if statuses:
+        query = query.where(scoring_runs.c.status.in_(statuses))
     with database.read() as connection:
         return [_run(row) for row in connection.execute(query)]
 

@@ -1,0 +1,122 @@
+"""Standard streams that fail no command: what cannot be encoded is written in ASCII, a reader may close a pipe early.
+
+What a command did is done whether or not it can be printed, so nothing here raises. That a result could not be
+written is reported once, at the end.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import TextIO
+
+ASCII = "batch_scoring.ascii"
+"""The error handler of codecs: typographic characters become ASCII, others escape sequences."""
+
+_IN_ASCII = {
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{LEFTWARDS ARROW}": "<-",
+    "\N{PLUS-MINUS SIGN}": "+/-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+    "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+    "\N{BULLET}": "*",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NO-BREAK SPACE}": " ",
+    **dict.fromkeys("─━╌╴╶╸╺", "-"),
+    **dict.fromkeys("│┃", "|"),
+    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰┏┓┗┛╇╈┡┩", "+"),
+    **dict.fromkeys("▏▎▍▌▋▊▉█▐▕", "#"),
+}
+
+
+def _ascii(exc: UnicodeError) -> tuple[str, int]:
+    if not isinstance(exc, UnicodeEncodeError):
+        raise exc
+    text = exc.object[exc.start : exc.end]
+    return "".join(
+        _IN_ASCII.get(character) or character.encode("ascii", "backslashreplace").decode("ascii") for character in text
+    ), exc.end
+
+
+codecs.register_error(ASCII, _ascii)
+
+
+class _Tolerant(io.FileIO):
+    """A file whose reader may be gone and whose disk may be full: what cannot be written is dropped."""
+
+    fault: OSError | None = None
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            pass
+        except OSError as exc:
+            self.fault = exc
+        return memoryview(data).nbytes  # type: ignore[arg-type]
+
+
+def prepare() -> None:
+    """Give the process standard streams that raise nothing, whatever it was started with."""
+    _open_closed()
+    sys.stdout = _tolerant(sys.stdout, 1)
+    sys.stderr = _tolerant(sys.stderr, 2)
+
+
+def _open_closed() -> None:
+    """Occupy descriptors that are closed: the next file opened, such as a database, would become standard output."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open while the process lasts
+
+
+def _tolerant(stream: TextIO | None, number: int) -> TextIO:
+    encoding, is_terminal = "utf-8", os.isatty(number)
+    if stream is not None:
+        try:
+            if stream.fileno() != number:
+                return stream
+        except (OSError, ValueError):  # a stream in memory, which can hold everything
+            return stream
+        stream.flush()
+        encoding = stream.encoding or encoding
+    raw = _Tolerant(number, "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors=ASCII, line_buffering=is_terminal or number == 2
+    )
+
+
+def finish() -> str | None:
+    """Write what is left; why standard output could not be written, None where it was or nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    fault = raw.fault if isinstance(raw, _Tolerant) else None
+    return None if fault is None else fault.strerror or "unknown reason"
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """The text as a stream of this encoding will show it."""
+    return text.encode(encoding or "utf-8", ASCII).decode(encoding or "utf-8")
+
+
+def is_unicode(encoding: str | None) -> bool:
+    """Whether the encoding holds every character."""
+    return codecs.lookup(encoding or "utf-8").name.startswith("utf")

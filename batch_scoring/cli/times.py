@@ -1,0 +1,39 @@
+"""Times as people and programs write them: one parameter type for every command."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+EXAMPLE = "2026-07-01T12:30:00+02:00"
+
+_ZONE_APART = re.compile(r"\s+(?=(?:[+-]\d\d(?::?\d\d){0,2}|Z)$)")
+_CHARACTERS = re.compile(r"[0-9W:+\-.,TZ ]+")
+
+
+def parse_time(text: str | datetime) -> datetime:
+    """A time of ISO 8601 in UTC, which is also meant where no offset is given. Raises BadParameter."""
+    if isinstance(text, datetime):
+        return text
+    written = text.strip().upper().removesuffix("UTC").strip() + ("Z" if text.strip().upper().endswith("UTC") else "")
+    written = _ZONE_APART.sub("", written)
+    try:
+        found = datetime.fromisoformat(written) if _CHARACTERS.fullmatch(written) else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a time; expected ISO 8601, such as 2026-07-01 or {EXAMPLE}")
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is outside the years 1 to 9999 in UTC") from None
+
+
+def time_option(*names: str, help: str) -> Any:  # noqa: A002 - named like Typer's
+    """An option that takes a time: ISO 8601, UTC where it has no offset."""
+    return typer.Option(
+        *names, help=f"{help} ISO 8601, UTC without an offset: {EXAMPLE}.", parser=parse_time, metavar="TIME"
+    )
