@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring.cli.output import notice
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_keys(file: str, names: Sequence[str]) -> tuple[TextKey, ...]:
                 first, width = "key", len(names)
             if len(row) > width:
                 raise InputFault(
-                    f"{file}, line {rows.line_num}: has {len(row)} fields where the {first} has {width};"
+                    f"{file}, line {rows.line_num}: has {counted(len(row), 'field')} where the {first} has {width};"
                     f" a header that names {', '.join(names)} says which count, and quotes keep a comma inside one"
                 )
             if len(row) <= max(places) or not all(row[place].strip() for place in places):

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from batch_scoring.cli.output import TableColumn, database, notice, settings, show_json, show_table
+from batch_scoring.cli.output import TableColumn, database, notice, settings, show_json, show_sentence, show_table
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
@@ -113,14 +111,16 @@ def _show(found: Preview, target: Console | None = None) -> None:
             target=target,
         )
     if found.mean_absolute_difference == 0:
-        _echo("\nno score moves", target)
+        _echo("", target)
+        _echo("no score moves", target)
     elif found.differences:
         _show_differences(found, target)
 
 
 def _show_differences(found: Preview, target: Console | None) -> None:
+    _echo("", target)
     _echo(
-        f"\nscores move by {found.mean_difference:+.4g} on average, by {found.mean_absolute_difference:.4g} up or down",
+        f"scores move by {found.mean_difference:+.4g} on average, by {found.mean_absolute_difference:.4g} up or down",
         target,
     )
     most = max(bar.rows for bar in found.differences)
@@ -162,6 +162,6 @@ def _bar(rows: int, most: int) -> str:
 
 def _echo(text: str, target: Console | None) -> None:
     if target is None:
-        typer.echo(text)
+        show_sentence("", text)
     else:
         target.print(text, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import datetime
 from enum import StrEnum
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -29,7 +30,7 @@ from batch_scoring.cli.output import (
     show_table,
 )
 from batch_scoring.cli.times import time_option
-from batch_scoring.counting import counted
+from batch_scoring.counting import counted, were
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
         typer.echo(_summary(finished))
     if code is ExitCode.TOO_MANY_QUARANTINED:
         notice(
-            f"error: {finished.quarantined_count} of {counted(finished.read_count, 'row')} quarantined, more than the"
-            f" share of {job.predictions.max_quarantined:g} that job {job.name} allows;"
+            f"error: {finished.quarantined_count} of {counted(finished.read_count, 'row')}"
+            f" {were(finished.quarantined_count)} quarantined, more than the share of"
+            f" {job.predictions.max_quarantined:g} that job {job.name} allows;"
             f" see {job.predictions.table}_quarantine"
         )
     raise typer.Exit(code)
@@ -298,7 +300,12 @@ def show(
     if as_json:
         show_json(found)
         return
-    show_record([(field.name, getattr(found, field.name)) for field in fields(found)])
+    show_record([(field.name, _as_text(getattr(found, field.name))) for field in fields(found)])
+
+
+def _as_text(value: Any) -> Any:
+    """Nested values in the form in which people may copy them: JSON, not Python's."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 def status(

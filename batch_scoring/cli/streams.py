@@ -15,6 +15,9 @@ from typing import TextIO
 ASCII = "batch_scoring.ascii"
 """The error handler of codecs: typographic characters become ASCII, others escape sequences."""
 
+_STRICT_ASCII = "batch_scoring_ascii"
+"""ASCII under a name that Typer does not treat as misconfigured: it would write UTF-8 instead."""
+
 _IN_ASCII = {
     "\N{RIGHTWARDS ARROW}": "->",
     "\N{LEFTWARDS ARROW}": "<-",
@@ -48,7 +51,23 @@ def _ascii(exc: UnicodeError) -> tuple[str, int]:
     ), exc.end
 
 
+def _strict_ascii(name: str) -> codecs.CodecInfo | None:
+    if name != _STRICT_ASCII:
+        return None
+    ascii_ = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        name=name,
+        encode=ascii_.encode,
+        decode=ascii_.decode,
+        incrementalencoder=ascii_.incrementalencoder,
+        incrementaldecoder=ascii_.incrementaldecoder,
+        streamwriter=ascii_.streamwriter,
+        streamreader=ascii_.streamreader,
+    )
+
+
 codecs.register_error(ASCII, _ascii)
+codecs.register(_strict_ascii)
 
 
 class _Tolerant(io.FileIO):
@@ -94,6 +113,8 @@ def _tolerant(stream: TextIO | None, number: int) -> TextIO:
             return stream
         stream.flush()
         encoding = stream.encoding or encoding
+        if codecs.lookup(encoding).name == "ascii":
+            encoding = _STRICT_ASCII
     raw = _Tolerant(number, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors=ASCII, line_buffering=is_terminal or number == 2

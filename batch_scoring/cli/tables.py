@@ -67,7 +67,8 @@ def show_table(
 ) -> None:
     """Rows under a header; a column all of whose values are numbers is aligned to the right.
 
-    ``always_whole`` shows every column and every text in full. ``target`` takes the table in place of standard output.
+    ``always_whole`` shows every column and every text in full, as blocks where they do not fit. ``target`` takes the
+    table in place of standard output.
     """
     table = _Table(columns, rows, target)
     if title:

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 from batch_scoring.job import Job, Training
 from batch_scoring.model.features import CategoryIndicators, DerivedFeatures
@@ -100,7 +101,9 @@ def _features_and_labels(
         raise InputFault(f"the training data has no column {label}; it has {', '.join(map(str, data.columns))}")
     unlabelled = int(data[label].isna().sum())
     if unlabelled:
-        raise InputFault(f"column {label} is empty in {unlabelled} rows; leave those rows out of the training data")
+        raise InputFault(
+            f"column {label} is empty in {counted(unlabelled, 'row')}; leave those rows out of the training data"
+        )
     left_out = {label, *job.source.key, job.source.changed_at, *job.training.ignore}
     features = data[[name for name in data.columns if name not in left_out]]
     features, notes = plain_features(job, features)

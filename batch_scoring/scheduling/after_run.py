@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from batch_scoring.counting import counted, were
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
 from batch_scoring.job import Job
 from batch_scoring.scheduling.notifications import Kind, Notice, notify
@@ -49,7 +50,9 @@ class AfterRun:
         limit = self.job.predictions.max_quarantined
         if run.read_count and run.quarantined_count > limit * run.read_count:
             message = (
-                f"{run.quarantined_count} of {run.read_count} rows were quarantined, {limit:g} of them are allowed"
+                f"{run.quarantined_count:,} of {counted(run.read_count, 'row')}"
+                f" {were(run.quarantined_count)} quarantined, more than the share of"
+                f" {limit:g} that the job allows"
             )
             self._send("quarantine_over_limit", run, message)
         if self._failed_before(database, run):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.job import Job
 from batch_scoring.scoring.record import by_hand
@@ -113,7 +114,7 @@ def _check_keys(database: Database, job: Job, layout: PredictionsLayout, chosen:
     with database.read() as connection:
         missing = unmatched(chosen.keys, lives.key_columns(connection, layout), open_keys)
     if missing:
-        more = f" (and {len(missing) - 1:,} more keys)" if len(missing) > 1 else ""
+        more = f" (and {counted(len(missing) - 1, 'more key')})" if len(missing) > 1 else ""
         raise InputFault(
             f"{key_text(layout.key_names, missing[0])}{more} is not in the quarantine of {layout.table};"
             " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key"

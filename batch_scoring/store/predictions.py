@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from batch_scoring.counting import counted, were
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk import Bulk, Prepared, Values, take
 from batch_scoring.store.database import FOREVER, Database
@@ -165,7 +166,7 @@ def _some(values: Values, positions: Sequence[int]) -> Values:
 def _expect(actual: int, expected: int, table: sa.Table, verb: str) -> None:
     if actual != expected:
         raise WrittenCountDiffers(
-            f"{expected} rows were sent to {table.fullname} and {actual} {verb};"
+            f"{counted(expected, 'row')} {were(expected)} sent to {table.fullname} and {actual:,} {verb};"
             " the chunk was rolled back. Look for a trigger or rule on the table, or a writer beside batch-scoring"
         )
 

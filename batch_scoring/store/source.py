@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
+from batch_scoring.counting import counted
 from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
@@ -122,14 +123,15 @@ class Source:
             nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
             if nulls:
                 raise SourceFault(
-                    f"the key of {self.table} ({_listed(self.key)}) is NULL in {nulls} rows;"
+                    f"the key of {self.table} ({_listed(self.key)}) is NULL in {counted(nulls, 'row')};"
                     " fill it, or leave those rows out with [source] where"
                 )
         twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
         groups, extra = _duplicates(connection, twice)
         if groups:
             raise SourceFault(
-                f"the key of {self.table} ({_listed(self.key)}) is not unique: {groups} keys stand in {extra} rows;"
+                f"the key of {self.table} ({_listed(self.key)}) is not unique:"
+                f" {counted(groups, 'key')} stand{'s' if groups == 1 else ''} in {counted(extra, 'row')};"
                 " name every column that makes a row unique in [source] key, or remove the duplicates"
             )
 
