@@ -26,6 +26,8 @@ _ESCAPE = (
 _USER_INFO = re.compile(r"[^:/]*(?::[^@]*)?@")
 """What SQLAlchemy takes for user and password."""
 
+_PARAMETER = re.compile(r"[?&]\w+=")
+
 _SHOWN_PARAMETERS = frozenset(
     {
         "application_name",
@@ -108,6 +110,8 @@ def _is_uri(url: sa.URL) -> bool:
 def _has_stray_at(text: str) -> bool:
     rest = text.partition("://")[2]
     user_info = _USER_INFO.match(rest)
+    if user_info and _PARAMETER.search(user_info[0]):
+        return True  # host:port/database?password=a@b reads as a user, a password and the host b
     return "@" in rest[user_info.end() if user_info else 0 :]
 
 
