@@ -36,9 +36,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory, loan_model: TrainedModel) ->
     workspace = prepare_loans(Workspace(folder, f"sqlite:///{folder}/test.db"), loan_model, job=job)
     workspace.sql('UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = \'LP001015\'')
     workspace.run()
-    workspace.sql(
-        "UPDATE applicants SET \"LoanAmount\" = 1, updated_at = '2099-01-01 00:00:00.000' WHERE \"Loan_ID\" = 'LP001022'"
-    )
+    values = "\"LoanAmount\" = 1, updated_at = '2099-01-01 00:00:00.000'"
+    workspace.sql(f"UPDATE applicants SET {values} WHERE \"Loan_ID\" = 'LP001022'")
     workspace.run(reason="a reason that is long enough to be no part of any column of a terminal with 80 columns")
     hold = ("hold", "add", JOB, "--key", "LP001022", "--reason", "the ombudsman asked for every figure of this file")
     assert workspace.cli(*hold).returncode == 0
@@ -46,7 +45,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory, loan_model: TrainedModel) ->
 
 
 TABLES = {
-    "runs": [JOB, "succeeded", "367"],
+    "runs": [JOB, "succeeded", "366"],
     f"runs list --job {JOB} --status succeeded": [JOB, "succeeded"],
     "status": [JOB],
     f"why {JOB} LP001022": ["LP001022", f"{JOB} v1"],
@@ -367,3 +366,13 @@ def test_completion_offers_nothing_where_there_is_nothing_and_fails_never(sqlite
         sqlite_workspace.environ["BATCH_SCORING_JOBS_DIR"] = folder
         done = _completing(sqlite_workspace, "complete_bash", SHELLS["bash"])
         assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_no_command_prints_words_that_only_a_programmer_knows(ready: Workspace) -> None:
+    words = re.compile(
+        r"<locals>|<lambda>|<class |NoneType|object at 0x|Traceback|PosixPath|datetime\.|__\w+__|sqlstate"
+    )
+    for command in [*TABLES, *(arguments for arguments, _, _ in ERRORS)]:
+        for suffix in ([], ["--json"]):
+            done = ready.cli(*command.split(), *suffix)
+            assert not words.search(done.stdout + done.stderr), command
