@@ -151,6 +151,9 @@ def _csv_file(out: str) -> Iterator[TextIO]:
         with Path(out).open("w", encoding="utf-8", newline="") as file:
             yield file
         return
+    if not hasattr(sys.stdout, "buffer"):  # a stream in memory has no encoding
+        yield sys.stdout
+        return
     sys.stdout.flush()
     standard_output = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
     try:

@@ -221,7 +221,7 @@ def test_demo_shows_the_main_job_and_what_to_type_next(sqlite_workspace: Workspa
     done = sqlite_workspace.cli("demo", "--folder", "shown")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    for word in ("The runs:", "FROM predictions_current", "Go on by hand:", "export BATCH_SCORING_DATABASE_URL="):
+    for word in ("The runs:", "FROM predictions_current", "Continue manually:", "export BATCH_SCORING_DATABASE_URL="):
         assert word in done.stdout
     assert (sqlite_workspace.folder / "shown" / "batch_scoring.db").is_file()
     assert [path.name for path in sqlite_workspace.artifacts_dir.iterdir()] == [], "the settings' folders stay as is"
