@@ -154,7 +154,7 @@ def _summary(run: Run) -> str:
         f" by {run.model_name} version {run.model_version}"
     )
     if run.sweep_only_count:
-        text += f"; {run.sweep_only_count} of them due outside the lookback window"
+        text += f"; {run.sweep_only_count} of them were due outside the lookback window"
     if run.unseen_category_count:
         text += f"; {run.unseen_category_count} with a category the model was not trained on"
     if threshold := run.environment.get("overrides", {}).get("threshold"):

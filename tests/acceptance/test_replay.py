@@ -258,4 +258,4 @@ def test_an_altered_label_and_inputs_that_are_gone_are_told(keeping: Workspace) 
     assert (done.row_count, done.missing_count, done.is_whole) == (366, 1, False)
     shown = keeping.cli("replay", "loan_eligibility", "--run", "1")
     assert shown.returncode == 1
-    assert "1 predictions of the run have no kept inputs" in shown.stdout
+    assert "1 prediction of the run has no stored inputs" in shown.stdout
