@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from batch_scoring.counting import counted
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.manifest import ModelForm
 
@@ -40,7 +41,7 @@ def model_outputs(model: Any, form: ModelForm, frame: pd.DataFrame) -> Floats:
             outputs = _clipped(_as_array(model.predict_proba(frame)))
     if outputs.shape != (len(frame), width(form)):
         raise UnusableModel(
-            f"the model gave an array of shape {outputs.shape} for {len(frame)} rows, expected"
+            f"the model gave an array of shape {outputs.shape} for {counted(len(frame), 'row')}, expected"
             f" ({len(frame)}, {width(form)})"
         )
     return outputs.astype(np.float64, copy=False)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 from batch_scoring.files.columns import (
     Column,
@@ -228,7 +229,7 @@ def check_key(rows: CsvTable, columns: dict[str, pa.Array], types: dict[str, Any
     missing = [pc.index(columns[name].is_null(), True).as_py() for name in key if columns[name].null_count]
     if missing:
         empty = sum(columns[name].null_count for name in key)
-        where = f"empty in {empty} row{'s' * (empty != 1)}, first in line {rows.line_of(min(missing))}"
+        where = f"empty in {counted(empty, 'row')}, first in line {rows.line_of(min(missing))}"
         raise InputFault(f"{rows.file}: {named} is {where}{NOTHING_LOADED}")
     exact = {name: columns[name] for name in key}
     lists: list[list[Any]] | None = None
@@ -247,7 +248,7 @@ def check_key(rows: CsvTable, columns: dict[str, pa.Array], types: dict[str, Any
     written = pa.table({name: rows.columns[name] for name in key}).group_by(list(key)).aggregate([]).num_rows
     hint = " (numbers such as 110 and 110.0 are one key)" if written != distinct else ""
     raise InputFault(
-        f"{rows.file}: {named} is not unique: {distinct} keys in {rows.rows} rows, and line {rows.line_of(row)} repeats"
+        f"{rows.file}: {named} is not unique: {counted(distinct, 'key')} in {counted(rows.rows, 'row')}, and line {rows.line_of(row)} repeats"
         f" line {rows.line_of(first)}{hint}{NOTHING_LOADED}"
     )
 
