@@ -32,7 +32,7 @@ ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 OWN_COLUMNS = frozenset(
     {"run_id", "model_version", "score", "prediction", "source_changed_at", "valid_from", "valid_to"}
     | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at", "digest"}
-    | {"trigger", "requested_by", "reason", "is_current"}
+    | {"trigger", "requested_by", "reason", "is_current", "quarantined_since", "quarantine_reason"}
 )
 """Columns of a predictions table, quarantine, inputs and views; a key column may not carry such a name."""
 

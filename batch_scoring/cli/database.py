@@ -1,4 +1,4 @@
-"""``db upgrade``, ``db sql`` and ``load``."""
+"""``db …`` and ``load``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
+from batch_scoring.cli.keys import KEY_HELP, parse_key
 from batch_scoring.cli.output import (
     Json,
     database,
@@ -22,6 +23,7 @@ from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
     from batch_scoring.job import Job
+    from batch_scoring.store.queries import DialectName
     from batch_scoring.store.schema import PredictionsLayout
 
 app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=True)
@@ -116,6 +118,73 @@ def dictionary(as_json: Json = False) -> None:
         show_json(found)
     else:
         show_script(markdown(found))
+
+
+@app.command()
+def queries(
+    job: Annotated[str, typer.Argument(help="Name of the job: its file in the jobs folder, without .toml.")],
+    key: Annotated[
+        str | None, typer.Option(help="The key whose history a query shows. " + KEY_HELP.partition(" May be")[0])
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="A column of the source: adds a query of the predictions by its values.")
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(help="postgresql or sqlite; without it, that of the database.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the queries to start from, with a job's own names: what BI reads, and who may run it.
+
+    They read views, and on PostgreSQL run as a member of bi_reader. Only the query of --by reads the source.
+    """
+    from datetime import UTC, datetime
+
+    from batch_scoring.job import load_job
+    from batch_scoring.store import queries as store
+
+    declared = load_job(settings().jobs_dir, job)
+    written_in = _dialect_of_queries(dialect)
+    if by is not None:
+        _check_column(declared, by)
+    found = store.queries(
+        declared,
+        written_in,
+        timestamp=datetime.now(UTC),
+        key=None if key is None else parse_key(key, declared.source.key),
+        column=by,
+    )
+    if as_json:
+        show_json(found)
+        return
+    typer.echo(f"-- Queries of job {declared.name} on {written_in}, after `db upgrade`. Times are UTC")
+    for query in found:
+        typer.echo(f"\n{query.text}", nl=False)
+
+
+def _dialect_of_queries(given: str | None) -> DialectName:
+    from batch_scoring.errors import InputFault
+    from batch_scoring.store.queries import DIALECTS
+
+    name = given or database().url.get_backend_name()
+    for known in DIALECTS:
+        if name == known:
+            return known
+    what = f"--dialect {name}" if given else f"the database is {name}; name another with --dialect"
+    raise InputFault(f"{what}: expected one of {', '.join(DIALECTS)}")
+
+
+def _check_column(job: Job, name: str) -> None:
+    """Raise InputFault where the source has no such column."""
+    from batch_scoring.errors import InputFault
+    from batch_scoring.store.source import Source
+
+    found = database()
+    with found.read() as connection:
+        columns = Source.inspect(found, connection, job).columns
+    if name not in columns:
+        raise InputFault(f"--by {name}: {job.source.table} has no such column; it has {', '.join(columns)}")
 
 
 def load(

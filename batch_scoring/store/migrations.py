@@ -25,7 +25,7 @@ from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql, quoted
 from batch_scoring.store.schema import SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
-from batch_scoring.store.views import PER_JOB, job_sql, shared_sql, view_name
+from batch_scoring.store.views import PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
 _UPGRADE_LOCK = 7_164_224_001
 """Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
@@ -76,7 +76,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
             advice += indexes.advice(connection, job, source)
-            _execute(connection, job_sql(connection.dialect, layout, job.predictions.positive_label))
+            _execute(connection, _views_of(connection, job, layout))
         _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return Upgrade(
         revision_before=before,
@@ -106,9 +106,18 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         _lock(connection)
         created = _create(connection, job, layout)
         if created:
-            _execute(connection, job_sql(connection.dialect, layout, job.predictions.positive_label))
+            _execute(connection, _views_of(connection, job, layout))
             _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return created
+
+
+def _views_of(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
+    """The statements that make or renew a job's views and functions."""
+    views = job_sql(connection.dialect, layout, job.predictions.positive_label)
+    if connection.dialect.name != "postgresql":
+        return views
+    schemas = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
+    return [*views, *gone_sql(connection.dialect, layout, job.source, schemas)]
 
 
 def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
@@ -225,6 +234,7 @@ def _schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayou
         parts.append(f"-- job {job.name}")
         parts += [f"{_printed(element, dialect)};" for element in _table_ddl(dialect, layout)]
         parts += [f"{statement};" for statement in job_sql(dialect, layout, job.predictions.positive_label)]
+        parts += [f"{statement};" for statement in gone_sql(dialect, layout, job.source)]
         row = _job_row(job, layout)
         key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
         insert = sa.insert(scoring_jobs).values({**row, "key_columns": key_columns, "created_at": database_now()})

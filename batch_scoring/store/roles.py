@@ -11,7 +11,7 @@ from batch_scoring.job import Job, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.views import PER_JOB, view_name
+from batch_scoring.store.views import FUNCTIONS, PER_JOB, view_name
 
 ROLES = ("scorer", "operator", "bi_reader")
 """In the order in which they are made."""
@@ -49,7 +49,7 @@ def _names(dialect: sa.Dialect, job: Job, layout: PredictionsLayout) -> dict[str
         "predictions": layout.table,
         "quarantine": layout.quarantine,
         "inputs": layout.inputs,
-        **{view: view_name(layout, view) for view in (*PER_JOB, "as_of")},
+        **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
     }
     return {name: quoted(dialect, *table) for name, table in tables.items()}
 

@@ -9,7 +9,7 @@ from string import Template
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
+from batch_scoring.job import Source, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import SCORE_COMMENTS, PredictionsLayout
@@ -18,7 +18,10 @@ SHARED = ("run_history", "data_freshness", "quarantine_summary")
 """Views that speak of all jobs."""
 
 PER_JOB = ("current", "history", "daily", "distribution")
-"""Views of one predictions table, whose name they begin with; PostgreSQL has the function ``as_of`` besides."""
+"""Views of one predictions table, whose name they begin with; PostgreSQL has functions besides, see FUNCTIONS."""
+
+FUNCTIONS = ("as_of", "gone")
+"""PostgreSQL's functions of one predictions table, named likewise."""
 
 
 def view_name(layout: PredictionsLayout, view: str) -> TableName:
@@ -29,7 +32,7 @@ def view_name(layout: PredictionsLayout, view: str) -> TableName:
 def shared_sql(dialect: sa.Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
     """The statements that make or renew the views that speak of all jobs; none for a dialect without files."""
     entries = "\n  UNION ALL\n  ".join(
-        f"SELECT {_literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
+        f"SELECT {literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
         f" FROM {quoted(dialect, *layout.quarantine)} WHERE valid_to = {_forever(dialect)}"
         for job, layout in jobs
     )
@@ -52,10 +55,52 @@ def job_sql(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str 
     return found
 
 
+def gone_sql(
+    dialect: sa.Dialect, layout: PredictionsLayout, source: Source, schemas: Sequence[str] = ("public",)
+) -> list[str]:
+    """The statements that make or renew the function of predictions whose source row is gone; PostgreSQL only.
+
+    It runs with the rights of its owner, so it looks for tables in ``schemas`` and never in the caller's.
+    """
+    where = source.where or ""
+    tag = "gone"
+    while f"${tag}$" in where:
+        tag += "_"
+    names = {
+        **{name: quoted(dialect, *view_name(layout, name)) for name in ("current", "gone")},
+        "search_path": ", ".join([*(quoted(dialect, schema) for schema in schemas), "pg_temp"]),
+        "tag": tag,
+        "source_keys": source_keys(dialect, source),
+        "same_key": same_key(dialect, layout, "s", "c"),
+    }
+    statements = _parts(_text(f"gone.{dialect.name}.sql"))  # before it is filled in: the condition may hold anything
+    return [Template(statement).substitute(names) for statement in statements]
+
+
+def source_keys(dialect: sa.Dialect, source: Source) -> str:
+    """The query of the keys that a job's source gives."""
+    keys = ", ".join(quoted(dialect, name) for name in source.key)
+    query = f"SELECT {keys} FROM {quoted(dialect, *source.table_name)}"  # noqa: S608 - quoted names
+    # the condition stands on lines of its own: it may end in a comment
+    return query if source.where is None else f"{query} WHERE (\n{source.where}\n)"
+
+
+def same_key(dialect: sa.Dialect, layout: PredictionsLayout, one: str, other: str) -> str:
+    """The condition that two aliases stand for the same key."""
+    columns = [quoted(dialect, name) for name in layout.key_names]
+    return " AND ".join(f"{one}.{column} = {other}.{column}" for column in columns)
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
 def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> dict[str, str]:
     views = {view: quoted(dialect, *view_name(layout, view)) for view in (*PER_JOB, "as_of")}
     predictions = quoted(dialect, *layout.table)
-    label = _literal(positive_label) if positive_label is not None else "NULL"
+    label = literal(positive_label) if positive_label is not None else "NULL"
 
     def comments(view: str) -> str:
         return "\n".join(
@@ -68,6 +113,11 @@ def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str |
     if positive_label is None:
         positive_count = "NULL::bigint" if is_postgresql else "NULL"
         positive_share = "NULL::double precision" if is_postgresql else "NULL"
+    ordinary_positive_count = "(sum(positive_n) - coalesce(sum(rescored_positive_n), 0))::bigint"
+    if not is_postgresql:
+        ordinary_positive_count = f"sum(prediction = {label} AND NOT is_rescore)"
+    if positive_label is None:
+        ordinary_positive_count = positive_count
     span = "SELECT 0.0 AS low, 1.0 AS high"
     if is_postgresql:
         span = "SELECT 0.0::double precision AS low, 1.0::double precision AS high"
@@ -83,6 +133,9 @@ def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str |
         "positive_label": label,
         "positive_count": positive_count,
         "positive_share": positive_share,
+        "ordinary_positive_count": ordinary_positive_count,
+        "quarantine": quoted(dialect, *layout.quarantine),
+        "quarantine_of_key": same_key(dialect, layout, "q", "p"),
         "span": span,
         "daily_comments": Template(_text("daily_comments.sql")).substitute(views),
     }
@@ -105,6 +158,7 @@ def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Describ
     statements = shared_sql(dialect, layouts)
     for _, layout in layouts:
         statements += job_sql(dialect, layout, None)
+        statements += gone_sql(dialect, layout, Source(table=str(layout.table), key=list(layout.key_names)))
     found: dict[str, Described] = {}
     for statement in statements:
         match = _COMMENT.fullmatch(statement)
@@ -157,17 +211,15 @@ def _forever(dialect: sa.Dialect) -> str:
     return "TIMESTAMPTZ '9999-12-31 00:00:00+00'" if dialect.name == "postgresql" else "'9999-12-31 00:00:00.000000'"
 
 
-def _literal(text: str) -> str:
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"
-
-
 def _statements(view: str, dialect: sa.Dialect, names: dict[str, str]) -> list[str]:
     text = _text(f"{view}.{dialect.name}.sql")
     if not text:
         return []
-    filled = Template(text).substitute(names)
-    return [part.strip() for part in re.split(r";\s*$", filled, flags=re.MULTILINE) if part.strip()]
+    return _parts(Template(text).substitute(names))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r";\s*$", text, flags=re.MULTILINE) if part.strip()]
 
 
 def _text(name: str) -> str:

@@ -1,4 +1,4 @@
--- Applicants whose decision changed, the latest first: what it was, what it became, why
+-- Keys whose decision changed, the latest first: what it was, what it became, why
 SELECT
   later."Loan_ID",
   earlier.prediction AS was,

@@ -1,4 +1,4 @@
--- The scores that hold now, by twentieths
+-- The current scores, by twentieths of their range
 SELECT model_name, model_version, score_from, score_to, prediction_count, share
 FROM predictions_distribution
 ORDER BY model_name, model_version, band;

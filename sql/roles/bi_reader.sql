@@ -6,3 +6,5 @@ GRANT SELECT ON run_history, data_freshness, quarantine_summary TO bi_reader;
 GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution} TO bi_reader;
 REVOKE ALL ON FUNCTION ${as_of}(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ${as_of}(timestamptz) TO bi_reader, scorer, operator;
+REVOKE ALL ON FUNCTION ${gone}() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ${gone}() TO bi_reader, operator;

@@ -7,9 +7,12 @@ SELECT
   p.model_version,
   p.run_id,
   p.valid_from AS scored_at,
-  p.source_changed_at
+  p.source_changed_at,
+  q.valid_from AS quarantined_since,
+  q.reason_code::text AS quarantine_reason
 FROM ${predictions} AS p
 JOIN scoring_runs AS r ON r.run_id = p.run_id
+LEFT JOIN ${quarantine} AS q ON ${quarantine_of_key} AND q.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00'
 WHERE p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00';
 
 COMMENT ON VIEW ${current} IS 'One row per key: the prediction that holds now';
@@ -21,3 +24,5 @@ COMMENT ON COLUMN ${current}.model_version IS 'The version that scored';
 COMMENT ON COLUMN ${current}.run_id IS 'The run that wrote it, see run_history';
 COMMENT ON COLUMN ${current}.scored_at IS 'When it was written, UTC';
 COMMENT ON COLUMN ${current}.source_changed_at IS 'Version of the source row that was read';
+COMMENT ON COLUMN ${current}.quarantined_since IS 'Since when the source row is quarantined: it changed, cannot be scored any more, and this prediction is that of an earlier version; NULL where it is not, UTC';
+COMMENT ON COLUMN ${current}.quarantine_reason IS 'Why it is quarantined';

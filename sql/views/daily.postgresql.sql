@@ -22,6 +22,8 @@ ranked AS (
     sum(b.n) AS n,
     sum(b.current_n) AS current_n,
     sum(b.positive_n) AS positive_n,
+    sum(b.n) FILTER (WHERE r."trigger" = 'rescore') AS rescored_n,
+    sum(b.positive_n) FILTER (WHERE r."trigger" = 'rescore') AS rescored_positive_n,
     sum(b.total) AS total,
     max(b.highest) AS highest,
     sum(sum(b.n)) OVER (PARTITION BY b.day, r.model_name, b.model_version ORDER BY b.place) AS up_to_here,
@@ -47,7 +49,10 @@ SELECT
   min(highest) FILTER (WHERE up_to_here * 10 >= all_n * 6) AS decile_6,
   min(highest) FILTER (WHERE up_to_here * 10 >= all_n * 7) AS decile_7,
   min(highest) FILTER (WHERE up_to_here * 10 >= all_n * 8) AS decile_8,
-  min(highest) FILTER (WHERE up_to_here * 10 >= all_n * 9) AS decile_9
+  min(highest) FILTER (WHERE up_to_here * 10 >= all_n * 9) AS decile_9,
+  (sum(n) - coalesce(sum(rescored_n), 0))::bigint AS ordinary_count,
+  ${ordinary_positive_count} AS ordinary_positive_count,
+  coalesce(sum(rescored_n), 0)::bigint AS rescored_count
 FROM ranked
 GROUP BY day, model_name, model_version;
 

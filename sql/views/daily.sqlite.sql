@@ -10,6 +10,7 @@ WITH ranked AS (
     p.score,
     p.prediction,
     p.valid_to,
+    r."trigger" = 'rescore' AS is_rescore,
     row_number() OVER (PARTITION BY date(p.valid_from), r.model_name, p.model_version ORDER BY p.score) AS up_to_here,
     count(*) OVER (PARTITION BY date(p.valid_from), r.model_name, p.model_version) AS all_n
   FROM ${predictions} AS p
@@ -32,6 +33,9 @@ SELECT
   min(CASE WHEN up_to_here * 10 >= all_n * 6 THEN score END) AS decile_6,
   min(CASE WHEN up_to_here * 10 >= all_n * 7 THEN score END) AS decile_7,
   min(CASE WHEN up_to_here * 10 >= all_n * 8 THEN score END) AS decile_8,
-  min(CASE WHEN up_to_here * 10 >= all_n * 9 THEN score END) AS decile_9
+  min(CASE WHEN up_to_here * 10 >= all_n * 9 THEN score END) AS decile_9,
+  sum(NOT is_rescore) AS ordinary_count,
+  ${ordinary_positive_count} AS ordinary_positive_count,
+  sum(is_rescore) AS rescored_count
 FROM ranked
 GROUP BY day, model_name, model_version;

@@ -2,7 +2,7 @@ COMMENT ON VIEW ${daily} IS 'One row per day (UTC) on which predictions were mad
 COMMENT ON COLUMN ${daily}.day IS 'The day on which the predictions were made, UTC';
 COMMENT ON COLUMN ${daily}.model_name IS 'The model that scored';
 COMMENT ON COLUMN ${daily}.model_version IS 'The version that scored';
-COMMENT ON COLUMN ${daily}.prediction_count IS 'Predictions made on that day';
+COMMENT ON COLUMN ${daily}.prediction_count IS 'Predictions made on that day, those of rescores among them: a row that was rescored counts again';
 COMMENT ON COLUMN ${daily}.current_count IS 'Of those, the ones that hold now';
 COMMENT ON COLUMN ${daily}.positive_count IS 'Of those made, the ones with the positive label; NULL where a job has none';
 COMMENT ON COLUMN ${daily}.positive_share IS 'The same as a share, 0 to 1';
@@ -16,3 +16,6 @@ COMMENT ON COLUMN ${daily}.decile_6 IS 'The same for six tenths';
 COMMENT ON COLUMN ${daily}.decile_7 IS 'The same for seven tenths';
 COMMENT ON COLUMN ${daily}.decile_8 IS 'The same for eight tenths';
 COMMENT ON COLUMN ${daily}.decile_9 IS 'The same for nine tenths';
+COMMENT ON COLUMN ${daily}.ordinary_count IS 'Of those made, the ones by ordinary runs: one for each new or changed row, which is what to count decisions by';
+COMMENT ON COLUMN ${daily}.ordinary_positive_count IS 'Of those by ordinary runs, the ones with the positive label; NULL where a job has none';
+COMMENT ON COLUMN ${daily}.rescored_count IS 'Of those made, the ones by rescores: an operator asked for rows to be scored again';

@@ -16,7 +16,10 @@ SELECT
   g.deciles[6] AS decile_6,
   g.deciles[7] AS decile_7,
   g.deciles[8] AS decile_8,
-  g.deciles[9] AS decile_9
+  g.deciles[9] AS decile_9,
+  g.prediction_count - g.rescored_count AS ordinary_count,
+  NULL::bigint AS ordinary_positive_count,
+  g.rescored_count
 FROM (
   SELECT
     (p.valid_from AT TIME ZONE 'UTC')::date AS day,
@@ -24,6 +27,7 @@ FROM (
     p.model_version,
     count(*) AS prediction_count,
     count(*) FILTER (WHERE p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00') AS current_count,
+    count(*) FILTER (WHERE r."trigger" = 'rescore') AS rescored_count,
     avg(p.score) AS mean_score,
     percentile_disc(ARRAY[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) WITHIN GROUP (ORDER BY p.score) AS deciles
   FROM ${predictions} AS p

@@ -59,9 +59,9 @@ def plain(value: Any) -> Any:
     """A value without what only one database does with it."""
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    return None if pd.isna(value) else value
+    if pd.isna(value):
+        return None
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame, by: Sequence[str]) -> None:
@@ -268,9 +268,17 @@ def test_after_runs_changes_and_a_rescore_each_view_says_what_pandas_says(
 
 def assert_current(story: Story, table: pd.DataFrame) -> None:
     columns = ["score", "prediction", "model_name", "model_version", "run_id", "scored_at", "source_changed_at"]
+    schema, name = story.names.predictions
+    entries = story.frame(f"SELECT * FROM {quoted(schema, f'{name}_quarantine')}")
+    still = entries[entries["valid_to"].map(moment_of) == FOREVER]
+    since = still[[*story.keys, "valid_from", "reason_code"]]
+    since = since.rename(columns={"valid_from": "quarantined_since", "reason_code": "quarantine_reason"})
     expected = table[table["is_current"]].rename(columns={"valid_from": "scored_at"})
+    expected = expected.merge(since, on=story.keys, how="left")
+    expected["quarantined_since"] = expected["quarantined_since"].map(moment_of)
     found = story.frame(f"SELECT * FROM {story.view('current')}")
-    assert_same(found, expected[[*story.keys, *columns]], story.keys)
+    found["quarantined_since"] = found["quarantined_since"].map(moment_of)
+    assert_same(found, expected[[*story.keys, *columns, "quarantined_since", "quarantine_reason"]], story.keys)
     assert not found[story.keys].duplicated().any()
 
 
@@ -316,6 +324,7 @@ def daily_of(table: pd.DataFrame, label: str | None) -> pd.DataFrame:
     for (day, name, version), group in days.groupby(["day", "model_name", "model_version"]):
         scores = group["score"].astype(float).to_numpy()
         positive = None if label is None else int((group["prediction"] == label).sum())
+        ordinary = group[group["trigger"] != "rescore"]
         row = {
             "day": day,
             "model_name": name,
@@ -327,7 +336,12 @@ def daily_of(table: pd.DataFrame, label: str | None) -> pd.DataFrame:
             "mean_score": scores.mean(),
         }
         deciles = np.quantile(scores, np.arange(1, 10) / 10, method="inverted_cdf")
-        rows.append({**row, **dict(zip(DECILES, deciles, strict=True))})
+        by_trigger = {
+            "ordinary_count": len(ordinary),
+            "ordinary_positive_count": None if label is None else int((ordinary["prediction"] == label).sum()),
+            "rescored_count": len(group) - len(ordinary),
+        }
+        rows.append({**row, **dict(zip(DECILES, deciles, strict=True)), **by_trigger})
     return pd.DataFrame(rows)
 
 
@@ -337,7 +351,8 @@ def assert_daily(story: Story, table: pd.DataFrame) -> None:
     assert list(found.columns) == list(expected.columns)
     found["day"] = found["day"].astype(str)
     by = ["day", "model_version"]
-    assert_same(found[expected.columns[:7]], expected[expected.columns[:7]], by)
+    counts = [*expected.columns[:7], *expected.columns[-3:]]
+    assert_same(found[counts], expected[counts], by)
     in_order, wanted = (frame.sort_values(by)[["mean_score", *DECILES]].astype(float) for frame in (found, expected))
     np.testing.assert_allclose(in_order["mean_score"], wanted["mean_score"], rtol=1e-12)
     is_exact = not story.workspace.is_postgresql or story.kind == "regression"
@@ -614,8 +629,7 @@ def test_each_column_of_each_view_is_explained_in_the_dictionary_and_in_the_data
     described = {each.name: each for each in dictionary(layouts)}
     views = [*SHARED, *(view_name(layout, view).name for _, layout in layouts for view in PER_JOB)]
 
-    assert [name for name in described if not name.endswith("(timestamptz)")] != []
-    assert {name for name in described if not name.endswith("(timestamptz)")} == set(views)
+    assert {name for name in described if not name.endswith(")")} == set(views)
     with workspace.database() as database, database.read() as connection:
         inspector = sa.inspect(connection)
         for name in views:
@@ -627,9 +641,7 @@ def test_each_column_of_each_view_is_explained_in_the_dictionary_and_in_the_data
                 assert inspector.get_table_comment(name)["text"] == described[name].meaning
     if workspace.is_postgresql:
         functions = workspace.query(
-            "SELECT proname || '(timestamptz)', obj_description(oid, 'pg_proc') FROM pg_proc"
-            " WHERE proname LIKE '%as_of'"
+            "SELECT proname || CASE WHEN pronargs = 0 THEN '()' ELSE '(timestamptz)' END,"
+            " obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname LIKE '%as_of' OR proname LIKE '%100\\%_gone'"
         )
-        assert dict(functions) == {
-            name: each.meaning for name, each in described.items() if name.endswith("(timestamptz)")
-        }
+        assert dict(functions) == {name: each.meaning for name, each in described.items() if name.endswith(")")}

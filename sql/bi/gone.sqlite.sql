@@ -1,0 +1,7 @@
+-- Current predictions whose row the source no longer gives. Reads the whole source
+SELECT "Loan_ID", prediction, score, scored_at
+FROM predictions_current
+WHERE ("Loan_ID") NOT IN (
+  SELECT "Loan_ID" FROM "applicants"
+)
+ORDER BY "Loan_ID";

@@ -1,0 +1,20 @@
+SELECT set_config('check_function_bodies', 'off', true);
+
+-- The body is text, so that the source can be dropped and replaced: a view of it would forbid that.
+CREATE OR REPLACE FUNCTION ${gone}() RETURNS SETOF ${current}
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ${search_path}
+AS $$${tag}$$
+SELECT c.*
+FROM ${current} AS c
+WHERE NOT EXISTS (
+  SELECT 1
+  FROM (
+    ${source_keys}
+  ) AS s
+  WHERE ${same_key}
+)
+$$${tag}$$;
+
+REVOKE ALL ON FUNCTION ${gone}() FROM PUBLIC;
+
+COMMENT ON FUNCTION ${gone}() IS 'The current predictions whose row the source no longer gives: it was deleted, or the condition of the job leaves it out; reads the whole source';
