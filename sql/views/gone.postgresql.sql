@@ -1,8 +1,7 @@
-SELECT set_config('check_function_bodies', 'off', true);
-
--- The body is text, so that the source can be dropped and replaced: a view of it would forbid that.
+-- The body is text, so that the source can be dropped and replaced: a view of it would forbid that. It is not checked
+-- here, since the source may not be there yet.
 CREATE OR REPLACE FUNCTION ${gone}() RETURNS SETOF ${current}
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ${search_path}
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ${search_path} SET check_function_bodies = off
 AS $$${tag}$$
 SELECT c.*
 FROM ${current} AS c

@@ -8,15 +8,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import prepare_loans
 from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring.rescore import plan
+from batch_scoring.store.selection import Request
 
 FILES = sorted((REPOSITORY / "sql" / "bi").glob("*.sql"))
 SUNDAY, MONDAY = "2026-03-01 23:59:59.999999", "2026-03-02 00:00:00.000000"
+MOMENT = "2026-06-30 12:00:00.000000"
+GONE = "LP001022"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,6 @@ class Scored:
     predictions: pd.DataFrame
     quarantine: pd.DataFrame
     runs: pd.DataFrame
-    applicants: pd.DataFrame
 
     @property
     def current(self) -> pd.DataFrame:
@@ -71,6 +75,10 @@ def scored(
         WHERE "Loan_ID" = 'LP001015'"""
     )
     workspace.run()
+    with workspace.database() as database:
+        rescore = plan(database, workspace.job(), Request(keys=(("LP001015",), ("LP001031",)))).rescore
+    workspace.run(trigger="rescore", rescore=rescore, reason="checked", requested_by="me")
+    workspace.sql(f"""DELETE FROM applicants WHERE "Loan_ID" = '{GONE}'""")
     for parity, moment in enumerate((SUNDAY, MONDAY)):
         workspace.sql(
             f"UPDATE predictions SET valid_from = '{moment}' WHERE run_id = 1"
@@ -78,30 +86,33 @@ def scored(
         )
     predictions = frame(workspace, "SELECT * FROM predictions")
     runs = frame(workspace, "SELECT * FROM scoring_runs")
-    predictions = predictions.merge(runs[["run_id", "model_name", "trigger", "reason"]], on="run_id")
+    predictions = predictions.merge(runs[["run_id", "model_name", "trigger", "requested_by", "reason"]], on="run_id")
     predictions["is_current"] = predictions["valid_to"].str.startswith("9999")
-    predictions["approved"] = predictions["prediction"] == "Y"
+    predictions["positive"] = predictions["prediction"] == "Y"
     return Scored(
         workspace=workspace,
         predictions=predictions,
         quarantine=frame(workspace, "SELECT * FROM predictions_quarantine"),
         runs=runs,
-        applicants=frame(workspace, 'SELECT "Loan_ID", "Property_Area" AS property_area FROM applicants'),
     )
 
 
-def approvals_by(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """How many were decided and how many approved, by some columns and in their order."""
+def positives_by(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """How many were decided and how many positively, by some columns and in their order."""
     grouped = rows.groupby(list(columns), as_index=False)
     return grouped.agg(
-        decisions=("approved", "size"), approvals=("approved", "sum"), approval_rate=("approved", "mean")
+        decisions=("positive", "size"), positives=("positive", "sum"), positive_rate=("positive", "mean")
     )
 
 
 def by_week(scored: Scored) -> pd.DataFrame:
     days = pd.to_datetime(scored.predictions["valid_from"])
     mondays = (days - pd.to_timedelta(days.dt.day_of_week, unit="D")).dt.strftime("%Y-%m-%d")
-    found = approvals_by(scored.predictions.assign(week=mondays), "week")
+    weeks = scored.predictions.assign(week=mondays)
+    ordinary = weeks[weeks["trigger"] != "rescore"]
+    found = positives_by(ordinary, "week").assign(rescored=0)
+    assert len(ordinary) < len(weeks)
+    found.loc[found.index[-1], "rescored"] = len(weeks) - len(ordinary)
     assert found["week"].tolist()[:2] == ["2026-02-23", "2026-03-02"], "a week begins on Monday"
     return found
 
@@ -129,7 +140,7 @@ def changed_decisions(scored: Scored) -> pd.DataFrame:
 
 
 def freshness(scored: Scored) -> pd.DataFrame:
-    last = scored.runs.sort_values("run_id").iloc[-1]
+    last = scored.runs[scored.runs["trigger"] == "cli"].sort_values("run_id").iloc[-1]
     row = {
         "job": "loan_eligibility",
         "predictions_table": "predictions",
@@ -150,7 +161,59 @@ def score_distribution(scored: Scored) -> pd.DataFrame:
     return found.drop(columns="score")
 
 
-def set_aside(scored: Scored) -> pd.DataFrame:
+def daily(scored: Scored) -> pd.DataFrame:
+    days = scored.predictions.assign(
+        day=scored.predictions["valid_from"].str[:10], is_rescore=scored.predictions["trigger"] == "rescore"
+    )
+    rows = []
+    for (day, version), group in days.groupby(["day", "model_version"]):
+        scores = group["score"].astype(float)
+        deciles = {f"decile_{tenth}": np.quantile(scores, tenth / 10, method="inverted_cdf") for tenth in (1, 5, 9)}
+        counts = {"ordinary_count": int((~group["is_rescore"]).sum()), "rescored_count": int(group["is_rescore"].sum())}
+        share = {"positive_share": group["positive"].mean(), "mean_score": scores.mean()}
+        rows.append({"day": day, "model_version": version, **counts, **share, **deciles})
+    return pd.DataFrame(rows)
+
+
+def current(scored: Scored) -> pd.DataFrame:
+    rows = scored.current.sort_values("score", ascending=False).head(10)
+    columns = ["Loan_ID", "prediction", "score", "model_version", "valid_from"]
+    return rows[columns].rename(columns={"valid_from": "scored_at"})
+
+
+def outdated(scored: Scored) -> pd.DataFrame:
+    still = scored.quarantine[scored.quarantine["valid_to"].str.startswith("9999")]
+    found = scored.current.merge(still, on="Loan_ID", suffixes=("", "_of_entry"))
+    names = {"valid_from": "scored_at", "valid_from_of_entry": "quarantined_since", "reason_code": "quarantine_reason"}
+    found = found.rename(columns=names)
+    return found[["Loan_ID", "prediction", "score", "scored_at", "quarantined_since", "quarantine_reason"]]
+
+
+def gone(scored: Scored) -> pd.DataFrame:
+    found = scored.current[scored.current["Loan_ID"] == GONE].rename(columns={"valid_from": "scored_at"})
+    return found[["Loan_ID", "prediction", "score", "scored_at"]]
+
+
+def at_a_time(scored: Scored) -> pd.DataFrame:
+    rows = scored.predictions
+    held = rows[(rows["valid_from"] <= MOMENT) & (rows["valid_to"] > MOMENT)].sort_values("Loan_ID")
+    return held[["Loan_ID", "prediction", "score"]]
+
+
+def history_of_a_key(scored: Scored) -> pd.DataFrame:
+    rows = scored.predictions[scored.predictions["Loan_ID"] == "LP001015"].sort_values("valid_from")
+    columns = ["valid_from", "valid_to", "is_current", "prediction", "score", "model_version", "trigger"]
+    return rows[[*columns, "requested_by", "reason"]]
+
+
+def latest_runs(scored: Scored) -> pd.DataFrame:
+    runs = slowest_runs(scored)
+    columns = ["run_id", "trigger", "status", "started_at", "seconds", "scored_count", "superseded_count"]
+    counts = scored.runs[["run_id", "trigger", "superseded_count", "quarantined_count"]]
+    return runs.merge(counts, on="run_id").sort_values("run_id", ascending=False)[[*columns, "quarantined_count"]]
+
+
+def quarantined(scored: Scored) -> pd.DataFrame:
     still = scored.quarantine[scored.quarantine["valid_to"].str.startswith("9999")]
     assert len(still) == 1
     found = still[["reason_code", "column_name", "valid_from"]].assign(job="loan_eligibility", open_count=1)
@@ -169,19 +232,31 @@ def slowest_runs(scored: Scored) -> pd.DataFrame:
 
 
 EXPECTED: dict[str, Callable[[Scored], pd.DataFrame]] = {
-    "approval_rate_by_model_version.sql": lambda scored: approvals_by(scored.current, "model_name", "model_version"),
-    "approval_rate_by_property_area.sql": lambda scored: approvals_by(
-        scored.current.merge(scored.applicants, on="Loan_ID"), "property_area"
-    ),
-    "approval_rate_by_week.postgresql.sql": by_week,
-    "approval_rate_by_week.sqlite.sql": by_week,
+    "as_of.postgresql.sql": at_a_time,
+    "at_a_time.postgresql.sql": at_a_time,
+    "at_a_time.sqlite.sql": at_a_time,
     "changed_decisions.sql": changed_decisions,
+    "current.sql": current,
+    "daily.sql": daily,
     "freshness.sql": freshness,
+    "gone.postgresql.sql": gone,
+    "gone.sqlite.sql": gone,
+    "history_of_a_key.sql": history_of_a_key,
+    "latest_runs.sql": latest_runs,
+    "outdated_by_quarantine.sql": outdated,
+    "positive_rate_by_model_version.sql": lambda scored: positives_by(scored.current, "model_name", "model_version"),
+    "positive_rate_by_week.postgresql.sql": by_week,
+    "positive_rate_by_week.sqlite.sql": by_week,
+    "quarantined.sql": quarantined,
     "score_distribution.sql": score_distribution,
-    "set_aside.sql": set_aside,
     "slowest_runs.sql": slowest_runs,
 }
-TOLERANCES = {"approval_rate": {"abs": 0.5e-4}, "seconds": {"abs": 0.001}, "rows_per_second": {"rel": 0.05}}
+TOLERANCES = {
+    "positive_rate": {"abs": 0.5e-4},
+    "seconds": {"abs": 0.001},
+    "rows_per_second": {"rel": 0.05},
+    **{f"decile_{tenth}": {"abs": 0.005} for tenth in (1, 5, 9)},
+}
 
 
 @pytest.mark.parametrize("name", [file.name for file in FILES])
@@ -202,10 +277,14 @@ def test_a_query_of_the_folder_gives_what_pandas_gives(scored: Scored, name: str
     for column in found:
         tolerance = TOLERANCES.get(str(column), {"abs": 1e-12})
         for value, wanted in zip(found[column], expected[column], strict=True):
-            if isinstance(wanted, int | float):
+            if pd.isna(wanted):
+                assert pd.isna(value)
+            elif isinstance(wanted, bool):
+                assert bool(value) is wanted
+            elif isinstance(wanted, int | float):
                 assert float(value) == pytest.approx(wanted, **tolerance, nan_ok=True)
             else:
-                assert (None if pd.isna(value) else str(value)) == (None if pd.isna(wanted) else str(wanted))
+                assert str(value) == str(wanted)
 
 
 def test_the_folder_holds_the_queries_that_are_tried_here() -> None:
