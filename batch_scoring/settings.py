@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +84,8 @@ class Settings:
             recipients=Recipients(
                 webhook_url=reader.url("WEBHOOK_URL", "an https:// or http:// URL", ("https", "http")),
                 smtp_url=reader.url("SMTP_URL", "smtp://user:password@host:587 or smtps://…", ("smtp", "smtps")),
-                mail_from=reader.text("MAIL_FROM") or DEFAULT_MAIL_FROM,
-                mail_to=tuple(part.strip() for part in (reader.text("MAIL_TO") or "").split(",") if part.strip()),
+                mail_from=next(iter(reader.addresses("MAIL_FROM")), DEFAULT_MAIL_FROM),
+                mail_to=reader.addresses("MAIL_TO"),
             ),
         )
         recipients = found.recipients
@@ -99,11 +100,25 @@ def _is_read_as_meant(url: str) -> bool:
     """Whether a URL has a host and a port that is a number: an unescaped character in a password moves both."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        has_port_of_its_own = parts.port != 0
     except ValueError:
         return False
     after_host = f"{parts.path}{parts.query}{parts.fragment}"
-    return bool(parts.hostname) and not (parts.scheme.startswith("smtp") and "@" in after_host)
+    is_shifted = parts.scheme.startswith("smtp") and "@" in after_host
+    return bool(parts.hostname) and has_port_of_its_own and not is_shifted
+
+
+def mail_addresses(text: str) -> tuple[str, ...]:
+    """Read ``a@example.com, "Doe, J" <j@example.com>``. Raises ValueError where it is no list of addresses."""
+    from email.utils import formataddr, getaddresses
+
+    found = [(name, address) for name, address in getaddresses([text]) if name or address]
+    if not text.isprintable() or any(not _MAIL_ADDRESS.fullmatch(address) for _, address in found):
+        raise ValueError("expected mail addresses")
+    return tuple(formataddr((name, address), charset="utf-8") if name else address for name, address in found)
+
+
+_MAIL_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 
 
 class _Reader:
@@ -146,9 +161,22 @@ class _Reader:
             self.problem(name, f"expected {expected}")  # the value is a secret
             return None
         if found is not None and schemes and not _is_read_as_meant(found):
-            self.problem(name, f"expected {expected}; write @ in a user name or password as %40, : as %3A, / as %2F")
+            self.problem(
+                name, f"expected {expected}; in a user or password write %40 for @, %3A for :, %2F for /, %23 for #"
+            )
             return None
         return found
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Mail addresses, separated by commas, each with or without the name of a person."""
+        found = self.text(name)
+        if found is None:
+            return ()
+        try:
+            return mail_addresses(found)
+        except ValueError:
+            self.problem(name, f"expected mail addresses separated by commas, found {found!r}")
+            return ()
 
     def one_of(self, name: str, choices: tuple[str, ...]) -> str | None:
         found = self.text(name)

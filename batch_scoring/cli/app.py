@@ -14,6 +14,7 @@ from batch_scoring.cli import (
     database,
     demo,
     models,
+    notifying,
     quarantine,
     rescoring,
     retention,
@@ -57,6 +58,7 @@ app.command()(models.train)
 app.add_typer(models.app, name="model")
 app.command()(running.run)
 app.command()(scheduling.schedule)
+app.add_typer(notifying.app, name="notify")
 app.add_typer(running.app, name="runs")
 app.command()(running.status)
 app.command()(rescoring.rescore)

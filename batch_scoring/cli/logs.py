@@ -20,10 +20,12 @@ from batch_scoring.scoring.events import (
     ThresholdOverruled,
     VersionMismatchAccepted,
 )
+from batch_scoring.scoring.retrying import Retry, observe_retries
 from batch_scoring.settings import LogFormat
 from batch_scoring.store.runs import Status
 
 if TYPE_CHECKING:
+    from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.scheduling.service import ServiceEvent
 
 
@@ -41,6 +43,7 @@ def configure(log_format: LogFormat) -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
+    observe_retries(log_retry)
 
 
 def is_watched() -> bool:
@@ -103,9 +106,21 @@ def log_failed(job: str, exc: BatchScoringError) -> None:
     structlog.get_logger().error("run_failed", job=job, error_type=type(exc).__name__, error=str(exc))
 
 
-def log_undelivered(way: str, reason: str) -> None:
-    """Somebody could not be told, or metrics could not be left."""
-    structlog.get_logger().error("not_delivered", way=way, reason=reason)
+def log_delivery(delivery: Delivery) -> None:
+    """What became of a notice on one channel."""
+    log = structlog.get_logger()
+    facts = {"channel": delivery.channel, "to": delivery.to, "status": delivery.status, "answer": delivery.reason}
+    if delivery.is_delivered:
+        log.info("notice_delivered", **facts)
+    else:
+        log.error("not_delivered", **facts)
+
+
+def log_retry(retry: Retry) -> None:
+    """Something failed and is tried again."""
+    structlog.get_logger().warning(
+        "retry_scheduled", number=retry.number, wait_seconds=retry.wait_seconds, error_type=retry.error_type
+    )
 
 
 def log_listening(host: str, port: int) -> None:

@@ -36,6 +36,7 @@ from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode
 if TYPE_CHECKING:
     from batch_scoring.job import Job
     from batch_scoring.scheduling.after_run import AfterRun
+    from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.scoring.events import Observer
     from batch_scoring.scoring.runner import RunOptions
     from batch_scoring.store.database import Database
@@ -97,7 +98,7 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
     from batch_scoring.scoring import runner
 
     chosen = settings()
-    after = AfterRun(job, chosen, _not_delivered)
+    after = AfterRun(job, chosen, fault=_not_delivered, report=_report)
     with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None, as_json=as_json):
         finished = runner.run_job(
             job,
@@ -141,6 +142,15 @@ def _told(after: AfterRun, *, is_logged: bool, as_json: bool) -> Iterator[None]:
 
 def _not_delivered(way: str, reason: str) -> None:
     notice(f"warning: {way}: not delivered ({reason})")
+
+
+def _report(delivery: Delivery) -> None:
+    if not delivery.is_delivered:
+        _not_delivered(delivery.channel, f"{delivery.reason}; {delivery.to}")
+    elif settings().log_format is not None or not sys.stderr.isatty():
+        from batch_scoring.cli import logs
+
+        logs.log_delivery(delivery)
 
 
 def _summary(run: Run) -> str:

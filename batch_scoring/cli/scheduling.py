@@ -39,9 +39,7 @@ def schedule() -> None:
         raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
     files, found = JobFiles(chosen.jobs_dir), database()
     service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
-    watch = Watch(
-        files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, logs.log_undelivered)
-    )
+    watch = Watch(files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, logs.log_delivery))
     _end_on_signals(service.stop, service.kill)
     ended = threading.Event()
     with ExitStack() as stack:

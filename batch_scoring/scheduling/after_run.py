@@ -1,76 +1,140 @@
-"""What follows a run, whoever started it: telling somebody, and leaving metrics for those who have no service."""
+"""What follows a run, whoever started it: notifying an operator, and metrics for those who have no service."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from batch_scoring.counting import counted, were
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
 from batch_scoring.job import Job
-from batch_scoring.scheduling.notifications import Kind, Notice, notify
-from batch_scoring.scoring.events import Event, RunFinished
+from batch_scoring.scheduling.notifications import Delivery, Kind, Notice, notify
+from batch_scoring.scheduling.repetition import Repetition, Unrecorded, repetition, same_cause
+from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
 from batch_scoring.settings import Settings
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database
-from batch_scoring.store.runs import Run, Status
+from batch_scoring.store.history import Failure, failures_in_a_row, over_limit_in_a_row
+from batch_scoring.store.runs import ORDINARY, Run, Status
 
 
 @dataclass
 class AfterRun:
-    """An observer of a run. It raises nothing: no run fails because nobody could be told."""
+    """An observer of a run. It raises nothing: no run fails because nobody could be notified."""
 
     job: Job
     settings: Settings
     fault: Callable[[str, str], None]
-    """Hears of what could not be done, and why."""
+    """Called with what could not be written, and why."""
+    report: Callable[[Delivery], None]
+    """Called with what became of a notice on each channel."""
     is_finished: bool = False
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, RunFinished):
+        if not isinstance(event, RunFinished | RunTookOver):
             return
-        self.is_finished = True
         database = Database(self.settings.database_url)
         try:
-            self._tell_of(database, event.run)
+            if isinstance(event, RunTookOver):
+                self._notify_of_abandoned(database, event.abandoned.run_id)
+                return
+            self.is_finished = True
+            if self._has_recipients:
+                self._notify_of(database, event.run)
             self._leave_metrics(database)
         finally:
             database.dispose()
 
     def without_record(self, exc: BatchScoringError) -> None:
-        """Tell of a run that failed before it was recorded, or whose end could not be."""
-        if not self.is_finished and not isinstance(exc, AnotherRunActive):
-            self._send("run_failed", None, f"{type(exc).__name__}: {exc}")
+        """Notify of a run that failed before it was recorded, or whose end could not be."""
+        if self.is_finished or isinstance(exc, AnotherRunActive) or not self._has_recipients:
+            return
+        cause = same_cause(type(exc).__name__, str(exc))
+        repeated = self._unrecorded.failed(cause, datetime.now(UTC))
+        message = f"{type(exc).__name__}: {exc}\nThis run is not in the record of runs."
+        self._send_if_notable("run_failed", None, message, repeated)
 
-    def _tell_of(self, database: Database, run: Run) -> None:
+    @property
+    def _has_recipients(self) -> bool:
+        return bool(self.settings.recipients.webhook_url or self.settings.recipients.smtp_url)
+
+    @property
+    def _unrecorded(self) -> Unrecorded:
+        return Unrecorded(self.settings.database_url, self.job.name)
+
+    def _notify_of(self, database: Database, run: Run) -> None:
+        unrecorded = self._unrecorded.ended()
+        is_ordinary = run.trigger in ORDINARY
+        try:
+            failures = failures_in_a_row(database, self.job.name, upto=run.run_id) if is_ordinary else []
+            over = self._over_limit(database, run) if is_ordinary else []
+        except BatchScoringError:  # then what was before is not known: better once too often
+            failures, over = [], []
         if run.status is not Status.SUCCEEDED:
-            self._send("run_failed", run, f"{run.error_type}: {run.error_message}")
+            self._notify_of_failure(run, failures)
             return
         limit = self.job.predictions.max_quarantined
-        if run.read_count and run.quarantined_count > limit * run.read_count:
+        if self._is_over_limit(run):
             message = (
                 f"{run.quarantined_count:,} of {counted(run.read_count, 'row')}"
                 f" {were(run.quarantined_count)} quarantined, more than the share of"
                 f" {limit:g} that the job allows"
             )
-            self._send("quarantine_over_limit", run, message)
-        if self._failed_before(database, run):
-            self._send("recovered", run, f"run {run.run_id} succeeded after one that did not")
+            self._send_if_notable("quarantine_over_limit", run, message, repetition(over) if over else None)
+        if failures or unrecorded:
+            self._notify_of_recovery(run, failures, unrecorded)
 
-    def _failed_before(self, database: Database, run: Run) -> bool:
-        if not (self.settings.recipients.webhook_url or self.settings.recipients.smtp_url):
-            return False
+    def _notify_of_failure(self, run: Run, failures: Sequence[Failure]) -> None:
+        message = f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message or run.status.value
+        self._send_if_notable("run_failed", run, message, repeated_failure(failures))
+
+    def _notify_of_recovery(self, run: Run, failures: Sequence[Failure], unrecorded: Repetition | None) -> None:
+        count = len(failures) + (unrecorded.count if unrecorded else 0)
+        since = min([*(failure.started_at for failure in failures), *([unrecorded.since] if unrecorded else [])])
+        before = "1 run before it that did not" if count == 1 else f"{count} runs before it that did not"
+        self._send(
+            "recovered",
+            run,
+            f"run {run.run_id} succeeded after {before}, the first at {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        )
+
+    def _notify_of_abandoned(self, database: Database, run_id: int) -> None:
+        """A run whose process died could not notify anybody itself, and this one may die likewise."""
+        if not self._has_recipients:
+            return
         try:
-            earlier = runs.latest_ordinary(database, self.job.name, limit=1, before=run.run_id)
+            run = runs.get_run(database, run_id)
+            failures = failures_in_a_row(database, self.job.name, upto=run_id)
         except BatchScoringError:
-            return False
-        return bool(earlier) and earlier[0].status in (Status.FAILED, Status.ABANDONED)
+            return
+        if run is not None and run.trigger in ORDINARY:
+            self._notify_of_failure(run, failures)
 
-    def _send(self, kind: Kind, run: Run | None, message: str) -> None:
-        run_id = None if run is None else run.run_id
-        notice = Notice(kind=kind, job=self.job.name, run_id=run_id, message=message, host=socket.gethostname())
-        notify(self.settings.recipients, notice, self.fault)
+    def _over_limit(self, database: Database, run: Run) -> Sequence[datetime]:
+        if not self._is_over_limit(run):
+            return []
+        return over_limit_in_a_row(database, self.job.name, self.job.predictions.max_quarantined, upto=run.run_id)
+
+    def _is_over_limit(self, run: Run) -> bool:
+        return bool(run.read_count) and run.quarantined_count > self.job.predictions.max_quarantined * run.read_count
+
+    def _send_if_notable(self, kind: Kind, run: Run | None, message: str, repeated: Repetition | None) -> None:
+        if repeated is None or repeated.is_notable:
+            self._send(kind, run, message, repeated)
+
+    def _send(self, kind: Kind, run: Run | None, message: str, repeated: Repetition | None = None) -> None:
+        notice = Notice(
+            kind=kind,
+            job=self.job.name,
+            run_id=None if run is None else run.run_id,
+            message=message,
+            host=socket.gethostname(),
+            count=1 if repeated is None else repeated.count,
+            since=None if repeated is None or repeated.count == 1 else repeated.since,
+        )
+        notify(self.settings.recipients, notice, self.report)
 
     def _leave_metrics(self, database: Database) -> None:
         if self.settings.metrics_dir is None:
@@ -85,3 +149,13 @@ class AfterRun:
             write_metrics_file(file, totals, [status_of(database, self.job, self.settings.artifacts_dir)])
         except (BatchScoringError, OSError) as exc:
             self.fault(f"metrics file {file}", str(exc) if isinstance(exc, BatchScoringError) else type(exc).__name__)
+
+
+def repeated_failure(failures: Sequence[Failure]) -> Repetition | None:
+    """How often the last of some failures in a row happened for the same cause; None where there is none."""
+    if not failures:
+        return None
+    cause = same_cause(failures[-1].error_type, failures[-1].error_message)
+    return repetition(
+        [failure.started_at for failure in failures if same_cause(failure.error_type, failure.error_message) == cause]
+    )

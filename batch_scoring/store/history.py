@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import takewhile
 
 import sqlalchemy as sa
 
 from batch_scoring.errors import WorkerDied
 from batch_scoring.store.database import Database
-from batch_scoring.store.runs import Status
+from batch_scoring.store.runs import ORDINARY, Status
 from batch_scoring.store.schema import scoring_runs
 
 _LOOKED_BACK = 20
@@ -45,6 +46,58 @@ def deaths_in_a_row(database: Database, job: str, *, before: int) -> int:
         endings = list(connection.execute(query))
     died = takewhile(lambda end: end[0] == Status.ABANDONED or end[1] == WorkerDied.__name__, endings)
     return sum(1 for _ in died)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A run that did not succeed."""
+
+    run_id: int
+    started_at: datetime
+    status: Status
+    error_type: str | None
+    error_message: str | None
+
+
+def failures_in_a_row(database: Database, job: str, *, upto: int) -> Sequence[Failure]:
+    """The job's ordinary runs that failed or were abandoned since the last success before a run, oldest first.
+
+    ``upto`` is the number of that run, which is among them where it did not succeed.
+    """
+    c = scoring_runs.c
+    of_job = (c.job == job, c.trigger.in_(ORDINARY))
+    success = sa.select(sa.func.max(c.run_id)).where(*of_job, c.status == Status.SUCCEEDED, c.run_id < upto)
+    with database.read() as connection:
+        after = connection.execute(success).scalar_one() or 0
+        rows = connection.execute(
+            sa.select(c.run_id, c.started_at, c.status, c.error_type, c.error_message)
+            .where(*of_job, c.run_id > after, c.run_id <= upto, c.status.in_([Status.FAILED, Status.ABANDONED]))
+            .order_by(c.run_id)
+        )
+        return [Failure(**{**row._asdict(), "status": Status(row.status)}) for row in rows]
+
+
+def over_limit_in_a_row(database: Database, job: str, limit: float, *, upto: int) -> Sequence[datetime]:
+    """When the job's ordinary runs started that quarantined more than a share of their rows, oldest first.
+
+    They are those up to a run, since one that read rows and stayed within the limit.
+    """
+    c = scoring_runs.c
+    read = c.scored_count + c.quarantined_count
+    succeeded = (c.job == job, c.trigger.in_(ORDINARY), c.status == Status.SUCCEEDED)
+    within = sa.select(sa.func.max(c.run_id)).where(
+        *succeeded, c.run_id < upto, read > 0, c.quarantined_count <= sa.literal(limit, sa.Double) * read
+    )
+    with database.read() as connection:
+        after = connection.execute(within).scalar_one() or 0
+        return list(
+            connection.execute(
+                sa.select(c.started_at)
+                .where(*succeeded, c.run_id > after, c.run_id <= upto)
+                .where(c.quarantined_count > sa.literal(limit, sa.Double) * read)
+                .order_by(c.run_id)
+            ).scalars()
+        )
 
 
 def run_totals(database: Database) -> Sequence[RunTotals]:

@@ -171,5 +171,5 @@ def _dialect(name: DialectName) -> sa.Dialect:
     from sqlalchemy.dialects import postgresql, sqlite
 
     module = postgresql if name == "postgresql" else sqlite
-    dialect: sa.Dialect = module.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    dialect: sa.Dialect = module.dialect()
     return dialect

@@ -20,8 +20,8 @@ from batch_scoring.store.schema import scoring_runs
 Trigger = Literal["cli", "schedule", "rescore", "retry", "purge"]
 Mode = Literal["sweep", "lookback"]
 
-
-_ORDINARY = ("cli", "schedule")
+ORDINARY: tuple[Trigger, ...] = ("cli", "schedule")
+"""What starts the runs that score what is due."""
 
 
 class Status(StrEnum):
@@ -253,7 +253,7 @@ def latest_ordinary(database: Database, job: str, *, limit: int, before: int | N
         sa.select(*_COLUMNS)
         .where(
             scoring_runs.c.job == job,
-            scoring_runs.c.trigger.in_(_ORDINARY),
+            scoring_runs.c.trigger.in_(ORDINARY),
             scoring_runs.c.status != Status.SKIPPED,
         )
         .order_by(scoring_runs.c.run_id.desc())
@@ -278,7 +278,7 @@ def last_success(database: Database, job: str, *, mode: Mode | None = None) -> R
     query = sa.select(*_COLUMNS).where(
         scoring_runs.c.job == job,
         scoring_runs.c.status == Status.SUCCEEDED,
-        scoring_runs.c.trigger.in_(_ORDINARY),
+        scoring_runs.c.trigger.in_(ORDINARY),
     )
     if mode is not None:
         query = query.where(scoring_runs.c.mode == mode)

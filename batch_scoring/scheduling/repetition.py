@@ -1,0 +1,123 @@
+"""Which of the times that the same thing goes wrong are worth a notice.
+
+The first, then at growing distances (the second, fourth, eighth, …), and at least once a day. A success in between
+starts from the beginning. What happened is read from the record of runs, so the answer is the same in every process;
+runs that could not be recorded are counted in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+_DAILY = timedelta(hours=23)
+"""A day less what a daily run may start early."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repetition:
+    """How often something happened, and whether the last time is worth a notice."""
+
+    count: int
+    since: datetime
+    is_notable: bool
+
+
+def repetition(times: Sequence[datetime]) -> Repetition:
+    """Judge the last of the times, oldest first, at which the same thing happened without a success in between."""
+    notified_at = times[0]
+    is_notable = True
+    for number, at in enumerate(times[1:], start=2):
+        is_notable = is_worth_a_notice(number, at - notified_at)
+        if is_notable:
+            notified_at = at
+    return Repetition(count=len(times), since=times[0], is_notable=is_notable)
+
+
+def is_worth_a_notice(number: int, since_last_notice: timedelta) -> bool:
+    """Whether the n-th time is: a power of two, or a day after the last notice."""
+    return number & (number - 1) == 0 or since_last_notice >= _DAILY
+
+
+def same_cause(error_type: str | None, message: str | None) -> tuple[str, str]:
+    """What two failures must have in common to be the same: the kind of fault and its message but for numbers.
+
+    Counts, run numbers, times and keys differ from one run to the next.
+    """
+    return error_type or "", re.sub(r"\d+", "#", message or "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counted:
+    cause: str
+    count: int
+    since: str
+    notified_at: str
+
+
+class Unrecorded:
+    """Failures of a job that no run stands for, because the database could not be written. Raises nothing.
+
+    They are counted in a file of this machine and user. Where it cannot be written, each failure is worth a notice.
+    """
+
+    def __init__(self, database_url: str, job: str) -> None:
+        which = hashlib.sha256(f"{database_url}\0{job}".encode()).hexdigest()[:16]
+        self._file = Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}" / f"{job}-{which}.json"
+
+    def failed(self, cause: Iterable[str], at: datetime) -> Repetition:
+        """Count a failure."""
+        digest = hashlib.sha256("\0".join(cause).encode("utf-8", "replace")).hexdigest()
+        before = self._read()
+        if before is None or before.cause != digest:
+            self._write(_Counted(cause=digest, count=1, since=at.isoformat(), notified_at=at.isoformat()))
+            return Repetition(count=1, since=at, is_notable=True)
+        count = before.count + 1
+        is_notable = is_worth_a_notice(count, at - datetime.fromisoformat(before.notified_at))
+        notified_at = at.isoformat() if is_notable else before.notified_at
+        is_kept = self._write(_Counted(cause=digest, count=count, since=before.since, notified_at=notified_at))
+        return Repetition(count=count, since=datetime.fromisoformat(before.since), is_notable=is_notable or not is_kept)
+
+    def ended(self) -> Repetition | None:
+        """Forget the failures, because a run was recorded; returns what they were, None where there were none."""
+        before = self._read()
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError:
+            return None
+        if before is None:
+            return None
+        return Repetition(count=before.count, since=datetime.fromisoformat(before.since), is_notable=True)
+
+    def _read(self) -> _Counted | None:
+        try:
+            folder = self._file.parent.lstat()
+            if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
+                return None  # somebody else's: what it says proves nothing
+            found = _Counted(**json.loads(self._file.read_text(encoding="utf-8")))
+            for text in (found.since, found.notified_at):
+                if datetime.fromisoformat(text).astimezone(UTC) > datetime.now(UTC) + _DAILY:
+                    return None
+        except (OSError, ValueError, TypeError):
+            return None
+        return found
+
+    def _write(self, counted: _Counted) -> bool:
+        new = self._file.with_suffix(f".{os.getpid()}")
+        try:
+            self._file.parent.mkdir(mode=0o700, exist_ok=True)
+            folder = self._file.parent.lstat()
+            if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
+                return False
+            new.write_text(json.dumps(asdict(counted)), encoding="utf-8")
+            new.replace(self._file)
+        except OSError:
+            return False
+        return True
