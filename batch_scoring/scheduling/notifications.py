@@ -242,7 +242,8 @@ def mail_of(recipients: Recipients, notice: Notice) -> EmailMessage:
     # the machine's own name is nobody's business, and often no domain
     message["Message-ID"] = make_msgid(domain=domain if domain and domain.isascii() else "localhost")
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(notice.body)
+    body = notice.body
+    message.set_content(body, cte=None if body.isascii() else "quoted-printable")  # not every server takes 8 bits
     return message
 
 
@@ -267,7 +268,7 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
             replies.append(deliver(msg))
             return replies[-1]
 
-        server.data = data  # type: ignore[method-assign, assignment]  # the library drops the server's last reply
+        server.data = data  # type: ignore[method-assign]  # the library drops the server's last reply
         if refused := server.send_message(mail_of(recipients, notice)):
             raise _refusal(refused, "some of the recipients")
 

@@ -195,7 +195,7 @@ def test_a_server_that_refuses_is_asked_three_times(told: Workspace, webhook: We
     webhook.status = 500
     told.sql("ALTER TABLE applicants RENAME TO elsewhere")
 
-    assert "webhook: not delivered (HTTPError)" in told.cli("run", NAME).stderr
+    assert "webhook: not delivered (HTTP 500" in told.cli("run", NAME).stderr
     assert webhook.kinds == ["run_failed"] * 3
 
 
