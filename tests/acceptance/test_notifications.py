@@ -9,6 +9,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import Message
@@ -26,8 +27,10 @@ from support import Workspace
 
 from batch_scoring.errors import ConfigurationError
 from batch_scoring.scheduling import notifications
+from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.scheduling.notifications import Delivery, Notice, ordinal, send, shown
 from batch_scoring.scheduling.repetition import is_worth_a_notice, repetition, same_cause
+from batch_scoring.scheduling.watch import Watch
 from batch_scoring.settings import Recipients, Settings, mail_addresses
 
 NOTICE = Notice(kind="run_failed", job="loans", message="a & b <!channel>\nRené", run_id=7, host="h")
@@ -618,3 +621,73 @@ def test_a_run_whose_process_died_is_notified_by_the_next_one(both: Workspace, h
     assert both.cli("run", "loans").returncode == 0
 
     assert [(notice["kind"], notice["run_id"]) for notice in hook.received] == [("run_failed", 1), ("recovered", 2)]
+
+
+# what the service notifies of
+
+
+@dataclass
+class Watched:
+    """The watch of a service over the small job, whose clock the test sets."""
+
+    workspace: Workspace
+    now: datetime
+    told: list[Notice]
+    watch: Watch
+
+    def look(self) -> list[tuple[str, int]]:
+        """What a look notifies of."""
+        self.told.clear()
+        self.watch.look()
+        return [(notice.kind, notice.count) for notice in self.told]
+
+
+@pytest.fixture
+def watched(workspace: Workspace) -> Watched:
+    prepare(workspace)
+    file = workspace.jobs_dir / "loans.toml"
+    file.write_text(file.read_text() + "[schedule]\nevery = '1 hour'\nstale_after = '10000 days'\n")
+    files = JobFiles(workspace.jobs_dir)
+    files.refresh()
+    told: list[Notice] = []
+    with workspace.database() as database:
+        watch = Watch(files, database, workspace.artifacts_dir, told.append)
+    made = Watched(workspace, datetime(2026, 1, 1, tzinfo=UTC), told, watch)
+    watch.clock = lambda: made.now
+    return made
+
+
+def test_what_stays_unhealthy_is_notified_once_a_day_and_its_end_once(watched: Watched) -> None:
+    workspace = watched.workspace
+    workspace.run("loans")
+    assert watched.look() == []
+    workspace.sql("ALTER TABLE facts RENAME TO elsewhere")
+
+    found = []
+    for _ in range(50):
+        found += watched.look()
+        watched.now += HOUR
+    assert found == [("unhealthy", 1), ("unhealthy", 2), ("unhealthy", 3)]
+    watched.now += 24 * HOUR
+    assert watched.look() == [("unhealthy", 4)]
+    assert watched.told[0].subject == "batch-scoring: loans: still unhealthy"
+
+    workspace.sql("ALTER TABLE elsewhere RENAME TO facts")
+    assert watched.look() == [("recovered", 1)]
+    assert "(it was not: source, since 2026-01-01 00:00:00 UTC)" in watched.told[0].message
+    assert watched.look() == []
+
+
+def test_runs_whose_process_died_are_notified_at_growing_distances(watched: Watched) -> None:
+    columns = "job, trigger, status, started_at, heartbeat_at, finished_at, host, process_id, package_version"
+    found = []
+    for hour in range(6):
+        at = f"'2026-01-01 0{hour}:00:00.000000'"
+        watched.workspace.sql(
+            f"INSERT INTO scoring_runs ({columns}, environment, job_config, requested_by, error_message)"
+            f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'h', 1, '0', '{{}}', '{{}}', 'x', 'it died')"
+        )
+        found += watched.look()
+        found += watched.look()
+
+    assert found == [("run_failed", 1), ("run_failed", 2), ("run_failed", 4)]
