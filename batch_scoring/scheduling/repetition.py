@@ -54,6 +54,12 @@ def same_cause(error_type: str | None, message: str | None) -> tuple[str, str]:
     return error_type or "", re.sub(r"\d+", "#", message or "")
 
 
+def _folder() -> Path:
+    """What systemd keeps for the unit, whose own /tmp ends with it; else a folder of the user's among temporary files."""
+    kept = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(kept) / "notices" if kept else Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Counted:
     cause: str
@@ -70,7 +76,7 @@ class Unrecorded:
 
     def __init__(self, database_url: str, job: str) -> None:
         which = hashlib.sha256(f"{database_url}\0{job}".encode()).hexdigest()[:16]
-        self._file = Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}" / f"{job}-{which}.json"
+        self._file = _folder() / f"{job}-{which}.json"
 
     def failed(self, cause: Iterable[str], at: datetime) -> Repetition:
         """Count a failure."""

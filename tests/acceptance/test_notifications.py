@@ -582,6 +582,21 @@ def test_a_failure_that_cannot_be_recorded_is_notified_at_growing_distances_and_
     assert "run 1 succeeded after 5 runs before it that did not" in hook.received[3]["message"]
 
 
+def test_the_count_outlives_the_temporary_files_of_a_unit_of_systemd(told: Workspace, hook: Hook) -> None:
+    prepare(told)
+    (told.folder / "test.db").rename(told.folder / "away.db")
+    state = told.folder / "state"
+    state.mkdir()
+    told.environ["STATE_DIRECTORY"] = str(state)
+    for number in range(3):
+        private = told.folder / f"tmp-{number}"
+        private.mkdir()
+        told.environ["TMPDIR"] = str(private)
+        failing(told, 1)
+
+    assert [notice["count"] for notice in hook.received] == [1, 2]
+
+
 def test_where_the_count_cannot_be_kept_each_failure_is_notified(told: Workspace, hook: Hook) -> None:
     prepare(told)
     (told.folder / "test.db").rename(told.folder / "away.db")
