@@ -55,7 +55,7 @@ def same_cause(error_type: str | None, message: str | None) -> tuple[str, str]:
 
 
 def _folder() -> Path:
-    """What systemd keeps for the unit, whose own /tmp ends with it; else a folder of the user's among temporary files."""
+    """What systemd keeps for the unit, whose own /tmp ends with it; else a folder among temporary files."""
     kept = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(kept) / "notices" if kept else Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}"
 
