@@ -156,6 +156,7 @@ def _delivered(channel: Channel, url: str, transmit: Callable[[str], tuple[int, 
 
 def _reason(exc: BaseException) -> str:
     """Why there was no answer, in words that hold nothing of the address."""
+    import http.client
     import smtplib
     import socket
     import ssl
@@ -169,12 +170,15 @@ def _reason(exc: BaseException) -> str:
         return f"no answer within {_TIMEOUT_SECONDS} seconds"
     if isinstance(exc, socket.gaierror):
         return "the host is not known"
-    if isinstance(exc, smtplib.SMTPServerDisconnected | ConnectionError) and not isinstance(
-        exc, ConnectionRefusedError
-    ):
+    is_closed = isinstance(exc, smtplib.SMTPServerDisconnected | ConnectionError)
+    if is_closed and not isinstance(exc, ConnectionRefusedError):
         return "the connection was closed before an answer"
     if isinstance(exc, smtplib.SMTPNotSupportedError):
         return "the server does not support what the mail needs: logging in, or addresses beyond ASCII"
+    if isinstance(exc, http.client.InvalidURL | UnicodeError):
+        return "the address is not a valid URL"
+    if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
+        return "the answer is not HTTP"
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return type(exc).__name__

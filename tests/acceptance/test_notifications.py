@@ -276,6 +276,15 @@ def test_a_server_that_is_not_there_is_reported_in_words(scheme: str) -> None:
     assert SECRET not in str(delivery)
 
 
+@pytest.mark.parametrize("url", ["https://exa mple/x", "http://127.0.0.1:1/\u00fcmlaut", "http://127.0.0.1:x/y"])
+def test_an_address_that_is_no_url_is_reported_in_words(url: str) -> None:
+    assert one(Recipients(webhook_url=url)).reason == "the address is not a valid URL"
+
+
+def test_a_server_that_does_not_speak_http_is_reported_in_words(post: Post) -> None:
+    assert one(Recipients(webhook_url=post.place.replace("smtp", "http"))).reason == "the answer is not HTTP"
+
+
 @pytest.mark.parametrize("scheme", ["https", "smtps"])
 def test_a_server_without_tls_is_reported_where_tls_is_asked_for(scheme: str, hook: Hook) -> None:
     url = f"{scheme}://127.0.0.1:{hook.server.server_port}/{SECRET}"
