@@ -134,8 +134,8 @@ def _not_taken(model: Any, sample: pd.DataFrame, exc: Exception) -> str:
     expected = getattr(model, "n_features_in_", None)
     if isinstance(expected, int) and expected != sample.shape[1]:
         return (
-            f"the model was fitted on {counted(expected, 'column')} without names, and the sample has {sample.shape[1]}; give a"
-            " sample of the model's columns alone, in the order in which it was fitted on them"
+            f"the model was fitted on {counted(expected, 'column')} without names, and the sample has {sample.shape[1]};"
+            " give a sample of the model's columns alone, in the order in which it was fitted on them"
         )
     return (
         f"the model does not take the sample (it raised {type(exc).__name__}); give rows of the table it was fitted on,"
@@ -296,7 +296,8 @@ def _step_at_fault(model: Any, sample: pd.DataFrame) -> str | None:
             except Exception:
                 return f"{shown} fails on a row alone"
             if alone.shape[1:] != together.shape[1:]:
-                return f"{shown} gives {counted(alone.shape[1], 'column')} for a row alone and {together.shape[1]} for the sample"
+                columns = counted(alone.shape[1], "column")
+                return f"{shown} gives {columns} for a row alone and {together.shape[1]} for the sample"
             if not pd.DataFrame(_dense(alone)).equals(pd.DataFrame(_dense(together[row : row + 1]))):
                 return f"{shown} gives other values for a row alone: it computes from the rows it is given"
         current = together

@@ -248,8 +248,8 @@ def check_key(rows: CsvTable, columns: dict[str, pa.Array], types: dict[str, Any
     written = pa.table({name: rows.columns[name] for name in key}).group_by(list(key)).aggregate([]).num_rows
     hint = " (numbers such as 110 and 110.0 are one key)" if written != distinct else ""
     raise InputFault(
-        f"{rows.file}: {named} is not unique: {counted(distinct, 'key')} in {counted(rows.rows, 'row')}, and line {rows.line_of(row)} repeats"
-        f" line {rows.line_of(first)}{hint}{NOTHING_LOADED}"
+        f"{rows.file}: {named} is not unique: {counted(distinct, 'key')} in {counted(rows.rows, 'row')}, and line"
+        f" {rows.line_of(row)} repeats line {rows.line_of(first)}{hint}{NOTHING_LOADED}"
     )
 
 

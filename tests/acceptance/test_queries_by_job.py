@@ -425,7 +425,7 @@ def statements(markdown: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("document", ["docs/bi.md"])
+@pytest.mark.parametrize("document", ["docs/bi.md", "README.md"])
 def test_each_statement_of_a_document_is_printed_for_any_job(document: str, loan_job: Job) -> None:
     printed = {" ".join(query.sql.split()) for query in queries(loan_job, "postgresql", timestamp=AT, key=KEY)}
 
