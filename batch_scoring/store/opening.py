@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from batch_scoring import __version__
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, PassingFault
 from batch_scoring.store.database import Database, database_now, now
-from batch_scoring.store.runs import Run, Status, Trigger, get_run, login, running, session_label
+from batch_scoring.store.runs import Run, Status, Trigger, filling, get_run, login, running, session_label
 from batch_scoring.store.schema import scoring_runs
 
 
@@ -58,10 +58,11 @@ class Opening:
     _stalled: Takeover | None = None
 
     def carry_out(self) -> OpenedRun:
-        """Begin the run: the unique constraint on the running job decides who owns it.
+        """Begin the run: unique constraints decide who owns the job, and who fills a slot.
 
         A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where
-        a live run owns the job, a skipped run is recorded and AnotherRunActive raised. Raises DatabaseFault.
+        a live run owns the job, or a run that succeeded filled the slot, a skipped run is recorded and
+        AnotherRunActive raised. A slot whose runs all failed or were abandoned is free. Raises DatabaseFault.
         """
         takeover = self._take_over()
         try:
@@ -95,7 +96,12 @@ class Opening:
         message = f"job {self.job}: another run began and ended at the same moment; nothing done"
         if self.scheduled_for is not None:
             slot = f"{self.scheduled_for:%Y-%m-%d %H:%M:%S}"
-            message = f"job {self.job}: another run fills the slot of {slot} UTC; nothing done"
+            by = filling(self.database, self.job, self.scheduled_for)
+            who = "another run" if by is None else f"run {by.run_id} ({by.status})"
+            message = (
+                f"job {self.job}: {who} fills the slot of {slot} UTC; nothing done. To score what is due now, run"
+                " without --scheduled-for"
+            )
         if holder is not None:
             message = (
                 f"job {self.job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"

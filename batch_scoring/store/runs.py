@@ -101,7 +101,9 @@ def login() -> str:
 
 
 def last_slot(database: Database, job: str) -> datetime | None:
-    """The latest slot that a run of the job filled."""
+    """The latest slot that a run of the job was started for, however that run ended: the scheduler service does not
+    retry a slot whose run failed, the next slot scores what is due.
+    """
     query = sa.select(sa.func.max(scoring_runs.c.scheduled_for)).where(scoring_runs.c.job == job)
     with database.read() as connection:
         slot: datetime | None = connection.execute(query).scalar_one()
@@ -268,6 +270,18 @@ def latest_ordinary(database: Database, job: str, *, limit: int, before: int | N
 def running(database: Database, job: str) -> Run | None:
     """The run that owns the job now."""
     query = sa.select(*_COLUMNS).where(scoring_runs.c.running_job == job)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def filling(database: Database, job: str, slot: datetime) -> Run | None:
+    """The run that fills a slot: one that is running or succeeded. No other run can be opened for that slot."""
+    query = sa.select(*_COLUMNS).where(
+        scoring_runs.c.job == job,
+        scoring_runs.c.scheduled_for == sa.literal(slot, scoring_runs.c.scheduled_for.type),
+        scoring_runs.c.status.in_((Status.RUNNING, Status.SUCCEEDED)),
+    )
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
     return None if row is None else _run(row)

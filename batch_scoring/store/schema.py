@@ -34,6 +34,9 @@ def _count(name: str, comment: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
 
 
+_FILLS_ITS_SLOT = "status IN ('running', 'succeeded')"
+"""A run that failed or was abandoned leaves its slot to another one."""
+
 scoring_runs = sa.Table(
     "scoring_runs",
     metadata,
@@ -63,6 +66,11 @@ scoring_runs = sa.Table(
     _count("chunk_count", "Chunks committed"),
     sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
     sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+    sa.Column(
+        "failed_keys",
+        sa.JSON(none_as_null=True),
+        comment="First and last key and row count of the chunk whose rows all failed; NULL for any other error",
+    ),
     sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
     sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
     sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
@@ -82,10 +90,17 @@ scoring_runs = sa.Table(
         comment="The job while the run is running, else NULL: unique, so that a job has one running run",
     ),
     sa.UniqueConstraint("running_job"),
-    sa.UniqueConstraint("job", "scheduled_for"),
     sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name="trigger"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    sa.Index(
+        "uq_scoring_runs_job_scheduled_for",
+        "job",
+        "scheduled_for",
+        unique=True,
+        postgresql_where=sa.text(_FILLS_ITS_SLOT),
+        sqlite_where=sa.text(_FILLS_ITS_SLOT),
+    ),
     comment="One row is one attempt at a job",
 )
 

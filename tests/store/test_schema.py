@@ -99,8 +99,14 @@ def _described_table(connection: sa.Connection, inspector: sa.Inspector, name: s
         "foreign keys": None if is_view else sorted(map(str, inspector.get_foreign_keys(name))),
         "unique": None if is_view else sorted(map(str, inspector.get_unique_constraints(name))),
         "checks": None if is_view else sorted(map(str, inspector.get_check_constraints(name))),
-        "indexes": None if is_view else sorted(map(str, inspector.get_indexes(name))),
+        "indexes": None if is_view else sorted(map(_index, inspector.get_indexes(name))),
     }
+
+
+def _index(index: Any) -> str:
+    """An index as text, its condition included, which SQLAlchemy gives as an object on SQLite."""
+    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return str({**index, "dialect_options": options})
 
 
 def _type(connection: sa.Connection, declared: sa.types.TypeEngine[Any]) -> str | None:

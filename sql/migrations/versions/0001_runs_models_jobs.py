@@ -50,6 +50,11 @@ def upgrade() -> None:
         count("chunk_count", "Chunks committed"),
         sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
         sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+        sa.Column(
+            "failed_keys",
+            json,
+            comment="First and last key and row count of the chunk whose rows all failed; NULL for any other error",
+        ),
         sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
         sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
         sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
@@ -72,7 +77,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", name="pk_scoring_runs"),
         sa.UniqueConstraint("running_job", name="uq_scoring_runs_running_job"),
-        sa.UniqueConstraint("job", "scheduled_for", name="uq_scoring_runs_job_scheduled_for"),
         sa.CheckConstraint(
             "trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name=op.f("ck_scoring_runs_trigger")
         ),
@@ -82,6 +86,15 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
         comment="One row is one attempt at a job",
+    )
+    fills_its_slot = sa.text("status IN ('running', 'succeeded')")
+    op.create_index(
+        "uq_scoring_runs_job_scheduled_for",
+        "scoring_runs",
+        ["job", "scheduled_for"],
+        unique=True,
+        postgresql_where=fills_its_slot,
+        sqlite_where=fills_its_slot,
     )
     op.create_table(
         "rescore_requests",
