@@ -40,8 +40,9 @@ def rescore(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Rows of the source for which COLUMN OP VALUE holds; OP is one of = != < <= > >=, or `is null`,"
-            " `is not null`. May be given again: all must hold."
+            help="Rows of the source for which a condition holds, such as \"segment = 'gold' and (age > 30 or age is"
+            ' null)": = != < <= > >=, is [not] null, [not] in (...), [not] between ... and ..., [not] like, and, or,'
+            " not. May be given again: all must hold."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
@@ -124,7 +125,8 @@ def _request(
     every: bool,
     continue_: int | None,
 ) -> Request:
-    from batch_scoring.store.selection import Request, Selection, Term
+    from batch_scoring.store import conditions
+    from batch_scoring.store.selection import Request, Selection
 
     said = {
         "--key or --keys-file": bool(key or keys_file),
@@ -149,6 +151,6 @@ def _request(
             scored_by_version=scored_by_version,
             scored_before=scored_before,
             scored_after=scored_after,
-            where=tuple(Term.parse(text) for text in where or []),
+            where=tuple(conditions.parse(text) for text in where or []),
         ),
     )

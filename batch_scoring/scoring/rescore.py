@@ -100,6 +100,7 @@ def _plan(
             raise InputFault(f"job {job.name} has scored nothing yet; `batch-scoring run {job.name}` does it")
     since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
     selection, missing = rescore.selection_in(database, source, since_run=since)
+    replace(source, again=selection).check_selection(database)
     if missing and not are_keys_left_out:
         raise InputFault(_said(source, missing))
     with database.read() as connection:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from batch_scoring.errors import InputFault
-from batch_scoring.store.database import RAW, as_moment
-from batch_scoring.store.reflection import Family, SourceColumn
+from batch_scoring.store import conditions
+from batch_scoring.store.conditions import Condition
 from batch_scoring.store.rows import Key
-from batch_scoring.store.values import TextKey, read_untyped, read_value
+from batch_scoring.store.values import TextKey
 
 NOTHING_YET = 2**62
 """A run number that no run has: whatever was scored was scored before."""
@@ -22,66 +20,6 @@ NOTHING_YET = 2**62
 _KEYS_AT_ONCE = 5_000
 _COMPOSITE_KEYS_AT_ONCE = 500
 """Keys in one statement; a list of composite ones is searched one by one."""
-
-_COLUMN = r'\s*(?P<column>"(?:[^"]|"")+"|[^"].*?)'
-_TERM = re.compile(_COLUMN + r"\s*(?P<operator><>|!=|<=|>=|=|<|>)(?!=)\s*(?P<value>.*?)\s*", re.DOTALL)
-_NULL_TERM = re.compile(_COLUMN + r"\s+is\s+(?P<negated>not\s+)?null\s*", re.DOTALL | re.IGNORECASE)
-
-_OPERATORS: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
-    "=": lambda column, value: column == value,
-    "!=": lambda column, value: column != value,
-    "<": lambda column, value: column < value,
-    "<=": lambda column, value: column <= value,
-    ">": lambda column, value: column > value,
-    ">=": lambda column, value: column >= value,
-    "is null": lambda column, _: column.is_(None),
-    "is not null": lambda column, _: column.is_not(None),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Term:
-    """``column op value``: the value is only ever a value, whatever stands in it."""
-
-    column: str
-    operator: str
-    value: str | None
-    is_text: bool = False
-    """It stood in quotes: matters where a column has no declared type."""
-
-    @classmethod
-    def parse(cls, text: str) -> Term:
-        """Read a term. Raises InputFault."""
-        if match := _NULL_TERM.fullmatch(text):
-            operator = "is not null" if match["negated"] else "is null"
-            return cls(column=_unquoted(match["column"]), operator=operator, value=None)
-        if match := _TERM.fullmatch(text):
-            operator = "!=" if match["operator"] == "<>" else match["operator"]
-            value = _unquoted(match["value"], "'")
-            is_text = value != match["value"]
-            return cls(column=_unquoted(match["column"]), operator=operator, value=value, is_text=is_text)
-        raise InputFault(
-            f"--where {text!r}: expected COLUMN OP VALUE with one of = != < <= > >=, or COLUMN is [not] null"
-        )
-
-    def condition(self, columns: Mapping[str, SourceColumn], table: sa.TableClause) -> sa.ColumnElement[bool]:
-        """The term on a source. Raises InputFault where it has no such column or the value is none of its type."""
-        if self.column not in columns:
-            raise InputFault(f"--where: the source has no column {self.column!r} (it has {', '.join(columns)})")
-        column = columns[self.column]
-        if self.value is None:
-            return _OPERATORS[self.operator](table.c[self.column], None)
-        if column.family is Family.UNKNOWN:
-            return _OPERATORS[self.operator](table.c[self.column], read_untyped(self.value, is_text=self.is_text))
-        value = read_value(self.value, column, "--where")
-        if column.family in (Family.DATE, Family.TIMESTAMP):
-            return _OPERATORS[self.operator](as_moment(table.c[self.column]), as_moment(sa.literal(value, RAW)))
-        return _OPERATORS[self.operator](table.c[self.column], value)
-
-
-def _unquoted(text: str, mark: str = '"') -> str:
-    is_quoted = len(text) > 1 and text[0] == text[-1] == mark
-    return text[1:-1].replace(2 * mark, mark) if is_quoted else text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +33,7 @@ class Selection:
     scored_by_version: int | None = None
     scored_before: datetime | None = None
     scored_after: datetime | None = None
-    where: tuple[Term, ...] = ()
+    where: tuple[Condition, ...] = ()
     since_run: int = NOTHING_YET
 
     def pieces(self, most: int | None = None) -> Iterator[Selection]:
@@ -139,7 +77,7 @@ class Selection:
             "scored_by_version": self.scored_by_version,
             "scored_before": self.scored_before and self.scored_before.isoformat(),
             "scored_after": self.scored_after and self.scored_after.isoformat(),
-            "where": [[term.column, term.operator, term.value, term.is_text] for term in self.where],
+            "where": [str(condition) for condition in self.where],
         }
 
 
@@ -161,10 +99,7 @@ class Request:
             scored_by_version=record["scored_by_version"],
             scored_before=moment("scored_before"),
             scored_after=moment("scored_after"),
-            where=tuple(
-                Term(column=column, operator=operator, value=value, is_text=is_text)
-                for column, operator, value, is_text in record["where"]
-            ),
+            where=tuple(map(conditions.from_record, record["where"])),
         )
         keys = record["keys"]
         return cls(keys=None if keys is None else tuple(map(tuple, keys)), selection=selection)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
 from batch_scoring.counting import counted
-from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
+from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.database import RAW, Database, exactly
@@ -102,15 +102,27 @@ class Source:
 
     def check_where(self, database: Database) -> None:
         """Raise SourceFault where the job's ``where`` is no condition on the source's columns."""
-        if self.where is None:
-            return
+        if self.where is not None and (exc := self._fault_of_rows(database)):
+            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; mend it") from exc
+
+    def check_selection(self, database: Database) -> None:
+        """Raise InputFault where the database cannot evaluate the conditions of a rescore."""
+        if self.again is not None and self.again.where and (exc := self._fault_of_rows(database)):
+            raise InputFault(
+                f"--where cannot be evaluated on the rows of {self.table}: {exc}; compare each column with values of"
+                " its type"
+            ) from exc
+
+    def _fault_of_rows(self, database: Database) -> DatabaseFault | None:
+        """What the database finds wrong with the query for the rows. Raises PassingFault, AccessDenied."""
         try:
             with database.read() as connection:
                 connection.execute(sa.select(sa.literal(1)).select_from(self._rows([])).limit(0))
         except (PassingFault, AccessDenied):
             raise
         except DatabaseFault as exc:
-            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; mend it") from exc
+            return exc
+        return None
 
     def check_key(self, connection: sa.Connection) -> None:
         """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""
@@ -280,8 +292,9 @@ class Source:
 
     def _rows(self, features: Iterable[str]) -> sa.Subquery:
         """The rows the job speaks of. Its own SELECT, so that ``where`` sees the source's columns only."""
-        terms = [term.column for term in self.again.where if term.column in self.columns] if self.again else []
-        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features, *terms])
+        asked = [part.column for condition in self.again.where for part in condition.comparisons] if self.again else []
+        compared = [name for name in asked if name in self.columns]
+        names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features, *compared])
         schema = exactly(self.table.schema) if self.table.schema else None
         table = sa.table(exactly(self.table.name), *map(self._column, names), schema=schema)
         query = sa.select(*table.c)
@@ -290,7 +303,7 @@ class Source:
         if self.since is not None:
             query = query.where(self._changed_since(table.c, self.since))
         if self.again is not None:
-            query = query.where(*(term.condition(self.columns, table) for term in self.again.where))
+            query = query.where(*(condition.sql(self.columns, table) for condition in self.again.where))
         return query.subquery("source")
 
     def _column(self, name: str) -> sa.ColumnClause[Any]:

@@ -49,9 +49,10 @@ from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.scoring.status import status_of
 from batch_scoring.store import models
 from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.conditions import parse
 from batch_scoring.store.rows import key_text, plain
 from batch_scoring.store.runs import Run, list_runs
-from batch_scoring.store.selection import Request, Selection, Term
+from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.walk import Walk
 
 NAME = "loan_eligibility"
@@ -683,7 +684,7 @@ def of_keys(names: Sequence[str], *texts: str) -> Request:
 
 
 def where(*terms: str) -> Request:
-    return Request(selection=Selection(where=tuple(map(Term.parse, terms))))
+    return Request(selection=Selection(where=tuple(map(parse, terms))))
 
 
 def as_csv(*fields: str) -> str:
@@ -811,13 +812,14 @@ WHERES: dict[tuple[str, ...], Any] = {
     ("i <= -6",): WHERE_FRAME["i"] <= -6,
     ("t = a",): WHERE_FRAME["t"] == "a",
     ("t = 'it''s'",): WHERE_FRAME["t"] == "it's",
-    ("t = it's",): WHERE_FRAME["t"] == "it's",
     ("t = ''",): WHERE_FRAME["t"] == "",
     ("t = 5",): WHERE_FRAME["t"] == "5",
-    ("t=a b",): WHERE_FRAME["t"] == "a b",
-    ('t = q"q',): WHERE_FRAME["t"] == 'q"q',
-    ("t = x' OR '1'='1",): WHERE_FRAME["t"] == "x' OR '1'='1",
-    ("t = nothing' OR '1'='1",): WHERE_FRAME["t"] == "no row",
+    ("t='a b'",): WHERE_FRAME["t"] == "a b",
+    ("t = 'q\"q'",): WHERE_FRAME["t"] == 'q"q',
+    ("t = 'x'' OR ''1''=''1'",): WHERE_FRAME["t"] == "x' OR '1'='1",
+    ("t = 'nothing'' OR ''1''=''1'",): WHERE_FRAME["t"] == "no row",
+    ("t = a and i = 3 or i <= -6",): (WHERE_FRAME["t"] == "a") & (WHERE_FRAME["i"] == 3) | (WHERE_FRAME["i"] <= -6),
+    ("t in (a, 'a b')",): WHERE_FRAME["t"].isin(["a", "a b"]),
     ("t is null",): WHERE_FRAME["t"].isna(),
     ("d = 2026-02-01",): DATES == "2026-02-01",
     ("d < 2000-01-01",): pd.Timestamp("2000-01-01") > DATES,
@@ -983,25 +985,31 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a where with an unknown column": (["--where", "income > 3"], "the source has no column 'income' (it has Loan_ID,"),
     "a where with a column of our own": (["--where", "model_version = 1"], "the source has no column 'model_version'"),
     "a where in another case": (["--where", "gender = Male"], "the source has no column 'gender'"),
-    "a where with an unknown operator": (["--where", "Gender LIKE M%"], "expected COLUMN OP VALUE"),
-    "an empty where": (["--where", ""], "expected COLUMN OP VALUE"),
-    "a where without a column": (["--where", "= 3"], "expected COLUMN OP VALUE"),
+    "a where with an unknown operator": (["--where", "Gender ~ M"], "character 8: found '~', expected one of = != <"),
+    "an empty where": (["--where", ""], "character 1: found the end, expected a column"),
+    "a where without a column": (["--where", "= 3"], "character 1: found '=', expected a column"),
     "a where that is an injection": (
         ["--where", "1=1; DROP TABLE applicants; --"],
-        "the source has no column '1'",
+        "character 6: found 'DROP', expected and, or, or the end",
     ),
     "a where that closes the name": (
         ["--where", '"Gender"); DELETE FROM predictions; -- = x'],
-        "expected COLUMN OP VALUE",
+        "character 9: found ')', expected one of",
     ),
-    "a where that closes the condition": (["--where", "1) OR (1 = 1"], "the source has no column '1) OR (1'"),
+    "a where that closes the condition": (["--where", "1) OR (1 = 1"], "character 2: found ')', expected one of"),
     "a where with a word for a number": (["--where", "ApplicantIncome > much"], "expected a number"),
     "a where with no number": (["--where", "ApplicantIncome > nan"], "expected a number"),
-    "a where with an injection for a number": (["--where", "ApplicantIncome > 0 OR 1=1"], "expected a number"),
-    "a where with nothing for a number": (["--where", "ApplicantIncome ="], "expected a number"),
+    "a where with an injection for a number": (
+        ["--where", "ApplicantIncome > 0 OR 1=1"],
+        "the source has no column '1'",
+    ),
+    "a where with nothing for a number": (["--where", "ApplicantIncome ="], "found the end, expected a value"),
     "a where with a word for a moment": (["--where", "updated_at > soon"], "expected a moment such as 2026-01-31"),
     "a where with a day that never was": (["--where", "updated_at > 2026-02-30"], "expected a moment"),
-    "one good where and a bad one": (["--where", "Gender = Male", "--where", "x"], "--where 'x': expected COLUMN OP"),
+    "one good where and a bad one": (
+        ["--where", "Gender = Male", "--where", "x"],
+        "--where 'x', character 2: found the end, expected",
+    ),
     "no selector": ([], "expected one selector, found none; the selectors are --key or --keys-file"),
     "two selectors": (["--all", "--key", "LP001015"], "found --key or --keys-file and --all"),
     "a selector and a continuation": (["--continue", "1", "--scored-by-version", "1"], "and --continue"),
@@ -1113,7 +1121,7 @@ def test_an_option_whose_value_makes_no_sense_is_refused(careful: Workspace, arg
         (["--keys-file", "-"], b"LP001015\nLP001022\nLP001015\n\nLP001015\n", 2, "2 of 4 keys stand there more than"),
         (["--keys-file", "-"], b"\xef\xbb\xbfGender,Loan_ID\r\nMale,LP001015\r\n,LP001022\r\n", 2, ""),
         (["--keys-file", "-", "--key", "LP001015", "--key", "LP001031"], b'"LP001015"\n  LP001022  ', 3, ""),
-        (["--where", "Gender = x'; DROP TABLE applicants; --"], b"", 0, ""),
+        (["--where", "Gender = 'x''; DROP TABLE applicants; --'"], b"", 0, ""),
         (["--where", "Gender = Male", "--where", "ApplicantIncome >= 20000"], b"", None, ""),
     ],
     ids=["duplicates", "header and other columns", "keys from both", "an injection", "two terms"],

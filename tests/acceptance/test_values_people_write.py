@@ -10,7 +10,8 @@ from support import Workspace
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.errors import InputFault, NoSuchModel
 from batch_scoring.scoring import rescore
-from batch_scoring.store.selection import Request, Selection, Term
+from batch_scoring.store.conditions import parse
+from batch_scoring.store.selection import Request, Selection
 
 _JOB = """
 [source]
@@ -60,7 +61,7 @@ def _count(workspace: Workspace, request: Request, name: str = "events") -> int:
 
 
 def _where(workspace: Workspace, term: str, name: str = "events") -> int:
-    return _count(workspace, Request(selection=Selection(where=(Term.parse(term),))), name)
+    return _count(workspace, Request(selection=Selection(where=(parse(term),))), name)
 
 
 @pytest.mark.parametrize(

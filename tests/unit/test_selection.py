@@ -1,4 +1,4 @@
-"""What people select, as values: terms, what is kept with a run, pieces."""
+"""What people select, as values: what is kept with a run, pieces."""
 
 from __future__ import annotations
 
@@ -11,71 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.errors import InputFault
+from batch_scoring.store.conditions import Comparison, Condition, Value
 from batch_scoring.store.reflection import Family, SourceColumn
-from batch_scoring.store.selection import Request, Selection, Term
+from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.values import candidates, unmatched
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
-AWKWARD = st.text(st.sampled_from("'\"=<>! ;-abnulisot\n"), max_size=10)
-COLUMNS = st.from_regex(r"[A-Za-z_][A-Za-z_0-9. -]{0,8}[A-Za-z_0-9]", fullmatch=True)
-OPERATORS = ["=", "!=", "<", "<=", ">", ">="]
 MOMENTS = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3))]))
-TERMS = st.builds(
-    Term, column=TEXT, operator=st.sampled_from([*OPERATORS, "is null", "is not null"]), value=st.none() | TEXT
+CONDITIONS = st.builds(
+    Comparison,
+    column=TEXT.filter(bool),
+    operator=st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "like"]),
+    values=st.tuples(st.builds(Value, text=TEXT, is_quoted=st.just(True))),
 )
-
-
-def quoted(text: str, mark: str) -> str:
-    return mark + text.replace(mark, 2 * mark) + mark
-
-
-@settings(deadline=None)
-@given(
-    column=COLUMNS,
-    operator=st.sampled_from(OPERATORS),
-    value=TEXT | AWKWARD,
-    gap=st.sampled_from(["", " ", "  ", "\t", "\n"]),
-    is_column_quoted=st.booleans(),
-)
-def test_a_quoted_value_is_read_as_it_was(
-    column: str, operator: str, value: str, gap: str, is_column_quoted: bool
-) -> None:
-    name = quoted(column, '"') if is_column_quoted else column
-    text = f"{gap}{name}{gap}{operator}{gap}{quoted(value, chr(39))}{gap}"
-
-    assert Term.parse(text) == Term(column=column, operator=operator, value=value, is_text=True)
-
-
-@settings(deadline=None)
-@given(column=COLUMNS, value=TEXT | AWKWARD, operator=st.sampled_from(OPERATORS))
-def test_a_value_without_quotes_is_read_up_to_the_spaces_around_it(column: str, value: str, operator: str) -> None:
-    value = value.strip()
-    if value.startswith(("=", ">", "'")) or value.lower().endswith("null"):
-        return  # another operator, a quoted value, or the end of `is null`
-    assert Term.parse(f"{column} {operator} {value}") == Term(column=column, operator=operator, value=value)
-
-
-@settings(deadline=None)
-@given(column=COLUMNS, words=st.sampled_from(["is null", "IS NULL", "is  not null", "Is Not Null"]))
-def test_null_is_asked_for_in_words(column: str, words: str) -> None:
-    operator = "is not null" if "not" in words.lower() else "is null"
-    assert Term.parse(f" {column} {words} ") == Term(column=column, operator=operator, value=None)
-
-
-def test_two_ways_to_say_unequal_are_one() -> None:
-    assert Term.parse("a <> 1") == Term.parse("a!=1") == Term(column="a", operator="!=", value="1")
-
-
-@settings(deadline=None)
-@given(text=TEXT | AWKWARD)
-def test_any_text_is_a_term_or_refused(text: str) -> None:
-    term, refusal = None, ""
-    try:
-        term = Term.parse(text)
-    except InputFault as exc:
-        refusal = str(exc)
-    assert term is not None or "expected COLUMN OP VALUE" in refusal
-    assert term is None or (term.column and (term.value is None) == term.operator.startswith("is "))
 
 
 @settings(deadline=None)
@@ -84,14 +32,14 @@ def test_any_text_is_a_term_or_refused(text: str) -> None:
     version=st.none() | st.integers(1, 2**31 - 1),
     before=st.none() | MOMENTS,
     after=st.none() | MOMENTS,
-    where=st.lists(TERMS, max_size=3).map(tuple),
+    where=st.lists(CONDITIONS, max_size=3).map(tuple),
 )
 def test_what_is_kept_with_a_run_is_what_was_asked(
     keys: tuple[tuple[str, str], ...] | None,
     version: int | None,
     before: datetime | None,
     after: datetime | None,
-    where: tuple[Term, ...],
+    where: tuple[Condition, ...],
 ) -> None:
     selection = Selection(scored_by_version=version, scored_before=before, scored_after=after, where=where)
     kept = json.dumps(
@@ -101,6 +49,21 @@ def test_what_is_kept_with_a_run_is_what_was_asked(
     )
 
     assert Request.from_record(json.loads(kept)) == Request(keys=keys, selection=selection)
+
+
+def test_a_record_of_one_comparison_a_list_is_read_as_the_comparisons_it_means() -> None:
+    old = {
+        "keys": None,
+        "scored_by_version": None,
+        "scored_before": None,
+        "scored_after": None,
+        "where": [["a", "=", "two words", False], ["b", "is not null", None, False], ["c", "<", "5", False]],
+    }
+    assert [str(condition) for condition in Request.from_record(old).selection.where] == [
+        "a = 'two words'",
+        "b is not null",
+        "c < 5",
+    ]
 
 
 @settings(deadline=None)
