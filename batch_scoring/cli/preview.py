@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from batch_scoring.cli.output import TableColumn, database, notice, settings, show_json, show_sentence, show_table
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
@@ -38,7 +40,7 @@ def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismat
     """Find out what a rescore would change, show it, and write it where that is asked for."""
     from batch_scoring.scoring.preview import preview
 
-    with _rows_to(out) as each:
+    with _rows_to(out, job.source.key) as each:
         found = preview(
             database(),
             settings().artifacts_dir,
@@ -49,6 +51,8 @@ def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismat
         )
     if as_json:
         show_json(found)
+    elif not found.row_count:
+        typer.echo("dry run: no row is selected, so nothing would be scored again; nothing was written")
     else:
         _show(found)
     if out is not None and out.suffix == ".html":
@@ -58,7 +62,7 @@ def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismat
 
 
 @contextmanager
-def _rows_to(out: Path | None) -> Iterator[Callable[[Sequence[ComparedRow]], None]]:
+def _rows_to(out: Path | None, key: Sequence[str]) -> Iterator[Callable[[Sequence[ComparedRow]], None]]:
     import csv
 
     if out is None or out.suffix != ".csv":
@@ -68,9 +72,9 @@ def _rows_to(out: Path | None) -> Iterator[Callable[[Sequence[ComparedRow]], Non
     try:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["key", "score", "prediction", "new_score", "new_prediction", "difference"])
+            writer.writerow([*key, "score", "prediction", "new_score", "new_prediction", "difference"])
             yield lambda rows: writer.writerows(
-                [row.key, row.score, row.label, row.new_score, row.new_label, row.difference] for row in rows
+                [*row.key_values, row.score, row.label, row.new_score, row.new_label, row.difference] for row in rows
             )
         unfinished.replace(out)
     except OSError as exc:
@@ -118,6 +122,8 @@ def _show(found: Preview, target: Console | None = None) -> None:
 
 
 def _show_differences(found: Preview, target: Console | None) -> None:
+    from batch_scoring.store.rows import key_title
+
     _echo("", target)
     _echo(
         f"scores move by {found.mean_difference:+.4g} on average, by {found.mean_absolute_difference:.4g} up or down",
@@ -130,7 +136,7 @@ def _show_differences(found: Preview, target: Console | None) -> None:
         target=target,
     )
     show_table(
-        ["key", *(TableColumn(name=name, is_number=True) for name in _SCORES), "prediction"],
+        [key_title(found.key_columns), *(TableColumn(name=name, is_number=True) for name in _SCORES), "prediction"],
         [
             [
                 row.key,

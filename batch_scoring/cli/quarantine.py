@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
+from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, SKIP_UNKNOWN_HELP, parse_key, read_keys
 from batch_scoring.cli.output import Json, TableColumn, database, notice, settings, show_json, show_table, shown
 from batch_scoring.cli.running import JobName
 from batch_scoring.counting import counted
@@ -75,6 +75,7 @@ def retry(
     job: JobName,
     key: Keys = None,
     keys_file: Annotated[str | None, typer.Option(help=KEYS_FILE_HELP)] = None,
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help=SKIP_UNKNOWN_HELP)] = False,
     code: Code = None,
     column: Column = None,
     older_than: OlderThan = None,
@@ -85,12 +86,24 @@ def retry(
 ) -> None:
     """Give rows another try: the next run takes them, though the source has not changed."""
     from batch_scoring.scoring import quarantine
+    from batch_scoring.scoring.rescore import not_among
 
     declared = _job(job)
     chosen = _chosen(declared, key=key, keys_file=keys_file, code=code, column=column, older_than=older_than)
     if every == any((key, keys_file, code, column, older_than)):
         raise InputFault("say which rows: --key, --keys-file, --code, --column, --older-than, or --all for every one")
-    done = quarantine.retry(declared, settings().database_url, chosen, reason=reason, requested_by=requested_by)
+    if skip_unknown and not (key or keys_file):
+        raise InputFault("--skip-unknown belongs to --key and --keys-file")
+    done = quarantine.retry(
+        declared,
+        settings().database_url,
+        chosen,
+        reason=reason,
+        requested_by=requested_by,
+        skip_unknown=skip_unknown,
+    )
+    if done.unknown:
+        notice(f"skipped: {not_among('in the quarantine', declared.source.key, done.unknown)}")
     if as_json:
         counts = {"closed": done.closed_count, "due": done.due_count}
         show_json({"run_id": done.run.run_id, "job": job, **counts})
@@ -200,7 +213,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _show(job: Job, found: Sequence[Entry], *, as_json: bool, in_full: bool = False) -> None:
-    from batch_scoring.store.rows import key_text
+    from batch_scoring.store.rows import key_text, key_title
 
     if as_json:
         show_json(found)
@@ -208,7 +221,7 @@ def _show(job: Job, found: Sequence[Entry], *, as_json: bool, in_full: bool = Fa
     names = tuple(job.source.key)
     show_table(
         [
-            "key",
+            key_title(names),
             "code",
             "column",
             TableColumn(name="message", is_text=True),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, parse_key, read_keys
+from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, SKIP_UNKNOWN_HELP, parse_key, read_keys
 from batch_scoring.cli.models import AllowMismatch
-from batch_scoring.cli.output import Json, ask, database, required_reason, settings
+from batch_scoring.cli.output import Json, ask, database, notice, required_reason, settings
 from batch_scoring.cli.preview import check_out, show_preview
 from batch_scoring.cli.running import JobName, carry_out
 from batch_scoring.cli.times import time_option
@@ -19,6 +19,7 @@ from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.job import Job
+    from batch_scoring.scoring.rescore import Plan
     from batch_scoring.store.selection import Request
 
 
@@ -26,6 +27,7 @@ def rescore(
     job: JobName,
     key: Annotated[list[str] | None, typer.Option(help=KEY_HELP)] = None,
     keys_file: Annotated[str | None, typer.Option(help=KEYS_FILE_HELP)] = None,
+    skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help=SKIP_UNKNOWN_HELP)] = False,
     scored_by_version: Annotated[
         int | None, typer.Option(help="Rows whose current prediction this model version made.", min=1, max=2**31 - 1)
     ] = None,
@@ -86,12 +88,15 @@ def rescore(
         every=every,
         continue_=continue_,
     )
+    if skip_unknown and not (key or keys_file):
+        raise InputFault("--skip-unknown belongs to --key and --keys-file")
     if continue_ is None:
-        planned = rescoring.plan(database(), declared, request, version=model_version)
+        planned = rescoring.plan(database(), declared, request, version=model_version, skip_unknown=skip_unknown)
     elif model_version is not None:
         raise InputFault("--continue takes the version that the rescore began with; leave --model-version out")
     else:
         planned = rescoring.continuation(database(), declared, continue_)
+    _notice_what_is_not_selected(planned)
     if dry_run:
         show_preview(declared, planned, out=out, allow_version_mismatch=allow_version_mismatch, as_json=as_json)
         return
@@ -111,6 +116,18 @@ def rescore(
         allow_version_mismatch=allow_version_mismatch,
     )
     carry_out(declared, options, as_json=as_json)
+
+
+def _notice_what_is_not_selected(planned: Plan) -> None:
+    from batch_scoring.scoring.rescore import not_among
+
+    source, begun_by = planned.source, planned.rescore.begun_by
+    if planned.unknown and begun_by is None:
+        where = f"among the rows of {source.table} that the job covers"
+        notice(f"skipped: {not_among(where, source.key, planned.unknown)}")
+    if not planned.row_count:
+        what = "meets the conditions" if begun_by is None else f"is left of what run {begun_by} was asked to score"
+        notice(f"no row of {source.table} {what}; there is nothing to score again")
 
 
 def _request(

@@ -156,6 +156,8 @@ def _report(delivery: Delivery) -> None:
 def _summary(run: Run) -> str:
     if not run.read_count and run.mode == "lookback":
         return f"run {run.run_id} of {run.job}: nothing that changed within the lookback window was due"
+    if not run.read_count and run.trigger == "rescore":
+        return f"run {run.run_id} of {run.job}: no row was selected, nothing was scored again"
     if not run.read_count:
         return f"run {run.run_id} of {run.job}: nothing was due"
     text = (

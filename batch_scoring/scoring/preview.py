@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class ComparedRow:
     """A row's current prediction and the one it would get; None where it has none, or would be set aside."""
 
     key: str
+    key_values: tuple[Any, ...]
+    """The same, a value for each key column."""
     score: float | None
     label: str | None
     new_score: float | None
@@ -69,6 +72,7 @@ class Bar:
 class Preview:
     """What a rescore would change."""
 
+    key_columns: tuple[str, ...]
     model_name: str
     model_version: int
     row_count: int
@@ -121,6 +125,7 @@ def preview(
         each(compared)
     moves = np.array(differences)
     return Preview(
+        key_columns=plan.source.key,
         model_name=plan.version.name,
         model_version=plan.version.version,
         row_count=scored_count + quarantined.total(),
@@ -161,7 +166,7 @@ def _scored(database: Database, job: Job, plan: Plan, scorer: Scorer) -> Iterato
 
 
 def _compared(rows: SourceRows, scored: ScoredRows, names: tuple[str, ...]) -> list[ComparedRow]:
-    keys = [key_text(names, key) for key in zip(*map(plain, rows.keys), strict=True)]
+    keys = list(zip(*map(plain, rows.keys), strict=True))
     labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
     new_scores = scored.scores.tolist() if scored.scores is not None else [None] * len(scored.positions)
     new = dict(zip(scored.positions, zip(new_scores, labels, strict=True), strict=True))
@@ -169,7 +174,8 @@ def _compared(rows: SourceRows, scored: ScoredRows, names: tuple[str, ...]) -> l
     current_labels = rows.current_labels or [None] * len(rows)
     return [
         ComparedRow(
-            key=keys[i],
+            key=key_text(names, keys[i]),
+            key_values=keys[i],
             score=scores[i],
             label=current_labels[i],
             new_score=new[i][0] if i in new else None,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.job import Job
 from batch_scoring.scoring.record import by_hand
@@ -60,14 +59,23 @@ class Retried:
     """Entries that were ended."""
     due_count: int
     """Rows that are due for it; not those that have a current prediction of their present version."""
+    unknown: tuple[TextKey, ...] = ()
+    """Keys that have no open entry, where that is allowed."""
 
 
 def retry(
-    job: Job, database_url: str, chosen: Chosen, *, reason: str | None = None, requested_by: str | None = None
+    job: Job,
+    database_url: str,
+    chosen: Chosen,
+    *,
+    reason: str | None = None,
+    requested_by: str | None = None,
+    skip_unknown: bool = False,
 ) -> Retried:
     """End open entries, so that the next run tries their rows again.
 
-    The entries stay as history. Raises AnotherRunActive, InputFault where a key has no open entry.
+    The entries stay as history. ``skip_unknown`` leaves keys out that have no open entry. Raises AnotherRunActive,
+    InputFault naming such keys otherwise.
     """
 
     def work(database: Database, run_id: int) -> tuple[int, int]:
@@ -82,10 +90,17 @@ def retry(
 
     database = Database(database_url)
     layout = layout_of(database, job)
-    _check_keys(database, job, layout, chosen)
+    unknown = _keys_without_entry(database, job, layout, chosen)
+    if unknown and not skip_unknown:
+        more = f" (and {len(unknown) - 1:,} more keys)" if len(unknown) > 1 else ""
+        raise InputFault(
+            f"{key_text(layout.key_names, unknown[0])}{more} is not in the quarantine of {layout.table};"
+            " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key;"
+            " --skip-unknown leaves such keys out"
+        )
     database.dispose()
     run, (closed, due) = by_hand(job, database_url, work, trigger="retry", reason=reason, requested_by=requested_by)
-    return Retried(run=run, closed_count=closed, due_count=due)
+    return Retried(run=run, closed_count=closed, due_count=due, unknown=tuple(unknown))
 
 
 def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> EntryFilter:
@@ -107,15 +122,9 @@ def _due_among(database: Database, job: Job, layout: PredictionsLayout, keys: tu
         return source.count_due_of(connection, layout, keys)
 
 
-def _check_keys(database: Database, job: Job, layout: PredictionsLayout, chosen: Chosen) -> None:
+def _keys_without_entry(database: Database, job: Job, layout: PredictionsLayout, chosen: Chosen) -> list[TextKey]:
     if chosen.keys is None:
-        return
+        return []
     open_keys = [entry.key for entry in list_entries(database, job, chosen)]
     with database.read() as connection:
-        missing = unmatched(chosen.keys, lives.key_columns(connection, layout), open_keys)
-    if missing:
-        more = f" (and {counted(len(missing) - 1, 'more key')})" if len(missing) > 1 else ""
-        raise InputFault(
-            f"{key_text(layout.key_names, missing[0])}{more} is not in the quarantine of {layout.table};"
-            " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key"
-        )
+        return unmatched(chosen.keys, lives.key_columns(connection, layout), open_keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batch_scoring.errors import InputFault
@@ -50,22 +51,27 @@ class Plan:
     """With the keys as the source has them."""
     row_count: int
     """Rows that it would score now."""
+    unknown: tuple[TextKey, ...] = ()
+    """Keys that were asked for and are not in the source, where that is allowed."""
     reason: str | None = None
     """Of the rescore that is continued."""
 
 
-def plan(database: Database, job: Job, request: Request, *, version: str | None = None) -> Plan:
+def plan(
+    database: Database, job: Job, request: Request, *, version: str | None = None, skip_unknown: bool = False
+) -> Plan:
     """Check a rescore before anything is written.
 
-    ``version`` is a number or an alias; without it the job's alias counts. Raises InputFault naming keys that the
-    source does not have, SourceFault, ModelRefused, SchemaOutOfDate.
+    ``version`` is a number or an alias; without it the job's alias counts. ``skip_unknown`` leaves keys out that the
+    source does not have. Raises InputFault naming such keys otherwise, SourceFault, ModelRefused, SchemaOutOfDate.
     """
     with database.read() as connection:
         migrations.check_revision(connection)
     found = _version(database, job, version)
     if request.selection.scored_by_version is not None:
         models.get_version(database, job.model.name, request.selection.scored_by_version)
-    return _plan(database, job, Rescore(request=request, model_version=found.version), found)
+    rescore = Rescore(request=request, model_version=found.version)
+    return _plan(database, job, rescore, found, skip_unknown=skip_unknown)
 
 
 def continuation(database: Database, job: Job, run_id: int) -> Plan:
@@ -81,13 +87,11 @@ def continuation(database: Database, job: Job, run_id: int) -> Plan:
         raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore anew")
     request, version = asked
     rescore = Rescore(request=request, model_version=version, begun_by=begun_by)
-    found = _plan(database, job, rescore, models.get_version(database, job.model.name, version), are_keys_left_out=True)
+    found = _plan(database, job, rescore, models.get_version(database, job.model.name, version), skip_unknown=True)
     return replace(found, reason=run.reason)
 
 
-def _plan(
-    database: Database, job: Job, rescore: Rescore, version: ModelVersion, *, are_keys_left_out: bool = False
-) -> Plan:
+def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion, *, skip_unknown: bool) -> Plan:
     with database.read() as connection:
         source = Source.inspect(database, connection, job)
     source.check_where(database)
@@ -101,22 +105,28 @@ def _plan(
     since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
     selection, missing = rescore.selection_in(database, source, since_run=since)
     replace(source, again=selection).check_selection(database)
-    if missing and not are_keys_left_out:
-        raise InputFault(_said(source, missing))
+    if missing and not skip_unknown:
+        found = not_among(f"among the rows of {source.table} that the job covers", source.key, missing)
+        raise InputFault(f"{found}; nothing was done. Fix them, or leave them out with --skip-unknown")
     with database.read() as connection:
         pieces = (replace(source, again=piece) for piece in selection.pieces(job.run.chunk_rows))
         row_count = sum(piece.count_due(connection, layout).total for piece in pieces)
-    return Plan(rescore=rescore, version=version, source=source, selection=selection, row_count=row_count)
-
-
-def _said(source: Source, missing: list[TextKey]) -> str:
-    shown = ", ".join(key_text(source.key, key) for key in missing[:_SHOWN_KEYS])
-    more = f" and {len(missing) - _SHOWN_KEYS:,} more" if len(missing) > _SHOWN_KEYS else ""
-    keys = "1 key is" if len(missing) == 1 else f"{len(missing):,} keys are"
-    return (
-        f"{keys} not among the rows of {source.table} that the job speaks of: {shown}{more}; nothing was done."
-        " Mend them, or leave them out"
+    return Plan(
+        rescore=rescore,
+        version=version,
+        source=source,
+        selection=selection,
+        row_count=row_count,
+        unknown=tuple(missing),
     )
+
+
+def not_among(where: str, names: Sequence[str], keys: Sequence[TextKey]) -> str:
+    """Which keys are not where they were looked for: how many, of which columns, and the first few."""
+    count = "1 key is" if len(keys) == 1 else f"{len(keys):,} keys are"
+    shown = ", ".join(key_text(names, key) for key in keys[:_SHOWN_KEYS])
+    more = f" and {len(keys) - _SHOWN_KEYS:,} more" if len(keys) > _SHOWN_KEYS else ""
+    return f"{count} not {where} (key {', '.join(names)}): {shown}{more}"
 
 
 def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:

@@ -88,6 +88,11 @@ def key_text(names: Sequence[str], key: Key) -> str:
     return ",".join(_quoted(f"{name}={value}") for name, value in zip(names, key, strict=True))
 
 
+def key_title(names: Sequence[str]) -> str:
+    """What a column of key texts is called: the key's column, or "key" where each text names its columns."""
+    return names[0] if len(names) == 1 else "key"
+
+
 def _quoted(text: str) -> str:
     doubled = text.replace('"', '""')
     return f'"{doubled}"' if any(mark in text for mark in ',"\r\n') else text

@@ -949,7 +949,7 @@ KEY_FILES = {
     "blank.csv": b"\n  \n,\n\r\n",
     "header.csv": b"Loan_ID\n",
     "latin1.csv": "LP001015\nM\u00fcller\n".encode("latin-1"),
-    "utf16.csv": "Loan_ID\nLP001015\n".encode("utf-16"),
+    "utf16.csv": "Loan_ID\nLP001015\n".encode("utf-16") + b"\x00",
     "wide.csv": "Loan_ID\nLP001015\n".encode("utf-16-le"),
     "binary.csv": bytes(range(256)) * 40,
     "zeros.csv": bytes(1000),
@@ -962,10 +962,16 @@ KEY_FILES = {
 
 SAID = ["--reason", "a test", "--yes"]
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "an unknown key": (["--key", "LP000000"], "1 key is not among the rows of applicants that the job speaks of"),
-    "an unknown key beside a known one": (["--key", "LP001015", "--key", "lp001015"], "speaks of: lp001015; nothing"),
+    "an unknown key": (
+        ["--key", "LP000000"],
+        "1 key is not among the rows of applicants that the job covers (key Loan_ID): LP000000",
+    ),
+    "an unknown key beside a known one": (
+        ["--key", "LP001015", "--key", "lp001015"],
+        "(key Loan_ID): lp001015; nothing",
+    ),
     "an empty key": (["--key", ""], "--key: expected a value of Loan_ID, found nothing"),
-    "an injection as a key": (["--key", "' OR '1'='1"], "speaks of: ' OR '1'='1; nothing was done"),
+    "an injection as a key": (["--key", "' OR '1'='1"], "(key Loan_ID): ' OR '1'='1; nothing was done"),
     "a deletion as a key": (["--key", "x'); DELETE FROM applicants; --"], "1 key is not among the rows"),
     "an empty file": (["--keys-file", "empty.csv"], "empty.csv: holds no keys"),
     "a file of blanks": (["--keys-file", "blank.csv"], "blank.csv: holds no keys"),
@@ -973,7 +979,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a file that is not there": (["--keys-file", "absent.csv"], "absent.csv cannot be read: No such file"),
     "a folder as a file": (["--keys-file", "folder"], "folder cannot be read: Is a directory"),
     "a file in latin-1": (["--keys-file", "latin1.csv"], "latin1.csv, line 2: is not UTF-8; save it as UTF-8"),
-    "a file in UTF-16": (["--keys-file", "utf16.csv"], "utf16.csv, line 1: is not UTF-8"),
+    "a file in UTF-16 cut short": (["--keys-file", "utf16.csv"], "utf16.csv, line 3: is not UTF-16"),
     "a file in UTF-16 without its mark": (["--keys-file", "wide.csv"], "holds a NUL"),
     "a binary file": (["--keys-file", "binary.csv"], "is not UTF-8"),
     "a file of zeros": (["--keys-file", "zeros.csv"], "holds a NUL"),
@@ -1048,7 +1054,7 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
     "a day that never was": (["--key", "account=1,note=c,day=2026-02-30"], "day is DATE, expected a date such as"),
     "a word for a day": (["--key", "account=1,note=c,day=today"], "day is DATE, expected a date"),
     "halves of two keys": (["--key", "account=1,note=c,day=2026-01-31"], "of: account=1,note=c,day=2026-01-31;"),
-    "a file with a column short": (["--keys-file", "pairs.csv"], "line 1: expected a value for account, note, day"),
+    "a file with a column short": (["--keys-file", "pairs.csv"], "line 1: the header lacks day; the key is account"),
     "a where that compares days with words": (["--where", "day = today"], "day is DATE, expected a date"),
     "a where that compares whole numbers with fractions": (["--where", "account = 1.5"], "expected a whole number"),
 }
