@@ -7,9 +7,11 @@ import io
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, UnusableModel
 from batch_scoring.model.manifest import Manifest
@@ -74,20 +76,55 @@ def read_verified(reference: ArtifactReference) -> bytes:
 
     Raises ArtifactMissing or ArtifactChanged. The bytes returned are the bytes that were hashed.
     """
-    try:
-        content = reference.path.read_bytes()
-    except OSError as exc:
-        raise ArtifactMissing(
-            f"the artifact {reference.path} cannot be read ({exc.strerror}); restore it from a backup,"
-            " set BATCH_SCORING_ARTIFACTS_DIR to where it is, or promote another version"
-        ) from exc
+    with _opened(reference) as file:
+        content = file.read()
     found = sha256(content)
     if found != reference.sha256:
-        raise ArtifactChanged(
-            f"the artifact {reference.path} is not the registered one (SHA-256 {found[:12]}…, registered"
-            f" {reference.sha256[:12]}…) and was not loaded; restore it from a backup or register it as a new version"
-        )
+        raise _changed(reference, f"SHA-256 {found[:12]}…, registered {reference.sha256[:12]}…")
     return content
+
+
+HASHED_AT_MOST = 4 * 2**20
+"""Bytes of an artifact that ``check_in_place`` hashes, which takes some milliseconds."""
+
+
+def check_in_place(reference: ArtifactReference, size: int | None) -> None:
+    """Check an artifact that need not be loaded now: a small one by its hash, a large one by its ``size`` in bytes.
+
+    A large file whose size is not known is only opened. Raises ArtifactMissing or ArtifactChanged.
+    """
+    with _opened(reference) as file:
+        found = os.fstat(file.fileno()).st_size
+        if found > HASHED_AT_MOST:
+            file.read(1)
+    if found <= HASHED_AT_MOST:
+        read_verified(reference)
+    elif size is not None and found != size:
+        raise _changed(reference, f"{found:,} bytes, registered {size:,}")
+
+
+@contextmanager
+def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
+    path = reference.path
+    try:
+        if not path.exists():
+            # a client of a network file system remembers for a while that a file was absent; a listing asks the server
+            with suppress(OSError):
+                list(path.parent.iterdir())
+        with path.open("rb") as file:
+            yield file
+    except OSError as exc:
+        raise ArtifactMissing(
+            f"the artifact {path} cannot be read ({exc.strerror}); restore it from a backup,"
+            " set BATCH_SCORING_ARTIFACTS_DIR to where it is, or promote another version"
+        ) from exc
+
+
+def _changed(reference: ArtifactReference, difference: str) -> ArtifactChanged:
+    return ArtifactChanged(
+        f"the artifact {reference.path} is not the registered one ({difference}) and was not loaded; restore it from a"
+        " backup or register it as a new version"
+    )
 
 
 def unpickle(content: bytes, artifact_format: str) -> Any:

@@ -59,6 +59,7 @@ def describe(
         algorithm=algorithm(model),
         format="skops" if artifact_format == "skops" else "joblib",
         artifact_sha256=sha256(content),
+        artifact_bytes=len(content),
         signature=signature,
         scikit_learn_version=sklearn.__version__,
         libraries=library_versions(),

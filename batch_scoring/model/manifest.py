@@ -171,6 +171,8 @@ class Manifest(ModelForm):
     algorithm: str
     format: Literal["joblib", "skops"] = "joblib"
     artifact_sha256: str
+    artifact_bytes: int | None = None
+    """Size of the file; None in manifests of earlier versions."""
     signature: Signature
     scikit_learn_version: str
     libraries: dict[str, str]

@@ -134,7 +134,7 @@ def _not_taken(model: Any, sample: pd.DataFrame, exc: Exception) -> str:
     expected = getattr(model, "n_features_in_", None)
     if isinstance(expected, int) and expected != sample.shape[1]:
         return (
-            f"the model was fitted on {counted(expected, 'column')} without names, and the sample has {sample.shape[1]};"
+            f"the model was fitted on {counted(expected, 'column')} without names, the sample has {sample.shape[1]};"
             " give a sample of the model's columns alone, in the order in which it was fitted on them"
         )
     return (

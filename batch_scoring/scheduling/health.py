@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from batch_scoring.errors import ConfigurationError, Problem
 from batch_scoring.monitoring.metrics import JOB_LABEL, JobMetrics
+from batch_scoring.scoring.status import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,8 @@ def is_ready(service: Service, watch: Watch) -> str | None:
         return watch.problem
     if service.files.broken:
         return "; ".join(str(exc) for exc in service.files.broken.values())
-    return None
+    refused = [state for state in watch.states if state.trouble is Trouble.MODEL]
+    return "; ".join(f"job {state.job}: {state.unhealthy}" for state in refused) or None
 
 
 @contextmanager

@@ -69,6 +69,8 @@ class Attempt:
                 except DatabaseFault as exc:
                     self._blame_a_changed_source(source, exc)
                     raise
+            else:  # a model that is gone is noticed by the first run without it, not by the first that needs it
+                preparation.check_artifact(self.artifacts_dir, version, manifest)
 
     def _version(self) -> ModelVersion:
         model = self.job.model

@@ -38,6 +38,13 @@ def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference
     return ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
 
 
+def check_artifact(artifacts_dir: Path, version: ModelVersion, manifest: Manifest) -> None:
+    """Raise ModelRefused where the model's file is gone or, as far as can be seen in milliseconds, another one."""
+    from batch_scoring.model.artifact import check_in_place
+
+    check_in_place(artifact_of(artifacts_dir, version), manifest.artifact_bytes)
+
+
 def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -> None:
     """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
     families = {name: column.family.value for name, column in source.columns.items()}
