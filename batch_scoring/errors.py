@@ -6,9 +6,10 @@ an applicant's row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -127,6 +128,9 @@ class Fenced(BatchScoringError):
 
 class EveryRowFailed(BatchScoringError):
     """Every row of a chunk failed with the same fault, so the fault is not the rows': nothing was quarantined."""
+
+    failed_keys: Mapping[str, Any] | None = None
+    """``first`` and ``last`` key and number of ``rows`` of the chunk, where they are known."""
 
 
 class RunStopped(BatchScoringError):

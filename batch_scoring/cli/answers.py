@@ -109,6 +109,15 @@ def _show(answer: Answer) -> None:
             ],
             title="when it was quarantined, the latest first",
         )
+    if answer.failed_runs:
+        show_table(
+            ["run", "status", "started (UTC)", "failed rows", "error"],
+            [
+                [str(run.run_id), run.status, run.started_at, run.failed_rows, run.error_type]
+                for run in answer.failed_runs
+            ],
+            title="runs that failed while it was due, the latest first",
+        )
 
 
 def replay(

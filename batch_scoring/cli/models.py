@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +25,10 @@ from batch_scoring.cli.output import (
 from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
+    from batch_scoring.scoring.promotion import Promotion
+    from batch_scoring.scoring.registry import Registered
     from batch_scoring.store.models import ModelVersion
+    from batch_scoring.store.predictions import VersionCount
 
 app = typer.Typer(help="The registry of models.", no_args_is_help=True)
 
@@ -69,7 +74,7 @@ def train(
 
     form = FileFormat.of(encoding, separator, decimal, thousands)
     chosen = settings()
-    version = registry.train_and_register(
+    registered = registry.train_and_register(
         database(),
         chosen.artifacts_dir,
         load_job(chosen.jobs_dir, job),
@@ -79,13 +84,31 @@ def train(
         form=form,
         notify=notice,
     )
+    _show_registered(registered, as_json=as_json)
+    if not as_json:
+        _show_metrics(registered.version.manifest["metrics"])
+
+
+def _show_registered(registered: Registered, *, as_json: bool) -> None:
+    version = registered.version
     if as_json:
-        show_json(version)
+        show_json({**asdict(version), "is_new": registered.is_new})
         return
-    typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+    if registered.is_new:
+        typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
+    else:
+        since = f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        typer.echo(
+            f"{version.name} version {version.version} is this very file, registered {since}; nothing was added, its"
+            " golden rows and metrics are those of then"
+        )
     for note in version.manifest["notes"]:
         notice(f"note: {note}")
-    _show_metrics(version.manifest["metrics"])
+    if registered.is_new and registered.same_file:
+        others = ", ".join(map(str, registered.same_file))
+        notice(
+            f"version {others} is the same file; this is a new version because its signature or the libraries differ"
+        )
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:
@@ -128,7 +151,7 @@ def register(
     from batch_scoring.files.format import FileFormat
     from batch_scoring.scoring import registry
 
-    version = registry.register_file(
+    registered = registry.register_file(
         database(),
         settings().artifacts_dir,
         file,
@@ -138,12 +161,7 @@ def register(
         form=FileFormat.of(encoding, separator, decimal, thousands),
         notify=notice,
     )
-    if as_json:
-        show_json(version)
-        return
-    typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
-    for note in version.manifest["notes"]:
-        notice(f"note: {note}")
+    _show_registered(registered, as_json=as_json)
 
 
 @app.command(name="list")
@@ -275,7 +293,8 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Point an alias at a version, once its artifact verifies. Runs that are under way keep theirs."""
-    from batch_scoring.scoring import registry
+    from batch_scoring.scheduling.job_files import JobFiles
+    from batch_scoring.scoring import promotion, registry
 
     before = registry.promote(
         database(),
@@ -285,7 +304,41 @@ def promote(
         alias=alias,
         allow_version_mismatch=allow_version_mismatch,
     )
+    files = JobFiles(settings().jobs_dir)
+    files.refresh()
+    for broken in files.broken:
+        notice(f"job {broken} cannot be read, so what this means for it is not shown; see `batch-scoring check`")
+    found = promotion.describe(
+        database(), files.jobs.values(), name=name, alias=alias, version=version, version_before=before
+    )
     if as_json:
-        show_json({"name": name, "alias": alias, "version": version, "version_before": before})
-        return
-    typer.echo(f"{alias} of {name}: version {before or 'none'} → version {version}")
+        show_json(found)
+    else:
+        _show_promotion(found)
+
+
+def _show_promotion(found: Promotion) -> None:
+    before = "none" if found.version_before is None else found.version_before
+    typer.echo(f"{found.alias} of {found.name}: version {before} -> version {found.version}")
+    if found.version_before not in (None, found.version):
+        show_table(
+            ["", f"version {found.version_before}", f"version {found.version}"],
+            [[figure.name, figure.before, figure.now] for figure in found.figures],
+        )
+    for effect in found.jobs:
+        if effect.problem is not None:
+            notice(f"job {effect.job}: what this means for it cannot be seen now ({effect.problem})")
+            continue
+        typer.echo(
+            f"job {effect.job}: {effect.other_count:,} of {effect.current_count:,} current predictions are by another"
+            f" version{_mix(effect.versions, but=(found.name, found.version))}; the next run scores what is due with"
+            f" version {found.version}"
+        )
+        for command in effect.commands:
+            typer.echo(f"  to score them again: {command}")
+
+
+def _mix(versions: Sequence[VersionCount], *, but: tuple[str, int]) -> str:
+    others = [one for one in versions if (one.model_name, one.model_version) != but]
+    listed = ", ".join(f"{one.model_name or '?'} v{one.model_version}: {one.rows:,}" for one in others)
+    return f" ({listed})" if listed else ""

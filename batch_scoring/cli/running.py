@@ -349,6 +349,7 @@ def status(
             TableColumn(name="age", optional=True),
             "due",
             TableColumn(name="current", optional=True),
+            TableColumn(name="by version", optional=True),
             "quarantined",
         ]
         show_table(
@@ -361,6 +362,7 @@ def status(
                     state.last_success_age,
                     state.due_count,
                     state.current_count,
+                    ", ".join(f"v{one.model_version}: {one.rows:,}" for one in state.versions) or None,
                     state.quarantined_count,
                 ]
                 for state in states

@@ -65,7 +65,7 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     history = _written(applicants(HISTORY, seed=1, first_id=9_000_000, labelled=True), folder / "history.csv")
     version = train_and_register(
         database, artifacts, job, history, label="Loan_Status", algorithm="logistic_regression"
-    )
+    ).version
     accuracy = version.manifest["metrics"]["cross_validation"]["accuracy"]
     say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
 

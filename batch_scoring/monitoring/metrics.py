@@ -53,6 +53,20 @@ class JobMetrics(Collector):
         yield _gauge("running", "1 while a run of the job is running.", _running(states))
         yield _gauge("due_rows", "Rows that are due.", ((s.job, s.due_count) for s in states))
         yield _gauge("current_predictions", "Keys with a prediction.", ((s.job, s.current_count) for s in states))
+        by_version = GaugeMetricFamily(
+            "batch_scoring_current_predictions_by_version",
+            "Keys with a prediction, by the model version that made it.",
+            labels=[JOB_LABEL, "model", "model_version"],
+        )
+        for state in states:
+            for one in state.versions:
+                by_version.add_metric([state.job, one.model_name or "", str(one.model_version)], one.rows)
+        yield by_version
+        yield _gauge(
+            "model_version",
+            "The model version that the next run uses.",
+            ((s.job, s.model_version) for s in states if s.model_version is not None),
+        )
         yield _gauge("quarantined_rows", "Rows set aside.", ((s.job, s.quarantined_count) for s in states))
         yield _gauge("last_run_seconds", "How long the last finished run took.", _seconds(states))
         yield _gauge("last_run_lateness_seconds", "From the slot of the last run to its start.", _lateness(states))

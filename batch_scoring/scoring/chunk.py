@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from time import perf_counter
 from typing import Protocol
 
-from batch_scoring.errors import ConnectionLost, TooMuchAtOnce
+from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.job import Job
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
@@ -88,8 +88,12 @@ class ChunkStages:
 
     def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
         """Score the rows of a chunk and make them ready to be written. Raises EveryRowFailed."""
-        begun = perf_counter()
-        scored, work = self.scorer.score(rows.features), self.work
+        begun, work = perf_counter(), self.work
+        try:
+            scored = self.scorer.score(rows.features)
+        except EveryRowFailed as exc:
+            exc.failed_keys = rows.key_range
+            raise
         predictions = Predictions(
             positions=scored.positions,
             scores=scored.scores,  # type: ignore[arg-type]  # an array is a sequence

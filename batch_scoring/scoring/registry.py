@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,17 @@ class Verification:
     """How scikit-learn differs from the manifest's, where that was allowed."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """A model file that is in the registry now."""
+
+    version: ModelVersion
+    is_new: bool
+    """Whether this call added the version; not where the same file with the same signature was one already."""
+    same_file: tuple[int, ...]
+    """Other versions of the same file, with another signature or of other libraries."""
+
+
 def train_and_register(
     database: Database,
     artifacts_dir: Path,
@@ -42,7 +53,7 @@ def train_and_register(
     algorithm: str,
     form: FileFormat = PLAIN,
     notify: Callable[[str], None] | None = None,
-) -> ModelVersion:
+) -> Registered:
     """Fit the job's pipeline on a CSV or Parquet file and register it; the first version becomes the job's alias.
 
     ``notify`` gets a sentence for each guess about the data. Raises InputFault, UnusableModel, SchemaOutOfDate.
@@ -90,7 +101,7 @@ def register_file(
     alias: str | None,
     form: FileFormat = PLAIN,
     notify: Callable[[str], None] | None = None,
-) -> ModelVersion:
+) -> Registered:
     """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
 
     The file is unpickled: register only files you trust. ``alias`` is pointed at the new version; without it the
@@ -113,10 +124,11 @@ def register_file(
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
     manifest = _described(model, content, sample, rows, form, artifact_format, notify)
-    version = _register(database, artifacts_dir, name, content, manifest, first_alias=alias or "champion")
+    registered = _register(database, artifacts_dir, name, content, manifest, first_alias=alias or "champion")
     if alias is not None:
-        models.point_alias(database, name=name, alias=alias, version=version.version, changed_by=login())
-    return version
+        version = registered.version.version
+        models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+    return registered
 
 
 def verify(
@@ -192,18 +204,24 @@ def _register(
     manifest: Manifest,
     *,
     first_alias: str,
-) -> ModelVersion:
+) -> Registered:
     from batch_scoring.model.artifact import artifact_uri, save
 
-    try:
-        save(artifacts_dir, name, content, manifest)
+    before = [
+        version
+        for version in models.list_versions(database, name)
+        if version.artifact_sha256 == manifest.artifact_sha256
+    ]
+    values: dict[str, Any] = manifest.model_dump(mode="json")
+    known = [version for version in before if _is_same(version.manifest, values)]
+    try:  # also where it is known: its file may be gone
+        save(artifacts_dir, name, content, manifest_of(known[-1]) if known else manifest)
     except OSError as exc:
         raise UnusableModel(
             f"the artifact could not be written to {artifacts_dir} ({exc.strerror});"
             " check the folder, or set BATCH_SCORING_ARTIFACTS_DIR"
         ) from exc
-    values: dict[str, Any] = manifest.model_dump(mode="json")
-    return models.register_version(
+    version = models.register_version(
         database,
         name=name,
         artifact_uri=artifact_uri(name, manifest),
@@ -211,7 +229,26 @@ def _register(
         manifest=values,
         created_by=login(),
         first_alias=first_alias,
+        is_same=lambda kept: _is_same(kept, values),
     )
+    return Registered(
+        version=version,
+        is_new=not known and version.manifest["created_at"] == values["created_at"],
+        same_file=tuple(other.version for other in before if other.version != version.version),
+    )
+
+
+_OF_THE_SAMPLE = ("created_at", "golden", "artifact_bytes")
+_OF_TRAINING = ("metrics", "training_data")
+
+
+def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two manifests of one file differ in nothing that a run or a reader would miss.
+
+    A file given without its training record is the same as one with it, and not the other way round.
+    """
+    ignored = {*_OF_THE_SAMPLE, *(name for name in _OF_TRAINING if not new.get(name))}
+    return all(kept.get(name) == new.get(name) for name in {*kept, *new} - ignored)
 
 
 def _check_name(option: str, name: str, pattern: str) -> None:

@@ -16,7 +16,7 @@ from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database, now
-from batch_scoring.store.predictions import count_current
+from batch_scoring.store.predictions import VersionCount, count_by_version, count_quarantined
 from batch_scoring.store.runs import Run
 from batch_scoring.store.source import Source
 
@@ -55,6 +55,10 @@ class JobStatus:
     due_count: int
     current_count: int
     quarantined_count: int
+    model_version: int | None
+    """The version that the job's alias points to, None where it points to none."""
+    versions: Sequence[VersionCount]
+    """The current predictions by the version that made them."""
     trouble: Trouble | None
     """The kind of thing that makes the job unhealthy, None where it is healthy."""
     unhealthy: str | None
@@ -72,7 +76,8 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         layout = source.layout(job)
         made = migrations.check_tables(connection, job, layout)
         due = source.count_due(connection, layout).total if made else source.count(connection)
-        counts = count_current(connection, layout) if made else {"current": 0, "quarantined": 0}
+        versions = count_by_version(connection, layout) if made else []
+        quarantined = count_quarantined(connection, layout) if made else 0
         moment = now(connection)
     latest = runs.latest_ordinary(database, job.name, limit=_GROWING)
     last_run = latest[0] if latest else None
@@ -90,8 +95,10 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         last_success=success,
         last_success_age=age,
         due_count=due,
-        current_count=counts["current"],
-        quarantined_count=counts["quarantined"],
+        current_count=sum(one.rows for one in versions),
+        quarantined_count=quarantined,
+        model_version=_model_version(database, job),
+        versions=versions,
         trouble=trouble[0] if trouble else None,
         unhealthy=trouble[1] if trouble else None,
     )
@@ -110,6 +117,8 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
             due_count=0,
             current_count=0,
             quarantined_count=0,
+            model_version=None,
+            versions=(),
             trouble=Trouble.SCHEMA if isinstance(exc, SchemaOutOfDate) else Trouble.SOURCE,
             unhealthy=str(exc),
         )
@@ -128,6 +137,13 @@ def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: 
     except ModelRefused as exc:
         return Trouble.MODEL, str(exc)
     return None
+
+
+def _model_version(database: Database, job: Job) -> int | None:
+    try:
+        return models.resolve_alias(database, job.model.name, job.model.alias).version
+    except ModelRefused:
+        return None
 
 
 def _check_artifact(reference: ArtifactReference) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from batch_scoring.job import Job
 from batch_scoring.slots import next_slot, trigger_of
-from batch_scoring.store import lives, migrations
+from batch_scoring.store import lives, migrations, runs
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.lives import Entry, EntryFilter, Life
-from batch_scoring.store.rows import key_text
+from batch_scoring.store.rows import Key, key_text
 from batch_scoring.store.source import Source
 from batch_scoring.store.values import TextKey
 
@@ -37,6 +37,22 @@ class Answer:
     """Every prediction it ever had, the latest first."""
     quarantine: Sequence[Entry]
     """Every time it was set aside, the latest first."""
+    failed_runs: Sequence[FailedRun]
+    """The latest runs that failed while the row was due, the latest first; none where it is not due."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedRun:
+    """A run that left a row due because it failed or was abandoned."""
+
+    run_id: int
+    status: str
+    started_at: datetime
+    failed_rows: int | None
+    """Rows of the chunk that failed, whose keys begin before and end after this one; None where the run failed as a
+    whole, so that it is not known whether it came to the row."""
+    error_type: str | None
+    error_message: str | None
 
 
 def why(database: Database, job: Job, key: TextKey) -> Answer:
@@ -66,17 +82,72 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         state = "due" if is_due else "quarantined" if is_set_aside else "scored"
     elif predictions or entries:
         state = "gone"
+    failed: Sequence[FailedRun] = ()
+    if state == "due":
+        latest = max([life.run_id for life in predictions] + [entry.run_id for entry in entries], default=0)
+        failed = _failed_runs(database, job, source, found[0], after=latest, since=_as_time(changed_at))
     slot = next_slot(trigger_of(job.schedule), moment) if state == "due" and job.schedule else None
     return Answer(
         job=job.name,
         key=key_text(tuple(job.source.key), key),
         state=state,
-        explanation=_explanation(job, state, predictions, entries, slot),
+        explanation=_explanation(job, state, predictions, entries, slot) + _on_failures(failed),
         source_changed_at=changed_at,
         next_slot=slot,
         predictions=predictions,
         quarantine=entries,
+        failed_runs=failed,
     )
+
+
+def _failed_runs(
+    database: Database, job: Job, source: Source, key: Key, *, after: int, since: datetime | None
+) -> Sequence[FailedRun]:
+    found = []
+    candidates = runs.failed_since(database, job.name, after=after)
+    with database.read() as connection:
+        for run in candidates:
+            if since is not None and run.finished_at is not None and run.finished_at < since:
+                continue  # the row was another one then
+            keys = run.failed_keys
+            if keys and not source.is_between(connection, key, tuple(keys["first"]), tuple(keys["last"])):
+                continue
+            found.append(
+                FailedRun(
+                    run_id=run.run_id,
+                    status=run.status.value,
+                    started_at=run.started_at,
+                    failed_rows=keys["rows"] if keys else None,
+                    error_type=run.error_type,
+                    error_message=run.error_message,
+                )
+            )
+    return found
+
+
+def _as_time(changed_at: Any) -> datetime | None:
+    """A version of a source row as a time, UTC where it has no zone; None where it is none."""
+    try:
+        found = datetime.fromisoformat(str(changed_at))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _on_failures(failed: Sequence[FailedRun]) -> str:
+    on_it = [run for run in failed if run.failed_rows is not None]
+    text = ""
+    if on_it:
+        text += f"; the rows around it failed in {_numbered(on_it)}: {on_it[0].error_message}"
+    if len(failed) > len(on_it):
+        whole = [run for run in failed if run.failed_rows is None]
+        text += f"; {_numbered(whole)} ended without scoring it: {whole[0].error_type}, {whole[0].error_message}"
+    return text
+
+
+def _numbered(failed: Sequence[FailedRun]) -> str:
+    numbers = ", ".join(str(run.run_id) for run in failed)
+    return f"run {numbers}" if len(failed) == 1 else f"runs {numbers}"
 
 
 def _explanation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -41,12 +41,25 @@ def register_version(
     manifest: Mapping[str, Any],
     created_by: str,
     first_alias: str = "champion",
+    is_same: Callable[[Mapping[str, Any]], bool] = lambda _manifest: False,
 ) -> ModelVersion:
-    """Add the next version of a model; the first one gets ``first_alias`` in the same transaction."""
+    """Add the next version of a model; the first one gets ``first_alias`` in the same transaction.
+
+    Where a version has the same file and ``is_same`` is true of its manifest, nothing is added and that one returned.
+    """
+    same_file = (
+        sa.select(model_versions.c.version, model_versions.c.manifest)
+        .where(model_versions.c.name == name, model_versions.c.artifact_sha256 == artifact_sha256)
+        .order_by(model_versions.c.version)
+    )
     newest = sa.select(sa.func.coalesce(sa.func.max(model_versions.c.version), 0)).where(model_versions.c.name == name)
     for attempt in range(_ATTEMPTS):
         try:
             with database.write() as connection:
+                known = [number for number, kept in connection.execute(same_file) if is_same(kept)]
+                if known:
+                    version = known[-1]
+                    break
                 version = connection.execute(newest).scalar_one() + 1
                 connection.execute(
                     sa.insert(model_versions).values(

@@ -73,12 +73,22 @@ class SourceRows:
             yield self.changed_at
 
     @property
+    def key_range(self) -> dict[str, Any]:
+        """First and last key in the order of the database, and how many rows there are, as JSON keeps them."""
+        first, last = ([_of_json(plain(values[at:][:1])[0]) for values in self.keys] for at in (0, len(self) - 1))
+        return {"first": first, "last": last, "rows": len(self)}
+
+    @property
     def last(self) -> Version:
         """The key and version of the last row."""
         return Version(
             key=tuple(plain(values[-1:])[0] for values in self.keys),
             changed_at=None if self.changed_at is None else plain(self.changed_at[-1:])[0],
         )
+
+
+def _of_json(value: Any) -> Any:
+    return value if isinstance(value, int | str) else str(value)
 
 
 def key_text(names: Sequence[str], key: Key) -> str:

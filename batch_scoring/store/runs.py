@@ -57,6 +57,8 @@ class Run:
     chunk_count: int
     error_type: str | None
     error_message: str | None
+    failed_keys: dict[str, Any] | None
+    """First and last key and row count of the chunk whose rows all failed."""
     host: str
     process_id: int
     package_version: str
@@ -200,6 +202,7 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
                 "status": Status.FAILED,
                 "error_type": type(error).__name__,
                 "error_message": str(error)[:4000],
+                "failed_keys": getattr(error, "failed_keys", None),
             }
         status = connection.execute(sa.select(scoring_runs.c.status).where(scoring_runs.c.run_id == run_id))
         if status.scalar_one() != values["status"]:
@@ -263,6 +266,23 @@ def latest_ordinary(database: Database, job: str, *, limit: int, before: int | N
     )
     if before is not None:
         query = query.where(scoring_runs.c.run_id < before)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -> Sequence[Run]:
+    """The latest ordinary runs after a run number that failed or were abandoned, newest first."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.run_id > after,
+            scoring_runs.c.trigger.in_(_ORDINARY),
+            scoring_runs.c.status.in_((Status.FAILED, Status.ABANDONED)),
+        )
+        .order_by(scoring_runs.c.run_id.desc())
+        .limit(limit)
+    )
     with database.read() as connection:
         return [_run(row) for row in connection.execute(query)]
 

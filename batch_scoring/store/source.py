@@ -268,6 +268,14 @@ class Source:
         query = sa.select(rows.c[self.changed_at]).where(*Selection(keys=(key,)).of_keys(names))
         return connection.execute(query).scalar_one_or_none()
 
+    def is_between(self, connection: sa.Connection, key: Key, first: Key, last: Key) -> bool:
+        """Whether a key of the source lies between two others, both included, in the order of the database."""
+        rows = self._rows([])
+        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        from_first = sa.or_(sa.and_(*within(names, KeyRange(after=first))), *Selection(keys=(first,)).of_keys(names))
+        inside = [*Selection(keys=(key,)).of_keys(names), *within(names, KeyRange(upto=last)), from_first]
+        return connection.execute(sa.select(sa.func.count()).select_from(rows).where(*inside)).scalar_one() > 0
+
     def count_due(
         self, connection: sa.Connection, layout: PredictionsLayout, *, lookback_from: datetime | None = None
     ) -> DueCount:

@@ -325,9 +325,9 @@ def test_promote_says_which_version_an_alias_left_and_which_it_points_at(
     assert sqlite_workspace.register(loan_model.pipeline, loan_model.features).version == 2
     done = sqlite_workspace.cli("model", "promote", NAME, "2")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "champion of loan_eligibility: version 1 → version 2\n"
+    assert done.stdout.splitlines()[0] == "champion of loan_eligibility: version 1 -> version 2"
     back = sqlite_workspace.cli_json("model", "promote", NAME, "1")
-    assert back == {"name": NAME, "alias": "champion", "version": 1, "version_before": 2}
+    assert (back["name"], back["alias"], back["version"], back["version_before"]) == (NAME, "champion", 1, 2)
     assert aliases(sqlite_workspace) == [("champion", 1)]
 
 

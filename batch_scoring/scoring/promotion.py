@@ -1,0 +1,112 @@
+"""What the promotion of a model version means: its figures beside the old version's, and what each job's current
+predictions are by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batch_scoring.errors import BatchScoringError
+from batch_scoring.job import Job
+from batch_scoring.store import migrations, models
+from batch_scoring.store.database import Database
+from batch_scoring.store.predictions import VersionCount, count_by_version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One figure of two versions; None where a version has none."""
+
+    name: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """What a promotion means for a job."""
+
+    job: str
+    current_count: int
+    other_count: int
+    """Current predictions by another version than the promoted one."""
+    versions: Sequence[VersionCount]
+    commands: Sequence[str]
+    """Each scores the predictions of one of the other versions again."""
+    problem: str | None = None
+    """Why this could not be found out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """An alias that was moved."""
+
+    name: str
+    alias: str
+    version: int
+    version_before: int | None
+    figures: Sequence[Figure]
+    jobs: Sequence[Effect]
+    """The jobs whose runs use the alias."""
+
+
+def describe(
+    database: Database, jobs: Iterable[Job], *, name: str, alias: str, version: int, version_before: int | None
+) -> Promotion:
+    """Describe a promotion that is done. A job whose tables cannot be read carries why. Raises NoSuchModel."""
+    now = models.get_version(database, name, version).manifest
+    before = None if version_before is None else models.get_version(database, name, version_before).manifest
+    concerned = [job for job in jobs if (job.model.name, job.model.alias) == (name, alias)]
+    return Promotion(
+        name=name,
+        alias=alias,
+        version=version,
+        version_before=version_before,
+        figures=[
+            Figure(name=figure, before=None if before is None else value(before), now=value(now))
+            for figure, value in _FIGURES.items()
+            if value(now) is not None or (before is not None and value(before) is not None)
+        ],
+        jobs=[_effect(database, job, name, version) for job in concerned],
+    )
+
+
+def _effect(database: Database, job: Job, name: str, version: int) -> Effect:
+    try:
+        with database.read() as connection:
+            layout = migrations.registered_layout(connection, job)
+            versions = [] if layout is None else count_by_version(connection, layout)
+    except BatchScoringError as exc:
+        return Effect(job=job.name, current_count=0, other_count=0, versions=(), commands=(), problem=str(exc))
+    others = [one for one in versions if (one.model_name, one.model_version) != (name, version)]
+    return Effect(
+        job=job.name,
+        current_count=sum(one.rows for one in versions),
+        other_count=sum(one.rows for one in others),
+        versions=versions,
+        commands=[
+            f"batch-scoring rescore {job.name} --scored-by-version {number} --dry-run"
+            for number in dict.fromkeys(one.model_version for one in others)
+            if number != version
+        ],
+    )
+
+
+def _metric(part: str, name: str) -> Any:
+    def value(manifest: Mapping[str, Any]) -> Any:
+        return ((manifest.get("metrics") or {}).get(part) or {}).get(name)
+
+    return value
+
+
+_FIGURES: dict[str, Any] = {
+    "algorithm": lambda manifest: manifest.get("algorithm"),
+    "cross-validated accuracy": _metric("cross_validation", "accuracy"),
+    "ROC AUC": _metric("cross_validation", "roc_auc"),
+    "log loss": _metric("cross_validation", "log_loss"),
+    "held-out accuracy": _metric("held_out", "accuracy"),
+    "training rows": lambda manifest: (manifest.get("training_data") or {}).get("rows"),
+    "created": lambda manifest: manifest.get("created_at"),
+}
