@@ -351,7 +351,12 @@ class _Parser:
             match = _TOKEN.match(self._text, at)
             if match is None:
                 mark = self._text[at]
-                raise self._fault(at + 1, f"the quote {mark} is not closed" if mark in "'\"" else f"found {mark!r}")
+                raise self._fault(
+                    at + 1,
+                    f"the quote {mark} is not closed"
+                    if mark in "'\""
+                    else f"found {mark!r}, which is only read inside quotes",
+                )
             kind, text = str(match.lastgroup), match[0]
             if kind == "word" and text.lower() in _KEYWORDS:
                 kind = "keyword"
