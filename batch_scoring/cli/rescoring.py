@@ -42,9 +42,9 @@ def rescore(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Rows of the source for which a condition holds, such as \"segment = 'gold' and (age > 30 or age is"
-            ' null)": = != < <= > >=, is [not] null, [not] in (...), [not] between ... and ..., [not] like, and, or,'
-            " not. May be given again: all must hold."
+            help='Rows of the source for which a condition holds, such as "segment = gold and (age > 30 or age is'
+            ' null)": = != < <= > >=, is null, in (...), between ... and ..., like, and, or, not, parentheses. A value'
+            " of several words is written in single quotes. May be given again: all must hold."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
