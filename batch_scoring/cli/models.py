@@ -84,12 +84,12 @@ def train(
         form=form,
         notify=notice,
     )
-    _show_registered(registered, as_json=as_json)
+    _show_registered(registered, as_json=as_json, why_new="it was trained again")
     if not as_json:
         _show_metrics(registered.version.manifest["metrics"])
 
 
-def _show_registered(registered: Registered, *, as_json: bool) -> None:
+def _show_registered(registered: Registered, *, as_json: bool, why_new: str) -> None:
     version = registered.version
     if as_json:
         show_json({**asdict(version), "is_new": registered.is_new})
@@ -106,9 +106,7 @@ def _show_registered(registered: Registered, *, as_json: bool) -> None:
         notice(f"note: {note}")
     if registered.is_new and registered.same_file:
         others = ", ".join(map(str, registered.same_file))
-        notice(
-            f"version {others} is the same file; this is a new version because its signature or the libraries differ"
-        )
+        notice(f"version {others} is the same file; this is a new version because {why_new}")
 
 
 def _show_metrics(metrics: dict[str, Any]) -> None:
@@ -161,7 +159,7 @@ def register(
         form=FileFormat.of(encoding, separator, decimal, thousands),
         notify=notice,
     )
-    _show_registered(registered, as_json=as_json)
+    _show_registered(registered, as_json=as_json, why_new="its signature or the libraries differ")
 
 
 @app.command(name="list")

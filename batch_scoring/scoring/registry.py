@@ -40,7 +40,7 @@ class Registered:
     is_new: bool
     """Whether this call added the version; not where the same file with the same signature was one already."""
     same_file: tuple[int, ...]
-    """Other versions of the same file, with another signature or of other libraries."""
+    """Other versions of the same file: trained again, or with another signature or of other libraries."""
 
 
 def train_and_register(
@@ -124,7 +124,9 @@ def register_file(
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
     manifest = _described(model, content, sample, rows, form, artifact_format, notify)
-    registered = _register(database, artifacts_dir, name, content, manifest, first_alias=alias or "champion")
+    registered = _register(
+        database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
+    )
     if alias is not None:
         version = registered.version.version
         models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
@@ -204,6 +206,7 @@ def _register(
     manifest: Manifest,
     *,
     first_alias: str,
+    reuse: bool = False,
 ) -> Registered:
     from batch_scoring.model.artifact import artifact_uri, save
 
@@ -213,7 +216,7 @@ def _register(
         if version.artifact_sha256 == manifest.artifact_sha256
     ]
     values: dict[str, Any] = manifest.model_dump(mode="json")
-    known = [version for version in before if _is_same(version.manifest, values)]
+    known = [version for version in before if reuse and _is_same(version.manifest, values)]
     try:  # also where it is known: its file may be gone
         save(artifacts_dir, name, content, manifest_of(known[-1]) if known else manifest)
     except OSError as exc:
@@ -229,7 +232,7 @@ def _register(
         manifest=values,
         created_by=login(),
         first_alias=first_alias,
-        is_same=lambda kept: _is_same(kept, values),
+        is_same=lambda kept: reuse and _is_same(kept, values),
     )
     return Registered(
         version=version,
@@ -238,17 +241,12 @@ def _register(
     )
 
 
-_OF_THE_SAMPLE = ("created_at", "golden", "artifact_bytes")
-_OF_TRAINING = ("metrics", "training_data")
+_OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes")
 
 
 def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether two manifests of one file differ in nothing that a run or a reader would miss.
-
-    A file given without its training record is the same as one with it, and not the other way round.
-    """
-    ignored = {*_OF_THE_SAMPLE, *(name for name in _OF_TRAINING if not new.get(name))}
-    return all(kept.get(name) == new.get(name) for name in {*kept, *new} - ignored)
+    """Whether two manifests of one file differ in nothing that a run would notice, but for the sample they are from."""
+    return all(kept.get(name) == new.get(name) for name in {*kept, *new} - set(_OF_ONE_REGISTRATION))
 
 
 def _check_name(option: str, name: str, pattern: str) -> None:

@@ -34,7 +34,7 @@ def _count(name: str, comment: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
 
 
-_FILLS_ITS_SLOT = "status IN ('running', 'succeeded')"
+_FILLS_ITS_SLOT = "scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')"
 """A run that failed or was abandoned leaves its slot to another one."""
 
 scoring_runs = sa.Table(

@@ -87,7 +87,7 @@ def upgrade() -> None:
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
         comment="One row is one attempt at a job",
     )
-    fills_its_slot = sa.text("status IN ('running', 'succeeded')")
+    fills_its_slot = sa.text("scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')")
     op.create_index(
         "uq_scoring_runs_job_scheduled_for",
         "scoring_runs",
