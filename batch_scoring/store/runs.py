@@ -277,7 +277,7 @@ def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -
         .where(
             scoring_runs.c.job == job,
             scoring_runs.c.run_id > after,
-            scoring_runs.c.trigger.in_(_ORDINARY),
+            scoring_runs.c.trigger.in_(ORDINARY),
             scoring_runs.c.status.in_((Status.FAILED, Status.ABANDONED)),
         )
         .order_by(scoring_runs.c.run_id.desc())
