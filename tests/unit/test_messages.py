@@ -15,15 +15,17 @@ from batch_scoring.counting import counted
 PACKAGE = Path(batch_scoring.__file__).resolve().parent
 
 MACHINE_WORDS = re.compile(
-    r"<locals>|<lambda>|<class |<function |NoneType|object at 0x|Traceback|__\w+__|\bdtype\("
+    r"<locals>|<lambda>|<class |<function |NoneType|object at 0x|Traceback|__(?!main__)\w+__|\bdtype\("
     r"|\b(?:Key|Value|Type|Attribute|Programming|Operational|Integrity|OS|Runtime)Error\b"
     r"|\bdatetime\.datetime\(|\bPosixPath\(|\bDecimal\("
 )
 
 MAY_NAME_AN_EXCEPTION = {
     "cli/output.py",  # the traceback beside it says the rest
+    "files/frame.py",  # what the reader of Parquet raised
     "model/artifact.py",  # what the file's or the model's own code raised
-    "model/describe.py",
+    "model/bisection.py",
+    "model/proof.py",
     "model/scorer.py",
     "scheduling/after_run.py",
     "scoring/record.py",
