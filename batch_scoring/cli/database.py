@@ -51,7 +51,7 @@ def upgrade(as_json: Json = False) -> None:
     for table in inputs:
         typer.echo(f"made {table}, or columns of it")
     for problem in done.waiting:
-        notice(f"not yet: {problem.message}")
+        notice(f"not yet: {problem}")
     for message in done.advice:
         notice(f"advice: {message}")
 

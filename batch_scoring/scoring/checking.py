@@ -81,13 +81,9 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
         for message in cheaper:
             yield Finding(subject=subject, error=False, message=message)
-        if not source.key_is_enforced:
-            yield Finding(
-                subject=subject,
-                error=False,
-                message=f"nothing in {source.table} keeps the key unique and not NULL, so every run counts;"
-                " a primary key, or a unique index with NOT NULL, makes runs faster",
-            )
+        if source.guarantee.doubt:
+            message = f"{source.guarantee.doubt}, so every run counts the keys{_remedy(source)}"
+            yield Finding(subject=subject, error=False, message=message)
     except BatchScoringError as exc:
         yield _problem(subject, exc)
     try:
@@ -116,6 +112,12 @@ def _overruled(job: Job, manifest: Manifest) -> Iterable[str]:
         )
 
 
+def _remedy(source: Source) -> str:
+    if not source.guarantee.can_be_enforced:
+        return ""
+    return "; a primary key, or a unique index with NOT NULL, makes runs faster"
+
+
 def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
     for name in job_names(jobs_dir):
         try:
@@ -125,7 +127,8 @@ def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
 
 
 def _problem(subject: str, exc: BatchScoringError, message: str | None = None) -> Finding:
-    return Finding(subject=subject, error=True, message=message or str(exc), exit_code=exc.exit_code)
+    text = (message or str(exc)).replace(f"{subject}: ", "")  # the subject is shown before the message
+    return Finding(subject=subject, error=True, message=text, exit_code=exc.exit_code)
 
 
 def _place(problem: Problem) -> str:

@@ -9,22 +9,22 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex
 
 from batch_scoring.job import Job
+from batch_scoring.store.catalog import Index, Relation, structure
 from batch_scoring.store.database import exactly
-from batch_scoring.store.reflection import indexed_columns
+from batch_scoring.store.schema import LONGEST_NAME
 from batch_scoring.store.source import Source
-
-_LONGEST_NAME = 63
-"""Bytes of a name in PostgreSQL."""
 
 
 def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
     """What would make the job's runs cheaper, each with the statement that does it."""
-    inspector = sa.inspect(connection)
     table = source.table
-    if table.name in inspector.get_view_names(schema=table.schema):
-        wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
+    built = structure(connection, table)
+    wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
+    if built.relation is Relation.VIEW:
         return [f"{table} is a view: see that the tables under it have indexes on {', '.join(wanted)}"]
-    indexed = [index.names for index in indexed_columns(inspector, table)]
+    if built.relation is Relation.FOREIGN_TABLE:
+        return [f"{table} is a foreign table: see that the table on its server has indexes on {', '.join(wanted)}"]
+    indexed = [index.columns for index in built.indexes if _serves(index)]
     found = []
     if not _is_covered(source.key, indexed):
         found.append(
@@ -37,6 +37,10 @@ def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
             f" {_create_index(connection.dialect, source, [job.source.changed_at])}"
         )
     return found
+
+
+def _serves(index: Index) -> bool:
+    return index.is_valid and not index.is_partial and index.keeps_order
 
 
 def _is_covered(columns: Sequence[str], indexed: Sequence[Sequence[str | None]]) -> bool:
@@ -55,7 +59,7 @@ def _create_index(dialect: sa.Dialect, source: Source, columns: Sequence[str]) -
 
 def _index_name(table: str, columns: Sequence[str]) -> str:
     name = "_".join(["ix", table, *columns])
-    if len(name.encode()) <= _LONGEST_NAME:
+    if len(name.encode()) <= LONGEST_NAME:
         return name
     ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name.encode()[: _LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.store.database import FOREVER
-from batch_scoring.store.reflection import SourceColumn, source_column
+from batch_scoring.store.reflection import SourceColumn, source_columns
 from batch_scoring.store.rows import Key
 from batch_scoring.store.schema import PredictionsLayout, scoring_runs
 from batch_scoring.store.selection import Selection
@@ -71,9 +71,8 @@ class EntryFilter:
 
 def key_columns(connection: sa.Connection, layout: PredictionsLayout) -> list[SourceColumn]:
     """The key's columns as the predictions table has them."""
-    inspector = sa.inspect(connection)
-    found = {column["name"]: column for column in inspector.get_columns(layout.table.name, schema=layout.table.schema)}
-    return [source_column(found[name], connection.dialect) for name in layout.key_names]
+    found = source_columns(connection, layout.table)
+    return [found[name] for name in layout.key_names]
 
 
 def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequence[TextKey]) -> tuple[Key, ...]:

@@ -71,7 +71,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
                 source = Source.inspect(database, connection, job)
                 layout = source.layout(job)
             except SourceFault as exc:
-                waiting.append(Problem(where=f"job {job.name}", key="", message=str(exc)))
+                waiting.append(_waiting(job, exc))
                 continue
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
@@ -85,6 +85,11 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
         waiting=tuple(waiting),
         advice=tuple(advice),
     )
+
+
+def _waiting(job: Job, exc: Exception) -> Problem:
+    where = f"job {job.name}"
+    return Problem(where=where, key="", message=str(exc).removeprefix(f"{where}: "))
 
 
 def check_revision(connection: sa.Connection) -> None:
@@ -213,7 +218,8 @@ def script(database: Database, jobs: Sequence[Job], dialect_name: str) -> Script
                 source = Source.inspect(database, connection, job)
                 layouts.append((job, _layout_in(dialect_name, source, job, connection)))
         except (SourceFault, DatabaseFault) as exc:
-            left_out.append(f"the tables of job {job.name}, whose types come from its source: {exc}")
+            reason = _waiting(job, exc).message
+            left_out.append(f"the tables of job {job.name}, whose types come from its source: {reason}")
     return Script(sql=_schema_sql(dialect_name, layouts), left_out=tuple(left_out))
 
 

@@ -16,6 +16,9 @@ from batch_scoring.store.database import UtcTimestamp, exactly
 SCHEMA_REVISION = "0001"
 """The newest migration under ``sql/migrations``; a test holds both together."""
 
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL, which cuts the rest off."""
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

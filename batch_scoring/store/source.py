@@ -18,12 +18,15 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
+from batch_scoring.store.casts import as_identifier
+from batch_scoring.store.catalog import structure
 from batch_scoring.store.database import RAW, Database, exactly
 from batch_scoring.store.outcomes import holds_for, outcome_table, within
-from batch_scoring.store.reflection import Family, SourceColumn, indexed_columns, source_column
+from batch_scoring.store.reflection import Family, SourceColumn, source_columns
 from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
-from batch_scoring.store.schema import PredictionsLayout, RawType
+from batch_scoring.store.schema import LONGEST_NAME, PredictionsLayout, RawType
 from batch_scoring.store.selection import Selection
+from batch_scoring.store.uniqueness import Guarantee, guarantee
 from batch_scoring.store.values import TextKey, candidates, unmatched
 
 
@@ -36,8 +39,8 @@ class Source:
     changed_at: str | None
     where: str | None
     columns: dict[str, SourceColumn]
-    key_is_enforced: bool
-    """The database itself keeps the key unique and free of NULL."""
+    guarantee: Guarantee
+    """What the database itself enforces of the key."""
     since: datetime | None = None
     """The start of the lookback window: rows that were last changed before it are not looked at."""
     again: Selection | None = None
@@ -47,22 +50,17 @@ class Source:
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
         """Look the source up. Raises SourceFault naming the table, or every column, that is missing."""
         table = job.source.table_name
-        inspector = sa.inspect(connection)
         with database.faults():
             try:
-                reflected = inspector.get_columns(table.name, schema=table.schema)
+                columns = source_columns(connection, table)
             except NoSuchTableError:
-                raise SourceFault(
-                    f"job {job.name}: there is no table or view {table} in {database.shown};"
-                    " mend [source] table, or load it with `batch-scoring load`"
-                ) from None
-            unique = [set(index.names) for index in indexed_columns(inspector, table) if index.unique]
-        columns = {column["name"]: source_column(column, connection.dialect) for column in reflected}
+                raise SourceFault(f"job {job.name}: {_no_table(database, table)}") from None
+            found = structure(connection, table)
         wanted = [*job.source.key, *([job.source.changed_at] if job.source.changed_at else [])]
         if missing := [name for name in wanted if name not in columns]:
             raise SourceFault(
                 f"job {job.name}: {table} has no column {_listed(missing)} (it has {_listed(columns)});"
-                " mend [source] key and changed_at"
+                " fix [source] key and changed_at"
             )
         if job.source.lookback is not None:
             _check_lookback(job, columns)
@@ -73,8 +71,13 @@ class Source:
             changed_at=job.source.changed_at,
             where=job.source.where,
             columns=columns,
-            key_is_enforced=set(key) in unique and not any(columns[name].nullable for name in key),
+            guarantee=guarantee(table, key, found),
         )
+
+    @property
+    def key_is_enforced(self) -> bool:
+        """The database itself keeps the key unique and free of NULL."""
+        return self.guarantee.holds
 
     def changed_columns(self, now: Source) -> list[str]:
         """Columns that are of another type now, each with both."""
@@ -87,10 +90,16 @@ class Source:
     def layout(self, job: Job) -> PredictionsLayout:
         """The shape of the job's predictions table, typed after this source."""
         for name in self.key:
-            if self.columns[name].family is Family.NUMBER and self.columns[name].ddl.upper() in _INEXACT:
+            column = self.columns[name]
+            if column.is_inexact:
                 raise SourceFault(
-                    f"job {job.name}: key column {name} is of the inexact type {self.columns[name].ddl};"
+                    f"job {job.name}: key column {name} is of the inexact type {column.ddl};"
                     " use an exact key, or a view that casts it"
+                )
+            if not column.can_be_key:
+                raise SourceFault(
+                    f"job {job.name}: key column {name} is of type {column.ddl}, which cannot be a key;"
+                    f" use another key, or a view that casts it, such as {column.cast_to('text')}"
                 )
         changed_at = self.columns[self.changed_at].ddl if self.changed_at else "TIMESTAMP"
         return PredictionsLayout(
@@ -126,11 +135,9 @@ class Source:
 
     def check_key(self, connection: sa.Connection) -> None:
         """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""
-        if self.key_is_enforced:
-            return
         rows = self._rows([])
-        keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
-        if any(self.columns[name].nullable for name in self.key):
+        if self.guarantee.may_be_null:
+            keys = [self._key_of(rows, name, connection.dialect) for name in self.guarantee.may_be_null]
             has_null = sa.or_(*(key.is_(None) for key in keys))
             nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
             if nulls:
@@ -138,14 +145,27 @@ class Source:
                     f"the key of {self.table} ({_listed(self.key)}) is NULL in {counted(nulls, 'row')};"
                     " fill it, or leave those rows out with [source] where"
                 )
+        if not self.guarantee.is_unique:
+            self._check_unique(connection, rows)
+
+    def _check_unique(self, connection: sa.Connection, rows: sa.Subquery) -> None:
+        keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
         twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
         groups, extra = _duplicates(connection, twice)
         if groups:
+            doubt = f" ({self.guarantee.doubt})" if self.guarantee.doubt else ""
+            count = "1 key occurs" if groups == 1 else f"{groups} keys occur"
             raise SourceFault(
-                f"the key of {self.table} ({_listed(self.key)}) is not unique:"
-                f" {counted(groups, 'key')} stand{'s' if groups == 1 else ''} in {counted(extra, 'row')};"
-                " name every column that makes a row unique in [source] key, or remove the duplicates"
+                f"the key of {self.table} ({_listed(self.key)}) is not unique: {count} in {counted(extra, 'row')}{doubt}."
+                " Name every column that makes a row unique in [source] key, or remove the duplicates, which"
+                f" {self._duplicates_query()} lists"
             )
+
+    def _duplicates_query(self) -> str:
+        names = ", ".join(as_identifier(name) for name in self.key)
+        where = f" WHERE {self.where}" if self.where else ""
+        table = ".".join(as_identifier(name) for name in self.table if name)
+        return f"`SELECT {names}, count(*) FROM {table}{where} GROUP BY {names} HAVING count(*) > 1`"  # noqa: S608 - for people
 
     def cut(self, connection: sa.Connection, widths: Iterable[int]) -> list[KeyRange]:
         """Key ranges of so many source rows each, the last of all others: every row there will ever be is in one."""
@@ -240,10 +260,11 @@ class Source:
         wanted = dict.fromkeys(key for text in texts for key in candidates(text, columns))
         rows = self._rows([])
         names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        shown = [self._unpadded(*pair) for pair in zip(self.key, names, strict=True)]
         found = {
             tuple(key): None
             for piece in Selection(keys=tuple(wanted)).pieces()
-            for key in connection.execute(sa.select(*names).where(*piece.of_keys(names)))
+            for key in connection.execute(sa.select(*shown).where(*piece.of_keys(names)))
         }
         return list(found), unmatched(texts, columns, found)
 
@@ -332,6 +353,10 @@ class Source:
             return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
         return column
 
+    def _unpadded(self, name: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The column as it is read. PostgreSQL's cast removes the blanks that fill a CHARACTER(n) up."""
+        return sa.cast(column, sa.Text) if self.columns[name].is_padded else column
+
     def _is_due(
         self, rows: sa.FromClause, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange
     ) -> Iterator[sa.ColumnElement[bool]]:
@@ -376,9 +401,12 @@ class Source:
             conditions += [*self.again.of_keys(keys), *self.again.of_prediction(predictions)]
         return (
             sa.select(
-                *(key.label(f"k{i}") for i, key in enumerate(keys)),
+                *(
+                    self._unpadded(name, key).label(f"k{i}")
+                    for i, (name, key) in enumerate(zip(self.key, keys, strict=True))
+                ),
                 *([rows.c[self.changed_at].label("changed")] if self.changed_at else []),
-                *(rows.c[name].label(f"f{i}") for i, name in enumerate(features)),
+                *(self._unpadded(name, rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
                 predictions.c.valid_from.label("current_since"),
                 quarantine.c.valid_from.label("quarantined_since"),
                 quarantine.c.attempts.label("attempts"),
@@ -400,20 +428,31 @@ class Source:
         return sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=differs)
 
 
+def _no_table(database: Database, table: TableName) -> str:
+    message = (
+        f"there is no table or view {table} in {database.shown}; fix [source] table, or load it with"
+        " `batch-scoring load`"
+    )
+    if database.dialect == "postgresql" and len(table.name.encode()) > LONGEST_NAME:
+        message += f". PostgreSQL cuts a name after {LONGEST_NAME} bytes: write it as it is in the database"
+    return message
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
 def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, int]:
     groups = twice.subquery()
     found = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
     return found[0], int(found[1] or 0)
 
 
-_INEXACT = {"REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION"}
-
-
 def _check_lookback(job: Job, columns: Mapping[str, SourceColumn]) -> None:
     name = job.source.changed_at or ""
     if columns[name].family not in (Family.TIMESTAMP, Family.DATE, Family.UNKNOWN):
         raise SourceFault(
-            f"job {job.name}: lookback needs moments in {name}, which is {columns[name].ddl};"
+            f"job {job.name}: lookback needs timestamps in {name}, which is {columns[name].ddl};"
             " name a column of timestamps in changed_at, or remove lookback and sweep"
         )
 

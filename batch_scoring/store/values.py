@@ -53,7 +53,7 @@ def read_untyped(text: str, *, is_text: bool = False) -> Any:
 def read_value(text: str, column: SourceColumn, what: str) -> Any:
     """A text as a value of a column. Raises InputFault."""
     read, expected = _READERS.get(column.family, (str, "text"))
-    if column.ddl.upper() == "UUID":
+    if column.base == "uuid":
         read, expected = _uuid, "a UUID"
     if "\0" in text:
         raise InputFault(f"{what} {text!r}: holds a NUL, which no column does")
@@ -91,7 +91,7 @@ def _comparable(value: Any, column: SourceColumn) -> Any:
         return text
     if column.family is Family.BOOLEAN:
         return bool(value)
-    return text.rstrip(" ") if column.ddl.upper().startswith("CHAR") else text
+    return text.rstrip(" ") if column.is_padded else text
 
 
 def _whole(text: str) -> int:

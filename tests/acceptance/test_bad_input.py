@@ -226,7 +226,7 @@ def test_a_key_that_is_not_unique_is_reported_with_its_columns_and_a_count(loan_
         "INSERT INTO loose SELECT * FROM applicants WHERE \"Loan_ID\" = 'LP001022'",
     )
     done = loan_workspace.cli(*RUN)
-    assert_refused(done, 2, "key of loose (Loan_ID) is not unique: 2 keys stand in 5 rows", "[source] key")
+    assert_refused(done, 2, "key of loose (Loan_ID) is not unique: 2 keys occur in 5 rows", "[source] key")
     assert_recorded(loan_workspace, done, "SourceFault")
 
 

@@ -528,7 +528,7 @@ def test_a_missing_table_is_named_with_the_job_and_the_database_but_no_password(
         migrations.upgrade(database, [])
 
         with pytest.raises(
-            SourceFault, match=r"job loans: there is no table or view nowhere in .*mend \[source\] table"
+            SourceFault, match=r"job loans: there is no table or view nowhere in .*fix \[source\] table"
         ):
             _source(database, job)
 
@@ -568,7 +568,7 @@ def test_a_key_that_is_not_unique_is_reported_with_its_columns_and_counts(prepar
 
     with (
         desk.database.read() as connection,
-        pytest.raises(SourceFault, match=r"\(id, branch\) is not unique: 2 keys stand in 5 rows") as found,
+        pytest.raises(SourceFault, match=r"\(id, branch\) is not unique: 2 keys occur in 5 rows") as found,
     ):
         desk.source.check_key(connection)
     assert "secret" not in str(found.value)
@@ -622,7 +622,7 @@ def test_a_primary_key_that_sqlite_lets_be_null_is_checked(prepare_sqlite: Prepa
         "INSERT INTO applicants (id) VALUES (NULL), ('a')",
     )
 
-    with desk.database.read() as connection, pytest.raises(SourceFault, match=r"\(id\) is NULL in 1 rows"):
+    with desk.database.read() as connection, pytest.raises(SourceFault, match=r"\(id\) is NULL in 1 row;"):
         desk.source.check_key(connection)
 
 
@@ -908,7 +908,7 @@ def test_a_view_whose_key_doubles_rows_is_reported(prepare: Prepare) -> None:
         " ON b.id <= a.id",
     )
 
-    with desk.database.read() as connection, pytest.raises(SourceFault, match="2 keys stand in 5 rows"):
+    with desk.database.read() as connection, pytest.raises(SourceFault, match="2 keys occur in 5 rows"):
         desk.source.check_key(connection)
 
 
