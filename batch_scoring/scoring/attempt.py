@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from batch_scoring.errors import AccessDenied, DatabaseFault, DatabaseReadOnly, PassingFault
+from batch_scoring.errors import (
+    AccessDenied,
+    ConstraintViolated,
+    DatabaseFault,
+    DatabaseReadOnly,
+    PassingFault,
+    SourceFault,
+    WrittenCountDiffers,
+)
 from batch_scoring.job import Job
 from batch_scoring.scoring import preparation, search
 from batch_scoring.scoring.events import (
@@ -67,6 +75,7 @@ class Attempt:
                         # PostgreSQL shows a table that was rewritten or emptied meanwhile as empty: look once more
                         execution.carry_out(persistently(lambda: self._due(sources, layout)).total)
                 except DatabaseFault as exc:
+                    self._blame_duplicates(source, exc)
                     self._blame_a_changed_source(source, exc)
                     raise
             else:  # a model that is gone is noticed by the first run without it, not by the first that needs it
@@ -102,6 +111,25 @@ class Attempt:
         if self.rescore.begun_by is None:
             record_request(self.database, self.run_id, selection, model_version=self.rescore.model_version)
         return [replace(source, again=piece) for piece in selection.pieces(self.job.run.chunk_rows)]
+
+    def _blame_duplicates(self, source: Source, exc: DatabaseFault) -> None:
+        """Raise SourceFault where the write failed because rows with the key of others came after they were counted."""
+        if not isinstance(exc, ConstraintViolated | WrittenCountDiffers):
+            return
+        try:
+            with self.database.read() as connection:
+                source.check_key(connection, counts_always=True)
+        except SourceFault as fault:
+            raise SourceFault(
+                f"{fault}. They were not there when the run started; its committed chunks stay, the rest is due"
+            ) from exc
+        except DatabaseFault:
+            return
+        if source.guarantee.doubt and isinstance(exc, ConstraintViolated):
+            raise ConstraintViolated(
+                f"{exc}. Nothing keeps the key of the source unique ({source.guarantee.doubt}): while the run read it,"
+                " it may have held a key twice; committed chunks stay, the rest is due"
+            ) from exc
 
     def _blame_a_changed_source(self, source: Source, exc: DatabaseFault) -> None:
         """Raise a fault that names the columns whose type changed while the run went on, where there are any."""

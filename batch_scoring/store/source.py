@@ -28,6 +28,7 @@ from batch_scoring.store.schema import LONGEST_NAME, PredictionsLayout, RawType
 from batch_scoring.store.selection import Selection
 from batch_scoring.store.uniqueness import Guarantee, guarantee
 from batch_scoring.store.values import TextKey, candidates, unmatched
+from batch_scoring.store.where_clause import broken_structure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +112,12 @@ class Source:
 
     def check_where(self, database: Database) -> None:
         """Raise SourceFault where the job's ``where`` is no condition on the source's columns."""
-        if self.where is not None and (exc := self._fault_of_rows(database)):
-            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; mend it") from exc
+        if self.where is None:
+            return
+        if problem := broken_structure(self.where, database.dialect):
+            raise SourceFault(f"[source] where {problem}")
+        if exc := self._fault_of_rows(database):
+            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; fix it") from exc
 
     def check_selection(self, database: Database) -> None:
         """Raise InputFault where the database cannot evaluate the conditions of a rescore."""
@@ -133,11 +138,15 @@ class Source:
             return exc
         return None
 
-    def check_key(self, connection: sa.Connection) -> None:
-        """Raise SourceFault where the key is NULL or not unique; free where the database enforces it."""
+    def check_key(self, connection: sa.Connection, *, counts_always: bool = False) -> None:
+        """Raise SourceFault where the key is NULL or not unique; free where the database enforces it.
+
+        ``counts_always`` counts there too, for a table whose constraints may have changed since.
+        """
         rows = self._rows([])
-        if self.guarantee.may_be_null:
-            keys = [self._key_of(rows, name, connection.dialect) for name in self.guarantee.may_be_null]
+        may_be_null = self.key if counts_always else self.guarantee.may_be_null
+        if may_be_null:
+            keys = [self._key_of(rows, name, connection.dialect) for name in may_be_null]
             has_null = sa.or_(*(key.is_(None) for key in keys))
             nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
             if nulls:
@@ -145,7 +154,7 @@ class Source:
                     f"the key of {self.table} ({_listed(self.key)}) is NULL in {counted(nulls, 'row')};"
                     " fill it, or leave those rows out with [source] where"
                 )
-        if not self.guarantee.is_unique:
+        if counts_always or not self.guarantee.is_unique:
             self._check_unique(connection, rows)
 
     def _check_unique(self, connection: sa.Connection, rows: sa.Subquery) -> None:
@@ -328,7 +337,7 @@ class Source:
         table = sa.table(exactly(self.table.name), *map(self._column, names), schema=schema)
         query = sa.select(*table.c)
         if self.where:
-            query = query.where(sa.literal_column(f"({self.where})"))
+            query = query.where(sa.literal_column(f"({self.where}\n)"))  # it may end in a comment
         if self.since is not None:
             query = query.where(self._changed_since(table.c, self.since))
         if self.again is not None:
