@@ -48,6 +48,8 @@ def upgrade(as_json: Json = False) -> None:
     typer.echo(f"schema {change} revision {done.revision}")
     for table in done.created:
         typer.echo(f"made {table}, {table}_quarantine and the views {table}_current, _history, _daily, _distribution")
+    for table in done.versioned:
+        typer.echo(f"{table} records versions from now on; it holds none yet, so the next run scores every row again")
     for table in inputs:
         typer.echo(f"made {table}, or columns of it")
     for problem in done.waiting:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from batch_scoring.job import Job
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scheduling.notifications import Delivery
-    from batch_scoring.scoring.events import Observer
+    from batch_scoring.scoring.events import Event, Observer
     from batch_scoring.scoring.runner import RunOptions
     from batch_scoring.store.database import Database
     from batch_scoring.store.runs import Run
@@ -96,16 +96,23 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
     """Run a job and leave with what came of it."""
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring import runner
+    from batch_scoring.scoring.events import RunPlanned
+    from batch_scoring.store.source import SCORED_ONCE
+
+    def explain(event: Event) -> None:
+        if isinstance(event, RunPlanned) and event.is_first_of_unversioned:
+            notice(f"note: {SCORED_ONCE}")
 
     chosen = settings()
     after = AfterRun(job, chosen, fault=_not_delivered, report=_report)
+    explained = [explain] if options.scheduled_for is None else []
     with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None, as_json=as_json):
         finished = runner.run_job(
             job,
             chosen.database_url,
             chosen.artifacts_dir,
             options=options,
-            observers=[*observers, after],
+            observers=[*observers, after, *explained],
             stop=_stop_on_signals(),
         )
     code = runner.exit_code(finished, job)

@@ -66,7 +66,17 @@ class Attempt:
             self._ensure_tables(layout, preparation.kept_inputs(self.job, manifest))
             sources = persistently(lambda: self._sources(source))
             due = persistently(lambda: self._count_due(sources, layout, looking))
-            self.emit(RunPlanned(run_id=self.run_id, job=self.job.name, due_count=due.total, mode=looking.mode))
+            self.emit(
+                RunPlanned(
+                    run_id=self.run_id,
+                    job=self.job.name,
+                    due_count=due.total,
+                    mode=looking.mode,
+                    is_first_of_unversioned=source.changed_at is None
+                    and self.rescore is None
+                    and persistently(lambda: runs.last_success(self.database, self.job.name)) is None,
+                )
+            )
             if due.total:
                 execution = Execution(self, version, manifest, sources, layout, heartbeat)
                 try:

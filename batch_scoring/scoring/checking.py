@@ -13,7 +13,7 @@ from batch_scoring.scoring.preparation import artifact_of, check_signature, mani
 from batch_scoring.store import indexes, migrations, models
 from batch_scoring.store.database import Database
 from batch_scoring.store.row_security import hides_rows
-from batch_scoring.store.source import Source
+from batch_scoring.store.source import SCORED_ONCE, Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +79,8 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             migrations.check_tables(connection, job, source.layout(job))
             cheaper = indexes.advice(connection, job, source)
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
+        if source.changed_at is None:
+            yield Finding(subject=subject, error=False, message=SCORED_ONCE)
         for message in cheaper:
             yield Finding(subject=subject, error=False, message=message)
         if source.guarantee.doubt:

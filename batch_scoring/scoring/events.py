@@ -34,6 +34,8 @@ class RunPlanned:
     job: str
     due_count: int
     mode: Mode | None
+    is_first_of_unversioned: bool = False
+    """No run of the job succeeded before, and the source names no changed_at: each row is scored once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -161,10 +161,13 @@ def _explanation(
         return f"{job.source.table} has no such row any more; what was scored stays"
     if state == "quarantined":
         entry = next(entry for entry in entries if entry.is_open)
+        retry = f"`batch-scoring quarantine retry {job.name}`"
+        again = f"when the source row changes, or after {retry}"
+        if job.source.changed_at is None:
+            again = f"after {retry} only: the job names no changed_at, so no change of the row is noticed"
         return (
             f"set aside by run {entry.run_id}: {entry.reason_code}"
-            f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message}); it is tried again when the"
-            " source row changes, or after `batch-scoring quarantine retry`"
+            f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message}); it is tried again {again}"
         )
     if state == "due":
         before = "scored" if predictions else "set aside"

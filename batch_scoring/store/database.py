@@ -21,6 +21,11 @@ from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
 from batch_scoring.store import addresses
 from batch_scoring.store.faults import is_driver_error, postgresql_fault, sqlite_fault
 
+SUPPORTED = ("postgresql", "sqlite")
+"""Databases that have tables, views and transactions of this package; SQLAlchemy connects to others."""
+
+_ASYNCHRONOUS = {"asyncpg", "psycopg_async", "psycopgasync", "aiosqlite"}
+
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 """``valid_to`` of a current row."""
 
@@ -130,6 +135,12 @@ class Database:
         url = addresses.parse_url(self._url)
         if url.drivername in ("postgres", "postgresql"):
             return url.set(drivername="postgresql+psycopg2")
+        if url.get_backend_name() not in SUPPORTED or url.drivername.partition("+")[2] in _ASYNCHRONOUS:
+            message = (
+                f"{url.drivername} is not supported; batch-scoring works with PostgreSQL"
+                " (postgresql://user@host/database) and SQLite (sqlite:///file.db)"
+            )
+            raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)])
         if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
             message = "an SQLite database in memory is gone with the process; name a file: sqlite:///file.db"
             raise ConfigurationError([Problem(where="BATCH_SCORING_DATABASE_URL", key="", message=message)])

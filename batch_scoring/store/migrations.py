@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,13 @@ from batch_scoring.job import Job, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql, quoted
-from batch_scoring.store.schema import SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
+from batch_scoring.store.schema import LONGEST_NAME, SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
+from batch_scoring.store.versioning import execute, holds_versions, retype_versions
 from batch_scoring.store.views import PER_JOB, gone_sql, job_sql, shared_sql, view_name
+
+SUFFIXES = ("quarantine", "inputs", "as_of", "gone", *PER_JOB)
+"""Of the tables, views and functions whose names begin with that of a predictions table."""
 
 _UPGRADE_LOCK = 7_164_224_001
 """Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
@@ -39,6 +43,9 @@ class Upgrade:
     revision: str
     created: tuple[str, ...]
     """Predictions tables that were made."""
+    versioned: tuple[str, ...]
+    """Predictions tables whose source_changed_at was given the type of a changed_at that the job names now. They hold
+    no version yet, so the next run scores every row again."""
     waiting: tuple[Problem, ...]
     """Jobs whose tables could not be made yet, and why."""
     advice: tuple[str, ...]
@@ -55,6 +62,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
     from alembic.util.exc import CommandError
 
     created: list[str] = []
+    versioned: list[str] = []
     waiting: list[Problem] = []
     advice: list[str] = []
     with database.write(create=True) as connection:
@@ -73,15 +81,20 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             except SourceFault as exc:
                 waiting.append(_waiting(job, exc))
                 continue
+            views = _views_of(connection, job, layout)
+            if _needs_versions(connection, job, layout):
+                retype_versions(connection, layout, views)
+                versioned.append(job.predictions.table)
             if _create(connection, job, layout):
                 created.append(job.predictions.table)
             advice += indexes.advice(connection, job, source)
-            _execute(connection, _views_of(connection, job, layout))
-        _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
+            execute(connection, views)
+        execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return Upgrade(
         revision_before=before,
         revision=SCHEMA_REVISION,
         created=tuple(created),
+        versioned=tuple(versioned),
         waiting=tuple(waiting),
         advice=tuple(advice),
     )
@@ -111,23 +124,18 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         _lock(connection)
         created = _create(connection, job, layout)
         if created:
-            _execute(connection, _views_of(connection, job, layout))
-            _execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
+            execute(connection, _views_of(connection, job, layout))
+            execute(connection, shared_sql(connection.dialect, _registered_layouts(connection)))
     return created
 
 
 def _views_of(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
-    """The statements that make or renew a job's views and functions."""
+    """The statements that create or replace a job's views and functions."""
     views = job_sql(connection.dialect, layout, job.predictions.positive_label)
     if connection.dialect.name != "postgresql":
         return views
     schemas = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
     return [*views, *gone_sql(connection.dialect, layout, job.source, schemas)]
-
-
-def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
-    for statement in statements:
-        connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
 
 def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> bool:
@@ -183,16 +191,53 @@ def _unknown_revision(found: str | None) -> SchemaOutOfDate:
 
 def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
     """Whether the job's tables exist. Raises ConfigurationError where they were made for another key or kind."""
+    check_names(connection.dialect, job)
     known = _registered(connection, job)
     if known is None:
         return False
     wanted = _job_row(job, layout)
-    differing = [name for name in ("kind", "key_columns", "changed_at_type") if getattr(known, name) != wanted[name]]
+    differing = [name for name in ("kind", "key_columns") if getattr(known, name) != wanted[name]]
     if differing:
-        said = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
-        message = f"{layout.table} was made for something else ({said}); name another table, its history stays"
+        shown = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
+        message = f"{layout.table} was created for something else ({shown}); name another table, its history stays"
         raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+    if _needs_versions(connection, job, layout):
+        message = (
+            f"names a column now, and {layout.table} was created without one;"
+            " run `batch-scoring db upgrade`, which keeps what it holds"
+        )
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="source.changed_at", message=message)])
     return True
+
+
+def _needs_versions(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    """Whether the job names a changed_at of a type for which its tables, which hold no version yet, were not created.
+
+    Raises ConfigurationError where they hold versions of another type.
+    """
+    known = _registered(connection, job)
+    if known is None or job.source.changed_at is None or known.changed_at_type == layout.changed_at_type:
+        return False
+    if not holds_versions(connection, layout):
+        return True
+    message = (
+        f"{job.source.changed_at} is {layout.changed_at_type}, and the versions in {layout.table} are"
+        f" {known.changed_at_type}; cast it in a view, or name another table in [predictions], the history stays"
+    )
+    raise ConfigurationError([Problem(where=f"job {job.name}", key="source.changed_at", message=message)])
+
+
+def check_names(dialect: sa.Dialect, job: Job) -> None:
+    """Raise ConfigurationError where PostgreSQL would cut the name of one of the job's tables or views."""
+    table = job.predictions.table_name
+    limit = LONGEST_NAME - max(len(suffix) for suffix in SUFFIXES) - 1
+    if dialect.name == "postgresql" and len(table.name.encode()) > limit:
+        longest = max(SUFFIXES, key=len)
+        message = (
+            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}: PostgreSQL cuts names"
+            f" after {LONGEST_NAME}, and <table>_{longest} is one of the job's views; shorten it"
+        )
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,6 +282,7 @@ def _schema_sql(dialect_name: str, layouts: Sequence[tuple[Job, PredictionsLayou
     command.upgrade(config, "head", sql=True)
     parts = [buffer.getvalue().strip()]
     for job, layout in layouts:
+        check_names(dialect, job)
         parts.append(f"-- job {job.name}")
         parts += [f"{_printed(element, dialect)};" for element in _table_ddl(dialect, layout)]
         parts += [f"{statement};" for statement in job_sql(dialect, layout, job.predictions.positive_label)]

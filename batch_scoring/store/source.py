@@ -20,6 +20,7 @@ from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.casts import as_identifier
 from batch_scoring.store.catalog import structure
+from batch_scoring.store.conditions import broken_structure
 from batch_scoring.store.database import RAW, Database, exactly
 from batch_scoring.store.outcomes import holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, source_columns
@@ -29,6 +30,12 @@ from batch_scoring.store.selection import Selection
 from batch_scoring.store.uniqueness import Guarantee, guarantee
 from batch_scoring.store.values import TextKey, candidates, unmatched
 from batch_scoring.store.where_clause import broken_structure
+
+SCORED_ONCE = (
+    "[source] names no changed_at, so each row is scored once and a change of it is not noticed; name the column that"
+    " holds when a row last changed, or use `batch-scoring rescore`"
+)
+"""What a job without a version of its rows does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +58,8 @@ class Source:
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
         """Look the source up. Raises SourceFault naming the table, or every column, that is missing."""
         table = job.source.table_name
+        if job.source.where is not None and (problem := broken_structure(job.source.where, database.dialect)):
+            raise SourceFault(f"[source] where is no condition on the rows of {table}: it {problem}")
         with database.faults():
             try:
                 columns = source_columns(connection, table)
@@ -114,8 +123,6 @@ class Source:
         """Raise SourceFault where the job's ``where`` is no condition on the source's columns."""
         if self.where is None:
             return
-        if problem := broken_structure(self.where, database.dialect):
-            raise SourceFault(f"[source] where {problem}")
         if exc := self._fault_of_rows(database):
             raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; fix it") from exc
 
@@ -172,7 +179,8 @@ class Source:
 
     def _duplicates_query(self) -> str:
         names = ", ".join(as_identifier(name) for name in self.key)
-        where = f" WHERE {self.where}" if self.where else ""
+        end = "\n" if "--" in (self.where or "") else ""
+        where = f" WHERE {self.where}{end}" if self.where else ""
         table = ".".join(as_identifier(name) for name in self.table if name)
         return f"`SELECT {names}, count(*) FROM {table}{where} GROUP BY {names} HAVING count(*) > 1`"  # noqa: S608 - for people
 

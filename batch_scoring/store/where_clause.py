@@ -9,7 +9,7 @@ _QUOTED = {
     "postgresql": r"""(?<![A-Za-z0-9_$])[Ee]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
       | (?<![A-Za-z0-9_$])\$(?P<tag>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*|)\$.*?\$(?P=tag)\$""",
 }
-_COMMENT = {"sqlite": r"--[^\n]* | /\*.*?(?:\*/|\Z)", "postgresql": r"--[^\n\r]*"}
+_COMMENT = {"sqlite": r"--[^\n]* | /\*.*?\*/", "postgresql": r"--[^\n\r]*"}
 
 
 def broken_structure(condition: str, dialect: str) -> str | None:
@@ -21,8 +21,8 @@ def broken_structure(condition: str, dialect: str) -> str | None:
             position = match.end()
             continue
         sign = condition[position]
-        if dialect == "postgresql" and condition.startswith("/*", position):
-            position = _end_of_nested_comment(condition, position)
+        if condition.startswith("/*", position):
+            position = -1 if dialect == "sqlite" else _end_of_nested_comment(condition, position)
             if position < 0:
                 return "opens a comment with /* that nothing closes; close it with */"
             continue

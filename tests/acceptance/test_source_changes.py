@@ -279,14 +279,14 @@ FAULTS = {
 }
 RETYPED_VERSIONS = {
     "another key type": Fault(
-        _retype("Loan_ID", "VARCHAR(20) NOT NULL"), "Loan_ID", ConfigurationError, USAGE, "made for something else"
+        _retype("Loan_ID", "VARCHAR(20) NOT NULL"), "Loan_ID", ConfigurationError, USAGE, "created for something else"
     ),
     "another type of moment": Fault(
         _retype("updated_at", "DATE NOT NULL", 'CAST("updated_at" AS DATE)'),
         "changed_at",
         ConfigurationError,
         USAGE,
-        "made for something else",
+        "created for something else",
     ),
 }
 BETWEEN = {**FAULTS, **RETYPED_VERSIONS}

@@ -116,7 +116,7 @@ def test_a_driver_that_is_named_is_kept() -> None:
     [
         f"postgresql://user:{SECRET}@host/loans",
         f"postgresql://host/loans?user=user&password={SECRET}",
-        f"mysql+pymysql://user:{SECRET}@host/loans",
+        f"postgresql+psycopg://user:{SECRET}@host/loans",
         f"postgresql://user:{SECRET}@host/loans?sslpassword={SECRET}",
     ],
 )
@@ -144,7 +144,7 @@ def test_a_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [f"nosuchdatabase://user:{SECRET}@host/loans", f"mysql+nodriver://user:{SECRET}@host/x"]
+    "url", [f"postgresql+nodriver://user:{SECRET}@host/loans", f"sqlite+nodriver://user:{SECRET}@/x.db"]
 )
 def test_a_driver_that_is_not_installed_is_named_without_the_password(url: str) -> None:
     with pytest.raises(

@@ -608,7 +608,7 @@ def _assert_refused_as_made_for_something_else(workspace: Workspace, job: Job, w
                 attempt()
             (problem,) = refused.value.problems
             assert (problem.where, problem.key) == ("job loans", "predictions.table")
-            assert "predictions was made for something else" in problem.message
+            assert "predictions was created for something else" in problem.message
             assert what in problem.message
             assert "name another table" in problem.message
 

@@ -515,10 +515,11 @@ def test_a_condition_on_the_source_s_columns_is_accepted(prepare: Prepare, where
     "where", ["nothing = 1", "income >", "income > 0) OR (", "count(*) > 1", "income = 1; DELETE FROM applicants"]
 )
 def test_a_where_that_is_no_condition_is_a_fault_of_the_job(prepare: Prepare, where: str) -> None:
-    desk = prepare(APPLICANTS, THREE, where=where)
+    desk = prepare(APPLICANTS, THREE)
+    job = desk.workspace.write_job("loans", _job_text(where=where))
 
-    with pytest.raises(SourceFault, match=r"\[source\] where is no condition on the rows of applicants: .*mend it"):
-        desk.source.check_where(desk.database)
+    with pytest.raises(SourceFault, match=r"\[source\] where is no condition on the rows of applicants: "):
+        _source(desk.database, job).check_where(desk.database)
     assert desk.workspace.scalar("SELECT count(*) FROM applicants") == 3
 
 
