@@ -5,8 +5,9 @@ Nothing here imports scikit-learn or pandas, so that a run with nothing due stay
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -79,11 +80,17 @@ class Signature(_Record):
         """Columns of text that had too many distinct texts in the sample to list them: none is unseen there."""
         return tuple(c.name for c in self.columns if c.type is ColumnType.TEXT and c.categories is None)
 
-    def mismatches(self, families: Mapping[str, str]) -> list[str]:
+    def mismatches(
+        self,
+        families: Mapping[str, str],
+        types: Mapping[str, str] = MappingProxyType({}),
+        cast: Callable[[str, ColumnType], str] | None = None,
+    ) -> list[str]:
         """Every column the source lacks or holds in a form the model cannot take, each in words.
 
         ``families`` maps the source's column names to integer, number, boolean, text, date, timestamp, other or
-        unknown.
+        unknown, ``types`` those of no family to their types; ``cast`` gives the expression that makes a column what
+        the model takes.
         """
         found = []
         for column in self.columns:
@@ -92,7 +99,9 @@ class Signature(_Record):
                 near = [name for name in families if name.lower() == column.name.lower()]
                 found.append(f"{column.name} is missing" + (f" (there is {near[0]})" if near else ""))
             elif family not in _TAKES[column.type]:
-                found.append(f"{column.name} is {family}, the model takes {column.type}")
+                hint = f" (cast it in a view: {cast(column.name, column.type)})" if cast else ""
+                shown = types.get(column.name, family)
+                found.append(f"{column.name} is {shown}, the model takes {column.type}{hint}")
         return found
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from batch_scoring.errors import ModelRefused, SignatureMismatch, UnusableModel
 from batch_scoring.job import Job
-from batch_scoring.model.manifest import Manifest
+from batch_scoring.model.manifest import ColumnType, Manifest
 from batch_scoring.store import migrations, models
 from batch_scoring.store.database import Database
 from batch_scoring.store.models import ModelVersion
+from batch_scoring.store.reflection import Family
 from batch_scoring.store.schema import InputColumn
 from batch_scoring.store.source import Source
 
@@ -48,11 +49,16 @@ def check_artifact(artifacts_dir: Path, version: ModelVersion, manifest: Manifes
 def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -> None:
     """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
     families = {name: column.family.value for name, column in source.columns.items()}
-    found = manifest.signature.mismatches(families)
+    types = {name: column.ddl for name, column in source.columns.items() if column.family is Family.OTHER}
+
+    def cast(name: str, kind: ColumnType) -> str:
+        return source.columns[name].cast_to(kind.value)
+
+    found = manifest.signature.mismatches(families, types, cast)
     if found:
         raise SignatureMismatch(
             f"{source.table} does not give what {version.name} version {version.version} takes: {'; '.join(found)}."
-            " Mend the source (a view may rename and cast), or promote a model trained on these columns"
+            " Fix the source (a view may rename and cast), or promote a model trained on these columns"
         )
 
 

@@ -54,9 +54,9 @@ _POSTGRESQL: Mapping[str, Casts] = {
     "xml": {"number": "{}::text::numeric", "text": "{}::text"},
     "bytea": {"number": "length({})", "text": "encode({}, 'hex')"},
     "array": {"number": "cardinality({})", "text": "array_to_string({}, ',')"},
-    "composite": {"number": "({}).field", "boolean": "({}).field", "timestamp": "({}).field", "text": "({}).field"},
-    "range": {"number": "lower({})", "timestamp": "lower({})", "text": "{}::text"},
-    "multirange": {"number": "lower({})", "timestamp": "lower({})", "text": "{}::text"},
+    "composite": {"number": "({}).field", "timestamp": "({}).field", "text": "({}).field::text"},
+    "range": {"number": "lower({})", "text": "{}::text"},
+    "range of times": {"number": "EXTRACT(epoch FROM lower({}))", "timestamp": "lower({})", "text": "{}::text"},
     "point": {"number": "{}[0]", "text": "{}::text"},
     "box": {"number": "area({})", "text": "{}::text"},
     "circle": {"number": "radius({})", "text": "{}::text"},
@@ -95,7 +95,7 @@ _SECONDS = {"number": "CAST(strftime('%s', {}) AS INTEGER)", "timestamp": "datet
 
 _SQLITE: Mapping[str, Casts] = {
     "JSON": {"timestamp": "datetime(json_extract({}, '$.field'))", "text": "json_extract({}, '$.field')"}
-    | dict.fromkeys(("number", "boolean"), "json_extract({}, '$.field')"),
+    | {"number": "CAST(json_extract({}, '$.field') AS REAL)", "boolean": "json_extract({}, '$.field')"},
     "TIME": _SECONDS,
     "BLOB": {"number": "length({})", "text": "hex({})"},
 }

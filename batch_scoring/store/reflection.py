@@ -40,7 +40,7 @@ class SourceColumn:
     nullable: bool
     base: str = ""
     """The type under every domain: its name in ``pg_type``, or the declared type of SQLite in capitals; array,
-    composite, range, multirange and enum for types of these kinds."""
+    composite, enum, range and range of times for types of these kinds."""
     dialect: str = ""
 
     @property
@@ -63,7 +63,7 @@ class SourceColumn:
         return cast_in_view(self.dialect, self.base, self.family, kind, self.name)
 
 
-_KEYS = {"inet", "cidr", "macaddr", "macaddr8", "bytea", "time", "timetz", "bit", "varbit", "xid8", "pg_lsn", "BLOB"}
+_KEYS = {"inet", "cidr", "macaddr", "macaddr8", "bytea", "bit", "varbit", "xid8", "pg_lsn", "BLOB"}
 """Types that no model takes and a key may have."""
 
 
@@ -114,13 +114,21 @@ _TYPES = sa.text(
       FROM under u JOIN pg_type t ON t.oid = u.type WHERE t.typtype = 'd'
     )
     SELECT CAST(u.attname AS text) AS name, u.declared, u.is_domain, u.typmod,
-      CASE WHEN t.typcategory = 'A' THEN 'array'
-           ELSE coalesce(CAST(CAST('{{"c": "composite", "r": "range", "m": "multirange", "e": "enum"}}' AS json)
-                              ->> CAST(t.typtype AS text) AS text), CAST(t.typname AS text)) END AS base,
+      CAST(t.typname AS text), t.typcategory = 'A' AS is_array, CAST(t.typtype AS text),
       t.typtype = 'b' AND t.typcategory = 'S' AS is_text
     FROM under u JOIN pg_type t ON t.oid = u.type WHERE t.typtype <> 'd'
     """  # noqa: S608 - constants of this package
 )
+
+_KINDS = {"c": "composite", "e": "enum", "r": "range", "m": "range"}
+
+
+def _base(row: Any) -> str:
+    if row.is_array:
+        return "array"
+    kind = _KINDS.get(row.typtype, row.typname)
+    return "range of times" if kind == "range" and row.typname.startswith(("ts", "date")) else kind
+
 
 _BY_BASE: Mapping[str, Family] = {
     "bool": Family.BOOLEAN,
@@ -137,16 +145,16 @@ def _of_postgresql(connection: sa.Connection, table: TableName, reflected: Any) 
     found = {}
     for column in reflected:
         name, declared, row = column["name"], column["type"], types[column["name"]]
+        base = _base(row)
         # SQLAlchemy's words are those under which the tables of jobs were created
-        is_its_own = (
-            row.is_domain or isinstance(declared, sa.types.NullType) or (row.base == "bpchar" and row.typmod < 0)
-        )
+        is_its_own = row.is_domain or isinstance(declared, sa.types.NullType)
+        is_its_own |= base == "char" or (base == "bpchar" and row.typmod < 0)
         found[name] = SourceColumn(
             name=name,
             ddl=row.declared if is_its_own else declared.compile(dialect=connection.dialect),
-            family=Family.TEXT if row.is_text else _BY_BASE.get(row.base, Family.OTHER),
+            family=Family.TEXT if row.is_text else _BY_BASE.get(base, Family.OTHER),
             nullable=column["nullable"],
-            base=row.base,
+            base=base,
             dialect="postgresql",
         )
     return found
@@ -161,7 +169,7 @@ def _of_sqlite(connection: sa.Connection, table: TableName, reflected: Any) -> d
         base = re.sub(r"\s*\(.*", "", declared[name]).strip().upper()
         found[name] = SourceColumn(
             name=name,
-            ddl=by_sqlalchemy.ddl,
+            ddl=by_sqlalchemy.ddl if base else "BLOB",
             family=_sqlite_family(base, by_sqlalchemy.family),
             nullable=column["nullable"],
             base="BLOB" if "BLOB" in base else base,

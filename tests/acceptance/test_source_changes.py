@@ -286,7 +286,7 @@ RETYPED_VERSIONS = {
         "changed_at",
         ConfigurationError,
         USAGE,
-        "created for something else",
+        "updated_at is DATE, and the versions in predictions are",
     ),
 }
 BETWEEN = {**FAULTS, **RETYPED_VERSIONS}
