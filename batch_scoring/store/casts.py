@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import sqlalchemy as sa
+
 _UNQUOTED = re.compile(r"[a-z_][a-z0-9_]*")
 
 Casts = Mapping[str, str]
@@ -20,12 +22,12 @@ def cast_in_view(dialect: str, base: str, family: str, kind: str, name: str) -> 
     by_type, by_family = _CASTS.get(dialect, _CASTS["postgresql"])
     casts = by_type.get(base) or by_family.get(family) or by_family["other"]
     template = casts.get(kind) or (casts.get("number") if kind == "integer" else None) or casts["text"]
-    return template.replace("{}", as_identifier(name))
+    return template.replace("{}", as_identifier(name, dialect))
 
 
-def as_identifier(name: str) -> str:
+def as_identifier(name: str, dialect: str) -> str:
     """A name as people write it in SQL: in quotes only where it needs them."""
-    if _UNQUOTED.fullmatch(name):
+    if _UNQUOTED.fullmatch(name) and name not in sa.dialects.registry.load(dialect).preparer.reserved_words:
         return name
     doubled = name.replace('"', '""')
     return f'"{doubled}"'

@@ -174,14 +174,14 @@ class Source:
             raise SourceFault(
                 f"the key of {self.table} ({_listed(self.key)}) is not unique: {count} in {counted(extra, 'row')}{doubt}."
                 " Name every column that makes a row unique in [source] key, or remove the duplicates, which"
-                f" {self._duplicates_query()} lists"
+                f" {self._duplicates_query(connection.dialect.name)} lists"
             )
 
-    def _duplicates_query(self) -> str:
-        names = ", ".join(as_identifier(name) for name in self.key)
+    def _duplicates_query(self, dialect: str) -> str:
+        names = ", ".join(as_identifier(name, dialect) for name in self.key)
         end = "\n" if "--" in (self.where or "") else ""
         where = f" WHERE {self.where}{end}" if self.where else ""
-        table = ".".join(as_identifier(name) for name in self.table if name)
+        table = ".".join(as_identifier(name, dialect) for name in self.table if name)
         return f"`SELECT {names}, count(*) FROM {table}{where} GROUP BY {names} HAVING count(*) > 1`"  # noqa: S608 - for people
 
     def cut(self, connection: sa.Connection, widths: Iterable[int]) -> list[KeyRange]:
