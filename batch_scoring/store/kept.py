@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.database import Database
 from batch_scoring.store.lives import key_columns
 from batch_scoring.store.outcomes import within
-from batch_scoring.store.reflection import Family
+from batch_scoring.store.reflection import Family, SourceColumn
 from batch_scoring.store.rows import Key, KeyRange, plain
 from batch_scoring.store.schema import InputColumn, PredictionsLayout
 from batch_scoring.store.selection import Selection
@@ -82,7 +82,7 @@ def _page(
     predictions, inputs = layout.predictions_table, layout.inputs_table(columns)
     own = [predictions.c[name] for name in layout.key_names]
     same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
-    families = {column.name: column.family for column in key_columns(connection, layout)}
+    keys = {column.name: column for column in key_columns(connection, layout)}
     conditions = [predictions.c.run_id == which.run_id, *Selection(keys=which.keys).of_keys(own)]
     if which.valid_from is not None:
         moment = predictions.c.valid_from
@@ -91,11 +91,11 @@ def _page(
         conditions += within(own, KeyRange(after=after))
     query = (
         sa.select(
-            *(column.label(f"k{i}") for i, column in enumerate(own)),
+            *(keys[column.name].as_read(column).label(f"k{i}") for i, column in enumerate(own)),
             predictions.c.score.label("score"),
             predictions.c.prediction.label("prediction"),
             inputs.c.digest.label("digest"),
-            *(inputs.c[column.name].label(f"i{i}") for i, column in enumerate(columns)),
+            *(_input(inputs.c[column.name], keys).label(f"i{i}") for i, column in enumerate(columns)),
         )
         .join_from(predictions, inputs, sa.and_(*same, inputs.c.valid_from == predictions.c.valid_from))
         .where(*conditions)
@@ -107,14 +107,11 @@ def _page(
         connection,
         query,
         [
-            *(Family.INTEGER if families[name] is Family.INTEGER else Family.OTHER for name in layout.key_names),
+            *(Family.INTEGER if keys[name].family is Family.INTEGER else Family.OTHER for name in layout.key_names),
             Family.NUMBER,
             Family.TEXT,
             Family.OTHER,
-            *(
-                families[column.name] if column.name in layout.key_names else _FAMILIES[column.kind]
-                for column in columns
-            ),
+            *(keys[column.name].family if column.name in keys else _FAMILIES[column.kind] for column in columns),
         ],
     )
     return KeptRows(
@@ -124,6 +121,10 @@ def _page(
         digests=[_bytes(value) for value in plain(found[width + 2])],
         inputs={column.name: values for column, values in zip(columns, found[width + 3 :], strict=True)},
     )
+
+
+def _input(column: sa.Column[Any], keys: Mapping[str, SourceColumn]) -> sa.ColumnElement[Any]:
+    return keys[column.name].as_read(column) if column.name in keys else column
 
 
 def _bytes(value: Any) -> bytes:

@@ -58,6 +58,10 @@ class SourceColumn:
         """Its values are compared and come back exactly as they were read."""
         return self.family is not Family.OTHER or self.base in _KEYS
 
+    def as_read(self, element: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The column in a SELECT: PostgreSQL's cast to TEXT removes the blanks that fill a CHARACTER(n) up."""
+        return sa.cast(element, sa.Text) if self.is_padded else element
+
     def cast_to(self, kind: str) -> str:
         """The expression of a view that makes it what a model takes (integer, number, boolean, text, timestamp)."""
         return cast_in_view(self.dialect, self.base, self.family, kind, self.name)

@@ -277,7 +277,7 @@ class Source:
         wanted = dict.fromkeys(key for text in texts for key in candidates(text, columns))
         rows = self._rows([])
         names = [self._key_of(rows, name, connection.dialect) for name in self.key]
-        shown = [self._unpadded(*pair) for pair in zip(self.key, names, strict=True)]
+        shown = [self.columns[name].as_read(key) for name, key in zip(self.key, names, strict=True)]
         found = {
             tuple(key): None
             for piece in Selection(keys=tuple(wanted)).pieces()
@@ -370,10 +370,6 @@ class Source:
             return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
         return column
 
-    def _unpadded(self, name: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """The column as it is read. PostgreSQL's cast removes the blanks that fill a CHARACTER(n) up."""
-        return sa.cast(column, sa.Text) if self.columns[name].is_padded else column
-
     def _is_due(
         self, rows: sa.FromClause, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange
     ) -> Iterator[sa.ColumnElement[bool]]:
@@ -419,11 +415,11 @@ class Source:
         return (
             sa.select(
                 *(
-                    self._unpadded(name, key).label(f"k{i}")
+                    self.columns[name].as_read(key).label(f"k{i}")
                     for i, (name, key) in enumerate(zip(self.key, keys, strict=True))
                 ),
                 *([rows.c[self.changed_at].label("changed")] if self.changed_at else []),
-                *(self._unpadded(name, rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
+                *(self.columns[name].as_read(rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
                 predictions.c.valid_from.label("current_since"),
                 quarantine.c.valid_from.label("quarantined_since"),
                 quarantine.c.attempts.label("attempts"),

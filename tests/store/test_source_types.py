@@ -16,7 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
+from facts import command, command_json
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.errors import SourceFault
@@ -502,6 +508,53 @@ def test_a_floating_point_key_is_refused_under_a_domain_too(postgresql_workspace
 
     with pytest.raises(SourceFault, match="key column k is of the inexact type"):
         source.layout(postgresql_workspace.job("keyed"))
+
+
+PLANS = """
+[source]
+table = "plans"
+key = ["code"]
+[model]
+name = "m"
+[predictions]
+kind = "binary"
+positive_label = "1"
+keep_inputs = true
+[run]
+bulk = "{bulk}"
+"""
+
+
+@pytest.mark.parametrize("bulk", ["auto", "portable"])
+@pytest.mark.parametrize("declared", ["character(10)", "padded_again"])
+def test_blanks_that_fill_a_character_up_are_part_of_no_value(
+    postgresql_workspace: Workspace, declared: str, bulk: str
+) -> None:
+    workspace = postgresql_workspace
+    _execute(
+        workspace,
+        *CREATED,
+        f"CREATE TABLE plans (code {declared} NOT NULL PRIMARY KEY, plan {declared})",
+        "INSERT INTO plans VALUES ('a', 'basic'), ('b', 'pro'), ('c', NULL)",
+    )
+    workspace.write_job("plans", PLANS.format(bulk=bulk))
+    sample = pd.DataFrame({"plan": ["basic", "pro", None] * 20, "code": ["a", "b", "c"] * 20})
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["plan", "code"]))
+    model = make_pipeline(encoder, LogisticRegression()).fit(sample, (sample["plan"] == "pro").astype(int))
+    workspace.upgrade()
+    workspace.register(model, sample, name="m")
+
+    run = workspace.run("plans")
+
+    assert (run.scored_count, run.unseen_category_count) == (3, 0)
+    expected = model.predict_proba(sample.head(3))[:, 1]
+    scores = [score for (score,) in workspace.query("SELECT score FROM predictions ORDER BY code")]
+    assert scores == pytest.approx(list(expected), abs=1e-12)
+    assert workspace.run("plans").read_count == 0
+    assert command(workspace, "replay", "plans", "--run", "1").returncode == 0
+    assert command_json(workspace, "why", "plans", "a")["state"] == "scored"
+    assert command(workspace, "rescore", "plans", "--key", "a").returncode == 0
+    assert workspace.scalar("SELECT count(*) FROM predictions_history") == 4
 
 
 def _table(columns: Mapping[str, SourceColumn]) -> str:
