@@ -553,7 +553,7 @@ def test_blanks_that_fill_a_character_up_are_part_of_no_value(
     assert workspace.run("plans").read_count == 0
     assert command(workspace, "replay", "plans", "--run", "1").returncode == 0
     assert command_json(workspace, "why", "plans", "a")["state"] == "scored"
-    assert command(workspace, "rescore", "plans", "--key", "a", "--reason", "test").returncode == 0
+    assert command(workspace, "rescore", "plans", "--key", "a", "--reason", "test", "--yes").returncode == 0
     assert workspace.scalar("SELECT count(*) FROM predictions_history") == 4
 
 
