@@ -336,12 +336,12 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
-    """Let moments that Python cannot hold ("infinity", years before 1) through as the text they are."""
+    """Let timestamps and times that Python cannot hold ("infinity", years before 1, 24:00) through as text."""
     from psycopg2 import extensions
 
     def lenient(read: Any) -> Callable[[Any, Any], Any]:
         def value_or_text(value: Any, cursor: Any) -> Any:
-            if value is None or value.endswith("infinity"):
+            if value is None or value.endswith("infinity") or value.startswith("24:"):
                 return value
             try:
                 return read(value, cursor)
@@ -350,6 +350,6 @@ def _prepare_psycopg2(dbapi_connection: Any, _record: ConnectionPoolEntry) -> No
 
         return value_or_text
 
-    for read in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ):
+    for read in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ, extensions.PYTIME):
         reader = extensions.new_type(read.values, f"{read.name} or text", lenient(read))
         extensions.register_type(reader, dbapi_connection)

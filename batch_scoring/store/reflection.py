@@ -67,7 +67,7 @@ class SourceColumn:
         return cast_in_view(self.dialect, self.base, self.family, kind, self.name)
 
 
-_KEYS = {"inet", "cidr", "macaddr", "macaddr8", "bytea", "bit", "varbit", "xid8", "pg_lsn", "BLOB"}
+_KEYS = {"inet", "cidr", "macaddr", "macaddr8", "bytea", "time", "timetz", "bit", "varbit", "xid8", "pg_lsn", "BLOB"}
 """Types that no model takes and a key may have."""
 
 

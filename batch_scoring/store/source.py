@@ -18,16 +18,14 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
 from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
-from batch_scoring.store.casts import as_identifier
 from batch_scoring.store.catalog import structure
-from batch_scoring.store.conditions import broken_structure
 from batch_scoring.store.database import RAW, Database, exactly
 from batch_scoring.store.outcomes import holds_for, outcome_table, within
 from batch_scoring.store.reflection import Family, SourceColumn, source_columns
 from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
 from batch_scoring.store.schema import LONGEST_NAME, PredictionsLayout, RawType
 from batch_scoring.store.selection import Selection
-from batch_scoring.store.uniqueness import Guarantee, guarantee
+from batch_scoring.store.uniqueness import Guarantee, duplicates, duplicates_query, guarantee
 from batch_scoring.store.values import TextKey, candidates, unmatched
 from batch_scoring.store.where_clause import broken_structure
 
@@ -162,27 +160,14 @@ class Source:
                     " fill it, or leave those rows out with [source] where"
                 )
         if counts_always or not self.guarantee.is_unique:
-            self._check_unique(connection, rows)
-
-    def _check_unique(self, connection: sa.Connection, rows: sa.Subquery) -> None:
-        keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
-        twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
-        groups, extra = _duplicates(connection, twice)
-        if groups:
-            doubt = f" ({self.guarantee.doubt})" if self.guarantee.doubt else ""
-            count = "1 key occurs" if groups == 1 else f"{groups} keys occur"
-            raise SourceFault(
-                f"the key of {self.table} ({_listed(self.key)}) is not unique: {count} in {counted(extra, 'row')}{doubt}."
-                " Name every column that makes a row unique in [source] key, or remove the duplicates, which"
-                f" {self._duplicates_query(connection.dialect.name)} lists"
-            )
-
-    def _duplicates_query(self, dialect: str) -> str:
-        names = ", ".join(as_identifier(name, dialect) for name in self.key)
-        end = "\n" if "--" in (self.where or "") else ""
-        where = f" WHERE {self.where}{end}" if self.where else ""
-        table = ".".join(as_identifier(name, dialect) for name in self.table if name)
-        return f"`SELECT {names}, count(*) FROM {table}{where} GROUP BY {names} HAVING count(*) > 1`"  # noqa: S608 - for people
+            keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
+            if found := duplicates(connection, rows, keys):
+                listing = duplicates_query(connection.dialect.name, self.table, self.key, self.where)
+                raise SourceFault(
+                    f"the key of {self.table} ({_listed(self.key)}) is not unique: {found}"
+                    f"{f' ({self.guarantee.doubt})' if self.guarantee.doubt else ''}. Name every column that makes a"
+                    f" row unique in [source] key, or remove the duplicates, which `{listing}` lists"
+                )
 
     def cut(self, connection: sa.Connection, widths: Iterable[int]) -> list[KeyRange]:
         """Key ranges of so many source rows each, the last of all others: every row there will ever be is in one."""
@@ -449,16 +434,6 @@ def _no_table(database: Database, table: TableName) -> str:
     if database.dialect == "postgresql" and len(table.name.encode()) > LONGEST_NAME:
         message += f". PostgreSQL cuts a name after {LONGEST_NAME} bytes: write it as it is in the database"
     return message
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows"
-
-
-def _duplicates(connection: sa.Connection, twice: sa.Select[int]) -> tuple[int, int]:
-    groups = twice.subquery()
-    found = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
-    return found[0], int(found[1] or 0)
 
 
 def _check_lookback(job: Job, columns: Mapping[str, SourceColumn]) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
 
 from batch_scoring.job import TableName
+from batch_scoring.store.casts import as_identifier
 from batch_scoring.store.catalog import Index, Relation, Structure
 
 
@@ -82,3 +86,27 @@ def _null_doubt(table: TableName, may_be_null: Iterable[str], found: Structure) 
     if set(names) <= found.not_null_not_valid:
         return f"NOT NULL of {', '.join(names)} in {table} is NOT VALID: older rows were not checked"
     return f"{', '.join(names)} of {table} may be NULL"
+
+
+def duplicates(connection: sa.Connection, rows: sa.FromClause, keys: Sequence[sa.ColumnElement[Any]]) -> str | None:
+    """How many keys occur more than once and in how many rows, in words; None where none does."""
+    twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
+    groups = twice.subquery()
+    count, total = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
+    if not count:
+        return None
+    return f"{'1 key occurs' if count == 1 else f'{count} keys occur'} in {row_count(int(total))}"
+
+
+def duplicates_query(dialect: str, table: TableName, key: Sequence[str], where: str | None) -> str:
+    """The statement that lists them, for people: keys that are not unique may be applicant data, and are not shown."""
+    names = ", ".join(as_identifier(name, dialect) for name in key)
+    end = "\n" if where and "--" in where else ""
+    condition = f" WHERE {where}{end}" if where else ""
+    source = ".".join(as_identifier(name, dialect) for name in table if name)
+    return f"SELECT {names}, count(*) FROM {source}{condition} GROUP BY {names} HAVING count(*) > 1"  # noqa: S608
+
+
+def row_count(count: int) -> str:
+    """A number of rows in words."""
+    return "1 row" if count == 1 else f"{count} rows"

@@ -257,7 +257,7 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(loan_works
         "Self_Employed is number, the model takes text",
         "ApplicantIncome is text, the model takes number",
         "Loan_Amount_Term is date, the model takes number",
-        "Mend the source",
+        "Fix the source",
     )
     for sound in ("Married", "CoapplicantIncome", "Property_Area"):
         assert sound not in said(done)
