@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.counting import counted
 from batch_scoring.job import TableName
 from batch_scoring.store.casts import as_identifier
 from batch_scoring.store.catalog import Index, Relation, Structure
@@ -95,7 +96,7 @@ def duplicates(connection: sa.Connection, rows: sa.FromClause, keys: Sequence[sa
     count, total = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
     if not count:
         return None
-    return f"{'1 key occurs' if count == 1 else f'{count} keys occur'} in {row_count(int(total))}"
+    return f"{'1 key occurs' if count == 1 else f'{count:,} keys occur'} in {counted(int(total), 'row')}"
 
 
 def duplicates_query(dialect: str, table: TableName, key: Sequence[str], where: str | None) -> str:
@@ -105,8 +106,3 @@ def duplicates_query(dialect: str, table: TableName, key: Sequence[str], where: 
     condition = f" WHERE {where}{end}" if where else ""
     source = ".".join(as_identifier(name, dialect) for name in table if name)
     return f"SELECT {names}, count(*) FROM {source}{condition} GROUP BY {names} HAVING count(*) > 1"  # noqa: S608
-
-
-def row_count(count: int) -> str:
-    """A number of rows in words."""
-    return "1 row" if count == 1 else f"{count} rows"
