@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import loans
 import pandas as pd
 import sqlalchemy as sa
 from processes import Command
@@ -31,12 +32,20 @@ from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("LOAN_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
-"""The real loan applications. They stand beside the checkout; a missing file fails the tests that need it."""
+DATA = loans.FOLDER
+"""``loan_train.csv`` and ``loan_test.csv``: synthetic applications, part of the repository (see ``loans``)."""
+
+REAL_DATA = Path(os.environ.get("LOAN_DATA_DIR") or REPOSITORY.parent / "shared" / "data")
+"""The real applications, under the same names, where somebody has them; the fixture ``real_loans`` asks for them."""
 
 _numbers = itertools.count(1)
 
 LOAN_JOB = (REPOSITORY / "jobs" / "loan_eligibility.toml").read_text(encoding="utf-8")
+
+
+def is_required(variable: str) -> bool:
+    """Whether what a test needs must be there: everything is on CI, else what the environment asks for."""
+    return bool(os.environ.get("CI") or os.environ.get(variable))
 
 
 class PostgresServer:

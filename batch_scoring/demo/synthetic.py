@@ -1,8 +1,9 @@
-"""Synthetic loan applicants: made up, of no real person, with the columns of the loan example.
+"""Synthetic loan applicants: made up, of no real person, with the columns of the loan example and their flaws.
 
-Incomes and amounts are log-normal, categories are drawn with the rough shares of a small lender's applicants, and the
-outcome follows a logistic rule (credit history counts most, then the loan against the income, then the area) with
-noise. The same seed gives the same applicants.
+Incomes and amounts are log-normal with a few very large ones, categories are drawn with the rough shares of a small
+lender's applicants, and the outcome follows a logistic rule (credit history counts most, then the loan against the
+income, then the area) with noise. As in real applications, seven columns have missing values, ``Dependents`` are texts
+such as ``3+``, and a few loan terms are rare. The same seed gives the same applicants.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ _MISSING = {"Gender": 0.02, "Married": 0.005, "Dependents": 0.025, "Self_Employe
     "Loan_Amount_Term": 0.02,
     "Credit_History": 0.08,
 }
+_TERMS = {360.0: 0.855, 180.0: 0.08, 480.0: 0.025, 300.0: 0.02, 240.0: 0.008, 84.0: 0.005} | {
+    120.0: 0.003,
+    60.0: 0.002,
+    36.0: 0.001,
+    12.0: 0.001,
+}
 
 
 def applicants(count: int, *, seed: int, first_id: int = 1, labelled: bool = False) -> pd.DataFrame:
     """``count`` rows with the key, eleven features and, if ``labelled``, the outcome. Amounts are in thousands."""
     rng = np.random.default_rng(seed)
-    income = np.round(rng.lognormal(8.35, 0.55, count))
+    income = np.round(rng.lognormal(8.35, 0.55, count) * np.where(rng.random(count) < 0.01, 8, 1))
     partner = np.where(rng.random(count) < 0.55, np.round(rng.lognormal(7.6, 0.6, count), 2), 0.0)
     amount = np.round(np.clip((income + partner) / 45 * rng.lognormal(0, 0.35, count), 9, 700))
     history = (rng.random(count) < 0.84).astype(float)
@@ -37,7 +44,7 @@ def applicants(count: int, *, seed: int, first_id: int = 1, labelled: bool = Fal
             "ApplicantIncome": income.astype(np.int64),
             "CoapplicantIncome": partner,
             "LoanAmount": amount,
-            "Loan_Amount_Term": rng.choice([360.0, 180.0, 480.0, 300.0], count, p=[0.86, 0.08, 0.03, 0.03]),
+            "Loan_Amount_Term": rng.choice(list(_TERMS), count, p=list(_TERMS.values())),
             "Credit_History": history,
             "Property_Area": area,
         }

@@ -131,11 +131,11 @@ def test_the_pipeline_is_fitted_on_all_rows_and_not_on_a_fold(
     assert by_hand.predict_proba(tree.features).tolist() == tree.pipeline.predict_proba(tree.features).tolist()
 
 
-def test_the_real_history_is_learned_better_than_by_guessing(loan_model: TrainedModel) -> None:
+def test_the_shipped_history_is_learned_better_than_by_guessing(loan_model: TrainedModel) -> None:
     folds = loan_model.metrics["cross_validation"]
 
-    assert loan_model.label_counts == {"N": 192, "Y": 422}
-    assert folds["accuracy"] > 422 / 614 + 0.05
+    assert loan_model.label_counts == {"N": 196, "Y": 418}
+    assert folds["accuracy"] > 418 / 614 + 0.05
     assert folds["roc_auc"] > 0.7
 
 
