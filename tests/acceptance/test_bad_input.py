@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from commands import Done, assert_no_traceback, assert_refused, said
 from conftest import prepare_loans
+from environment import program
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from support import DATA, LOAN_JOB, PostgresServer, Workspace, wait_until
 
@@ -55,7 +56,9 @@ def assert_recorded(workspace: Workspace, done: Done, error_type: str) -> None:
 @contextmanager
 def mounted(target: Path, *options: str) -> Iterator[None]:
     """A mount for the length of the block; the test is skipped where the machine does not permit one."""
-    done = subprocess.run(["mount", *options, str(target)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program("mount", "mount"), *options, str(target)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import prepare_loans
+from environment import program
 from faults import (
     assert_counters_equal_rows,
     assert_each_applicant_has_one_current_prediction_of_its_present_version,
@@ -53,12 +53,8 @@ def cron() -> str:
     why_not = _why_not()
     if why_not is not None:
         pytest.skip(why_not)
-    found = shutil.which("cron", path="/usr/sbin:/sbin")
-    if found is None or shutil.which("crontab") is None:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("there is no cron: apt-get install cron")
-    assert found is not None
-    return found
+    program("crontab", "cron")
+    return program("cron", "cron")
 
 
 def _prepared(folder: Path, database_url: str, model: TrainedModel) -> Workspace:

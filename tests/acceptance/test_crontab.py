@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import prepare_loans
+from environment import program
 from support import REPOSITORY, Workspace
 
 from batch_scoring.model.training import TrainedModel
@@ -73,7 +74,9 @@ def test_the_lines_work_as_they_stand_in_the_environment_cron_gives(cron: Worksp
 def test_a_run_that_overlaps_the_one_before_ends_with_code_75(cron: Workspace) -> None:
     _, (run, _) = _crontab()
     lock = cron.folder / "loan_eligibility.lock"
-    with subprocess.Popen(["flock", str(lock), "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [program("flock", "util-linux"), str(lock), "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
         holder.stdin.write(b"locked\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import prepare_loans
+from environment import program
 from faults import (
     assert_counters_equal_rows,
     assert_each_applicant_has_one_current_prediction_of_its_present_version,
@@ -460,11 +460,7 @@ class PgBouncer:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        found = shutil.which("pgbouncer", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
-        if found is None:
-            if os.environ.get("CI"):
-                pytest.fail("pgbouncer is not installed")
-            pytest.skip("pgbouncer is not installed")
+        found = program("pgbouncer", "pgbouncer")
         # it refuses to run as root; the server's own user may reach the server's socket
         owner = pwd.getpwuid(self.server.socket_dir.stat().st_uid).pw_name
         user = ["-u", owner] if os.geteuid() == 0 else []

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from environment import program
 from support import REPOSITORY
 
 from batch_scoring.monitoring.metrics import JobMetrics
@@ -21,30 +20,20 @@ OPERATIONS = REPOSITORY / "docs" / "operations"
 DEPLOY = REPOSITORY / "deploy"
 
 
-def tool(name: str) -> str:
-    """A program of the system's. In CI it has to be there; elsewhere the test is left out where it is not."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"{name} is not installed; .ci/run installs it")
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 @pytest.mark.parametrize("unit", ["batch-scoring.service", "batch-scoring-run@.service", "batch-scoring-run@.timer"])
 def test_systemd_finds_nothing_wrong_with_the_units(unit: str, tmp_path: Path) -> None:
-    program = tmp_path / "batch-scoring"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    stand_in = tmp_path / "batch-scoring"
+    stand_in.write_text("#!/bin/sh\n")
+    stand_in.chmod(0o755)
     for file in (DEPLOY / "systemd").glob("batch-scoring*"):
-        text = file.read_text().replace("/opt/batch_scoring/.venv/bin/batch-scoring", str(program))
+        text = file.read_text().replace("/opt/batch_scoring/.venv/bin/batch-scoring", str(stand_in))
         (tmp_path / file.name.replace("@.", "@loan_eligibility.")).write_text(
             text.replace("User=batch-scoring", "User=root").replace("Group=batch-scoring", "Group=root")
         )
 
     done = subprocess.run(
         [
-            tool("systemd-analyze"),
+            program("systemd-analyze", "systemd"),
             "verify",
             "--recursive-errors=no",
             str(tmp_path / unit.replace("@.", "@loan_eligibility.")),
@@ -60,7 +49,12 @@ def test_systemd_finds_nothing_wrong_with_the_units(unit: str, tmp_path: Path) -
 
 def test_the_service_is_confined() -> None:
     done = subprocess.run(
-        [tool("systemd-analyze"), "security", "--offline=true", str(DEPLOY / "systemd" / "batch-scoring.service")],
+        [
+            program("systemd-analyze", "systemd"),
+            "security",
+            "--offline=true",
+            str(DEPLOY / "systemd" / "batch-scoring.service"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -73,7 +67,7 @@ def test_the_service_is_confined() -> None:
 def test_promtool_finds_nothing_wrong_with_the_alerts() -> None:
     for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
         done = subprocess.run(
-            [tool("promtool"), *arguments], cwd=OPERATIONS, capture_output=True, text=True, check=False
+            [program("promtool", "prometheus"), *arguments], cwd=OPERATIONS, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -128,9 +122,9 @@ def test_the_container_runs_what_the_project_needs() -> None:
     ids=["Dockerfile", "compose"],
 )
 def test_linters_find_nothing_wrong_with_the_containers(command: list[str]) -> None:
-    program, *arguments = command
+    linter, *arguments = command
     done = subprocess.run(
-        [Path(sys.executable).parent / program, *arguments],
+        [Path(sys.executable).parent / linter, *arguments],
         cwd=DEPLOY / "docker",
         capture_output=True,
         text=True,
