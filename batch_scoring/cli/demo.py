@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,6 @@ def demo(
     typer.echo(f"{QUERY}\n")
     show_table(result.columns, result.top)
     typer.echo("\nContinue manually:\n")
-    typer.echo(f"  cd {result.folder}")
-    typer.echo(f"  export BATCH_SCORING_DATABASE_URL={result.database_url}")
+    typer.echo(f"  cd {shlex.quote(str(result.folder))}")
+    typer.echo(f"  export BATCH_SCORING_DATABASE_URL={shlex.quote(result.database_url)}")
     typer.echo("  batch-scoring status && batch-scoring run loan_eligibility && batch-scoring model list")
