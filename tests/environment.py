@@ -19,6 +19,7 @@ import pytest
 _PREFIXES = ("BATCH_SCORING_", "LC_", "PG", "PYTHONIO", "XDG_")
 _NAMES = {
     *("LANG", "LANGUAGE"),
+    *("LNAME", "LOGNAME", "USER", "USERNAME"),
     *(
         "CLICOLOR",
         "CLICOLOR_FORCE",
