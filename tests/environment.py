@@ -1,14 +1,15 @@
 """What tests take from the environment they are started in: as little as they can.
 
-Variables that configure database clients, languages, terminals, proxies or the product itself are removed; a temporary
-folder whose path is too long for a socket is replaced; programs are looked for where distributions install them,
-whatever PATH is.
+Variables that configure database clients, languages, terminals, proxies, the user's name or the product itself are
+removed; a temporary folder whose path is too long for a socket is replaced; programs are looked for where distributions
+install them, whatever PATH is.
 """
 
 from __future__ import annotations
 
 import locale
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,24 +17,12 @@ from typing import NoReturn
 
 import pytest
 
-_PREFIXES = ("BATCH_SCORING_", "LC_", "PG", "PYTHONIO", "XDG_")
-_NAMES = {
-    *("LANG", "LANGUAGE"),
-    *("LNAME", "LOGNAME", "USER", "USERNAME"),
-    *(
-        "CLICOLOR",
-        "CLICOLOR_FORCE",
-        "COLUMNS",
-        "FORCE_COLOR",
-        "GITHUB_ACTIONS",
-        "LINES",
-        "NO_COLOR",
-        "PY_COLORS",
-        "TERM",
-    ),
-    *("ALL_PROXY", "FTP_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    *("PYTHONPROFILEIMPORTTIME", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONWARNINGS"),
-}
+_REMOVED = re.compile(
+    r"(BATCH_SCORING_|LC_|PG|PYTHONIO|XDG_).*|LANG|LANGUAGE|(all|ftp|https?|no)_proxy"
+    r"|LNAME|LOGNAME|USER|USERNAME|PYTHON(PROFILEIMPORTTIME|UNBUFFERED|UTF8|WARNINGS)"
+    r"|CLICOLOR(_FORCE)?|COLUMNS|FORCE_COLOR|GITHUB_ACTIONS|LINES|NO_COLOR|PY_COLORS|TERM",
+    re.IGNORECASE,
+)
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _LONGEST_TEMPORARY = 40
 """Characters of a temporary folder; a socket's path is limited to 104 to 108, and what pytest adds needs the rest."""
@@ -42,7 +31,7 @@ _LONGEST_TEMPORARY = 40
 def settle() -> None:
     """Make this process's environment, and so that of every process a test starts, one that tests may rely on."""
     for name in list(os.environ):
-        if name.startswith(_PREFIXES) or name.upper() in _NAMES:
+        if _REMOVED.fullmatch(name):
             del os.environ[name]
     os.environ["LANG"] = _plain_language()
     given = os.environ.get("PATH", "").split(os.pathsep)
