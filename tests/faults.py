@@ -132,7 +132,7 @@ def loan_job(*, chunk_rows: int, stalled_after: str = "5 minutes") -> str:
 
 
 def applicants(loan_test: pd.DataFrame, copies: int) -> pd.DataFrame:
-    """The real applicants several times over, under keys of their own."""
+    """The new applicants several times over, under keys of their own."""
     return pd.concat(
         [loan_test.assign(Loan_ID=loan_test["Loan_ID"] + f"-{copy}") for copy in range(copies)], ignore_index=True
     )
@@ -147,7 +147,7 @@ def ready(
     stalled_after: str,
     copies: int,
 ) -> Workspace:
-    """A workspace with the real applicants and copies of them, ready to run."""
+    """A workspace with the new applicants and copies of them, ready to run."""
     prepare_loans(workspace, model, job=loan_job(chunk_rows=chunk_rows, stalled_after=stalled_after))
     more = applicants(loan_test, copies).assign(updated_at="2026-01-01 00:00:00")
     workspace.insert_frame("applicants", more)

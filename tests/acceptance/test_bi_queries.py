@@ -1,4 +1,4 @@
-"""The queries BI starts from give what pandas gives, for the real applicants after two runs."""
+"""The queries BI starts from give what pandas gives, for the shipped applicants after two runs."""
 
 from __future__ import annotations
 

@@ -116,12 +116,12 @@ def scored(workspace: Workspace, loan_model: TrainedModel, challenger: TrainedMo
     return scored_by_1_with_2_as_champion(workspace, loan_model, challenger)
 
 
-# --- the real applicants
+# --- the shipped applicants
 
 
 @dataclass
 class Story:
-    """A rescore of the real applicants, from its dry run to the ordinary run after it."""
+    """A rescore of the shipped applicants, from its dry run to the ordinary run after it."""
 
     workspace: Workspace
     started: dict[str, list[str]]
