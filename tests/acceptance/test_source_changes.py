@@ -256,7 +256,7 @@ FAULTS = {
         _sql("ALTER TABLE applicants DROP COLUMN updated_at"), "updated_at", SourceFault, USAGE, "no column updated_at"
     ),
     "numbers as words": Fault(
-        _retype("LoanAmount", "TEXT", "'about ' || \"LoanAmount\""),
+        _retype("LoanAmount", "TEXT", "'about ' || coalesce(\"LoanAmount\", 0)"),
         "LoanAmount",
         SignatureMismatch,
         REFUSED,
