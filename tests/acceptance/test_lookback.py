@@ -314,13 +314,13 @@ def test_lookback_over_a_column_of_numbers_is_refused_by_its_name(lookback: Work
     lookback.sql("ALTER TABLE applicants ADD COLUMN edition INTEGER")
     lookback.write_job("loan_eligibility", LOOKBACK_JOB.replace('"edited_at"', '"edition"'))
 
-    with pytest.raises(SourceFault, match="lookback needs moments in edition, which is INTEGER"):
+    with pytest.raises(SourceFault, match="lookback needs timestamps in edition, which is INTEGER"):
         lookback.run()
     ran, checked = lookback.cli("run", "loan_eligibility"), lookback.cli("check")
 
     assert (ran.returncode, checked.returncode) == (2, 2)
-    assert "lookback needs moments in edition" in ran.stderr
-    assert "lookback needs moments in edition" in checked.stdout
+    assert "lookback needs timestamps in edition" in ran.stderr
+    assert "lookback needs timestamps in edition" in checked.stdout
     assert "Traceback" not in ran.stderr + checked.stderr
     assert lookback.scalar("SELECT count(*) FROM predictions") == 0
 
