@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # bytecode is written at installation, so that every start afterwards is a fast one
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test quick lint typecheck check wheel requirements benchmark-start bench soak clean
+.PHONY: help install dev demo test quick docs lint typecheck check wheel requirements benchmark-start bench soak clean
 
 help:
 	@echo "make demo      install and run the main job on an embedded database"
@@ -16,6 +16,7 @@ help:
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
 	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: a quarter of an hour"
+	@echo "make docs      write the tables of docs/models.md and docs/source-types.md from what the tests find"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
 
 install: $(VENV)/.installed
@@ -40,6 +41,9 @@ test: dev
 
 quick: dev
 	$(BIN)/python -m pytest -m "not slow"
+
+docs: dev
+	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py
 
 soak: dev
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py

@@ -1,17 +1,11 @@
 """Every type of PostgreSQL and every affinity of SQLite: read as the model needs, or refused with the cast to use.
 
-The tables of docs/source-types.md are what these tests find. After a change,
-
-    REGENERATE_DOCS=1 .venv/bin/python -m pytest -n 0 tests/store/test_source_types.py
-
-writes them again.
+The tables of docs/source-types.md are what these tests find; `make docs` writes them again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +17,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from support import REPOSITORY, PostgresServer, Workspace
+from support import REPOSITORY, PostgresServer, Workspace, documented
 
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
@@ -580,22 +574,11 @@ def _documented(columns: Mapping[str, SourceColumn], types: Iterable[str]) -> st
     )
 
 
-def _assert_documented(section: str, table: str) -> None:
-    begin, end = f"<!-- {section}: generated -->\n", f"\n<!-- {section}: end -->"
-    text = DOCUMENT.read_text(encoding="utf-8")
-    pattern = re.compile(re.escape(begin) + "(.*?)" + re.escape(end), re.DOTALL)
-    if os.environ.get("REGENERATE_DOCS"):
-        DOCUMENT.write_text(pattern.sub(lambda _: begin + table + end, text), encoding="utf-8")
-    found = pattern.search(DOCUMENT.read_text(encoding="utf-8"))
-    assert found is not None
-    assert found[1] == table, "docs/source-types.md is not current: see the head of this file"
-
-
 def test_the_document_lists_every_type_of_postgresql_as_it_is_read(every_type: Workspace) -> None:
     types = _of_postgresql(every_type)
 
-    _assert_documented("postgresql", _documented(_inspected(every_type, "things").columns, types))
+    documented(DOCUMENT, "postgresql", _documented(_inspected(every_type, "things").columns, types))
 
 
 def test_the_document_lists_every_affinity_of_sqlite_as_it_is_read(every_affinity: Workspace) -> None:
-    _assert_documented("sqlite", _documented(_inspected(every_affinity, "things").columns, SQLITE))
+    documented(DOCUMENT, "sqlite", _documented(_inspected(every_affinity, "things").columns, SQLITE))
