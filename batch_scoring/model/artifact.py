@@ -141,7 +141,7 @@ def unpickle(content: bytes, artifact_format: str) -> Any:
         raise UnusableModel(_not_unpickled(exc)) from exc
 
 
-_FROM_MAIN = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '__(?:mp_)?main__'")
+_FROM_MAIN = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '(?:[^']+\.)?__(?:mp_)?main__'")
 _FROM_MODULE = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '(?P<module>[^']+)'")
 
 
