@@ -17,6 +17,7 @@ from batch_scoring.cli.output import (
     settings,
     show_json,
     show_record,
+    show_sentence,
     show_table,
 )
 from batch_scoring.cli.running import JobName
@@ -178,14 +179,18 @@ def replay(
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
+_OF_NEITHER = (
+    "the stored inputs are intact and give another score or label: altered since, or scored by other libraries"
+)
 _OF_OTHERS = "the stored inputs are intact; the model scores a row by the rows beside it, so its scores do not repeat"
 
 
 def _show_replay(done: Replay) -> None:
     share = done.reproduced_count / done.row_count
-    typer.echo(
+    show_sentence(
+        "",
         f"{done.reproduced_count:,} of {counted(done.row_count, 'score')} reproduced ({share:.2%}) within 1e-12 by"
-        f" {', '.join(done.models)}"
+        f" {', '.join(done.models)}",
     )
     if done.score is not None and done.is_whole:
         typer.echo(f"score {done.score!r}")
@@ -208,7 +213,7 @@ def _show_replay(done: Replay) -> None:
                     if one.altered
                     else _OF_OTHERS
                     if one.depends_on_others
-                    else "the stored inputs are intact and give another score or label: scored by other libraries?",
+                    else _OF_NEITHER,
                 ]
                 for one in done.deviations
             ],

@@ -141,7 +141,7 @@ def queries(
 
     They read views, and on PostgreSQL run as a member of bi_reader. Only the query of --by reads the source.
     """
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, timedelta
 
     from batch_scoring.job import load_job
     from batch_scoring.store import queries as store
@@ -153,7 +153,7 @@ def queries(
     found = store.queries(
         declared,
         written_in,
-        timestamp=datetime.now(UTC),
+        timestamp=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1),  # not before what was just scored
         key=None if key is None else parse_key(key, declared.source.key),
         column=by,
     )

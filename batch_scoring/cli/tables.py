@@ -119,7 +119,10 @@ def _hanging(prefix: str, text: str, width: int | None) -> list[str]:
     if width is None or len(prefix) + len(text) <= width:
         return [f"{prefix}{text}"]
     whole_times = _BLANK_IN_TIME.sub("\0", text)
-    indent = len(prefix) if width - len(prefix) >= _FEWEST else _GAP
+    longest = max(map(len, whole_times.split()), default=0)
+    indent = len(prefix) if width - len(prefix) >= max(_FEWEST, longest) else _GAP
+    if indent == _GAP and len(prefix) + longest > width:
+        return [prefix.rstrip(), *_hanging(" " * _GAP, text, max(width, _GAP + longest))]
     lines = textwrap.wrap(
         whole_times,
         width=width,

@@ -200,7 +200,7 @@ class Manifest(ModelForm):
         if self.kind != job.predictions.kind:
             raise ModelRefused(
                 f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {self.kind};"
-                " mend [predictions] kind or name another model"
+                f' set [predictions] kind = "{self.kind}", or name another model'
             )
         if job.predictions.positive_label is None:
             return None

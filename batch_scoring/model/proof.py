@@ -25,6 +25,9 @@ from batch_scoring.model.values import plain_columns
 TOLERANCE = 1e-12
 """How far an output may be off, as a share of it where it is more than 1: what the order of a sum may cost."""
 
+_SCORED = 50_000
+"""Rows of the sample that are scored in each form."""
+
 _TOGETHER = 2_000
 """Rows that are scored in halves, subsets and another order."""
 
@@ -56,25 +59,29 @@ def prove(model: Any, form: ModelForm, sample: pd.DataFrame) -> Signature:
     objects where it takes those too, so that its encoders see the text. Raises UnusableModel where neither will do.
     """
     none_for = columns_fitted_on_none(model, sample)
-    plain = _with_none(sample, none_for)
-    expected = _by_plain_frame(model, form, plain)
-    if not _are_equal(again := _by_plain_frame(model, form, plain), expected):
+    as_categories = derive_signature(sample)
+    as_objects = derive_signature(sample, text_as="object", none_for=none_for)
+    _typed(as_objects, sample)  # all rows fit, not only those that are scored
+    rows = sample.iloc[_spread(len(sample), _SCORED)]
+    expected = _by_plain_frame(model, form, _with_none(rows, none_for))
+    if not _are_equal(again := _by_plain_frame(model, form, _with_none(rows, none_for)), expected):
         raise UnusableModel(
-            f"the model's output for a row is random: {_changed(again, expected)} of {len(sample)} rows of the sample"
+            f"the model's output for a row is random: {_changed(again, expected)} of {len(rows)} rows of the sample"
             " score differently when they are scored again; fix its random_state, or take the random step out"
         )
-    as_objects = derive_signature(sample, text_as="object", none_for=none_for)
-    objects = _try(model, form, as_objects, sample, expected)
+    objects = _try(model, form, as_objects, rows, expected)
     if none_for:  # a categorical has one kind of missing value, which is not None
-        categories: _Trial = _Trial(accepted=False)
+        categories = _Trial(accepted=False)
+    elif any(column.categories is not None for column in as_categories.columns):
+        categories = _try(model, form, as_categories, rows, expected)
     else:
-        categories = _try(model, form, derive_signature(sample), sample, expected)
+        categories = objects  # no column differs
     if categories.accepted:
-        return derive_signature(sample, unseen_as="text" if objects.accepted else "missing")
+        return as_categories.model_copy(update={"unseen_as": "text" if objects.accepted else "missing"})
     if objects.accepted:
         return as_objects
     if dependence := objects.dependence or categories.dependence:
-        raise UnusableModel(_in_words(model, sample, dependence))
+        raise UnusableModel(_in_words(model, rows, dependence))
     raise UnusableModel(
         "the model scores the sample differently once its columns are typed; fit it on rows whose missing values are"
         " NaN (not None), and let it depend on values, not on dtypes"

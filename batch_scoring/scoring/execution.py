@@ -56,8 +56,8 @@ class Execution:
         self.layout = layout
         self.done_count = 0
         """Rows scored or quarantined so far."""
-        self._scored_count = 0
         self._reasons: Counter[str] = Counter()
+        """Rows quarantined, by code, since the last that was scored."""
 
     def carry_out(self, due_count: int) -> None:
         """Score what is due, of which so many rows were counted; may be called again."""
@@ -86,6 +86,7 @@ class Execution:
             self._in_processes(works[0], ranges)
         else:
             self._here(works, due_count)
+        self._blame_no_row_for_a_common_fault()
 
     def _deaths(self) -> int:
         return deaths_in_a_row(self.attempt.database, self.attempt.job.name, before=self.attempt.run_id)
@@ -185,8 +186,10 @@ class Execution:
 
     def _report(self, committed: CommittedChunk) -> None:
         self.done_count += committed.counts.scored + committed.counts.quarantined
-        self._scored_count += committed.counts.scored
-        self._reasons.update(committed.reasons)
+        if committed.counts.scored:
+            self._reasons.clear()
+        else:
+            self._reasons.update(committed.reasons)
         self.attempt.emit(
             ChunkCommitted(
                 run_id=self.attempt.run_id,
@@ -207,11 +210,11 @@ class Execution:
         """What a chunk of many rows would say of the model or the source, chunks of few rows say together."""
         from batch_scoring.model.scorer import FEWEST_ROWS_THAT_ACCUSE
 
-        if self._scored_count or len(self._reasons) != 1 or self._reasons.total() < FEWEST_ROWS_THAT_ACCUSE:
+        if len(self._reasons) != 1 or self._reasons.total() < FEWEST_ROWS_THAT_ACCUSE:
             return
         code, count = self._reasons.most_common(1)[0]
         raise EveryRowFailed(
-            f"the first {count} rows of the run failed alike ({code}) and none was scored, so the fault is not the"
-            " rows'; they are quarantined, the rest is due. Look at the source or the model, run"
+            f"{count} rows failed alike ({code}), chunk after chunk, and none was scored between them, so the fault is"
+            " not the rows'; they are quarantined, the rest is due. Look at the source or the model, run"
             f" `batch-scoring quarantine retry {self.attempt.job.name}`, then run again"
         )

@@ -26,9 +26,9 @@ from batch_scoring.store.database import Database, database_now, driver_sql, quo
 from batch_scoring.store.schema import LONGEST_NAME, SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
 from batch_scoring.store.versioning import execute, holds_versions, retype_versions
-from batch_scoring.store.views import PER_JOB, gone_sql, job_sql, shared_sql, view_name
+from batch_scoring.store.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
-SUFFIXES = ("quarantine", "inputs", "as_of", "gone", *PER_JOB)
+SUFFIXES = ("quarantine", "inputs", *FUNCTIONS, *PER_JOB)
 """Of the tables, views and functions whose names begin with that of a predictions table."""
 
 _UPGRADE_LOCK = 7_164_224_001

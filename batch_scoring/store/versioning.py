@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from batch_scoring.store.database import driver_sql, quoted
 from batch_scoring.store.schema import PredictionsLayout, RawType, scoring_jobs
-from batch_scoring.store.views import PER_JOB, view_name
+from batch_scoring.store.views import FUNCTIONS, PER_JOB, view_name
 
 _COLUMN = "source_changed_at"
 
@@ -32,10 +32,10 @@ def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views:
     dialect = connection.dialect
     is_postgresql = dialect.name == "postgresql"
     names = [quoted(dialect, *view_name(layout, view)) for view in reversed(PER_JOB)]
-    as_of = f"{quoted(dialect, *view_name(layout, 'as_of'))}(timestamptz)"
-    grants = _grants(connection, names, as_of) if is_postgresql else []
+    functions = [f"{quoted(dialect, *view_name(layout, name))}({types})" for name, types in FUNCTIONS.items()]
+    grants = _grants(connection, names, functions) if is_postgresql else []
     if is_postgresql:
-        execute(connection, [f"DROP FUNCTION IF EXISTS {as_of}"])
+        execute(connection, [f"DROP FUNCTION IF EXISTS {function}" for function in functions])
     execute(connection, [f"DROP VIEW IF EXISTS {name}" for name in names])
     ddl = RawType(layout.changed_at_type).compile(dialect=dialect)
     for table in (quoted(dialect, *layout.table), quoted(dialect, *layout.quarantine)):
@@ -75,9 +75,11 @@ _GRANTS_ON_FUNCTION = sa.text(
 )
 
 
-def _grants(connection: sa.Connection, views: Iterable[str], function: str) -> list[str]:
-    found = [grant for name in views for grant in connection.execute(_GRANTS_ON_VIEWS, {"name": name}).scalars()]
-    return found + list(connection.execute(_GRANTS_ON_FUNCTION, {"name": function}).scalars())
+def _grants(connection: sa.Connection, views: Iterable[str], functions: Iterable[str]) -> list[str]:
+    return [
+        *(grant for name in views for grant in connection.execute(_GRANTS_ON_VIEWS, {"name": name}).scalars()),
+        *(grant for name in functions for grant in connection.execute(_GRANTS_ON_FUNCTION, {"name": name}).scalars()),
+    ]
 
 
 def execute(connection: sa.Connection, statements: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
@@ -20,7 +20,7 @@ SHARED = ("run_history", "data_freshness", "quarantine_summary")
 PER_JOB = ("current", "history", "daily", "distribution")
 """Views of one predictions table, whose name they begin with; PostgreSQL has functions besides, see FUNCTIONS."""
 
-FUNCTIONS = ("as_of", "gone")
+FUNCTIONS: Mapping[str, str] = {"as_of": "timestamptz", "gone": ""}
 """PostgreSQL's functions of one predictions table, named likewise."""
 
 

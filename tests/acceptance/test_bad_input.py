@@ -798,9 +798,9 @@ NONSENSE = {
 REFUSED_MODELS = {
     "model register noise.joblib --name m --sample sample.csv": "does not load as a model",
     "model register noise.skops --name m --sample sample.csv": "does not load as a model",
-    "model register dictionary.joblib --name m --sample sample.csv": "has no predict",
+    "model register dictionary.joblib --name m --sample sample.csv": "the file holds no model but a dict",
     "model register unfitted.joblib --name m --sample sample.csv": "not fitted",
-    "model register model.joblib --name m --sample other.csv": "lacks the model's columns x",
+    "model register model.joblib --name m --sample other.csv": "lacks the model's column x",
     "model verify nonsense": "nonsense",
     "model verify nonsense 3": "has no version 3",
     "model promote nonsense 1": "has no version 1",

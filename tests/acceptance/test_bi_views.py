@@ -603,7 +603,9 @@ def test_freshness_is_that_of_ordinary_runs_and_completeness_that_of_sweeps(work
 def test_a_run_that_failed_stands_in_the_history_with_what_it_was_and_what_to_do(workspace: Workspace) -> None:
     story = begin(workspace, "binary")
     workspace.run("story")
-    story.execute("UPDATE facts SET x = NULL, changed = 2 WHERE id < 50")
+    story.execute("UPDATE facts SET changed = 2 WHERE id < 50")
+    (artifact,) = workspace.artifacts_dir.rglob("*.joblib")
+    artifact.write_bytes(b"another model")
 
     with pytest.raises(BatchScoringError) as raised:
         workspace.run("story")

@@ -103,7 +103,7 @@ class Printed:
 READING = [
     Printed(
         "check",
-        ("ok     database: sqlite:///", "ok     job loan_eligibility:", "its artifact is whole"),
+        ("ok     database: sqlite:///", "ok     job loan_eligibility:", "its artifact is intact"),
         lambda found: len(found) == 3 and not any(finding["error"] for finding in found),
     ),
     Printed(

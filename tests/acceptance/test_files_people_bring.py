@@ -479,7 +479,7 @@ def load(workspace: Workspace, ddl: str, text: str, *, key: str = "id") -> str:
         (
             "x TEXT",
             'id,x\n1,"a\nb"\n1.0,b\n',
-            "not unique: 1 keys in 2 rows, and line 4 repeats line 2 (numbers such as",
+            "not unique: 1 key in 2 rows, and line 4 repeats line 2 (numbers such as",
         ),
         ("x TEXT", "id,x\n1,a\nNA,b\n", "the key (id) is empty in 1 row, first in line 3"),
         (

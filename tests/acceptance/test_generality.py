@@ -583,8 +583,8 @@ def test_a_model_of_ones_own_is_registered_by_a_command_and_scores(workspace: Wo
     again = workspace.cli_json(
         "model", "register", "iris.joblib", "--name", "iris", "--sample", "iris.csv", "--alias", "challenger"
     )
-    assert again["version"] == 2
+    assert (again["version"], again["is_new"]) == (1, False)
     assert workspace.query("SELECT alias, version FROM model_aliases ORDER BY alias") == [
-        ("challenger", 2),
+        ("challenger", 1),
         ("champion", 1),
     ]

@@ -274,7 +274,7 @@ def test_one_key_is_replayed_with_its_score(kept: Workspace) -> None:
     done = kept.cli("replay", "facts", "7")
     assert (done.returncode, done.stderr) == (0, "")
     score = kept.scalar("SELECT score FROM predictions WHERE id = 7")
-    assert "1 of 1 scores reproduced (100.00%) within 1e-12 by facts version 1 (" in done.stdout
+    assert "1 of 1 score reproduced (100.00%) within 1e-12 by facts version 1 (" in done.stdout
     assert f"score {score!r}" in done.stdout
     sha256 = kept.scalar("SELECT artifact_sha256 FROM scoring_runs WHERE run_id = 1")
     assert sha256 in done.stdout
@@ -294,8 +294,8 @@ def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None
         assert 0 < abs(one.score - one.replayed) == pytest.approx(abs(one.score / 999) if one.key == "7" else 1e-11)
     shown = command(kept, "replay", "facts", "7")
     assert shown.returncode == 1
-    assert "0 of 1 scores reproduced" in shown.stdout
-    assert "the kept inputs give another score or label: altered since" in shown.stdout
+    assert "0 of 1 score reproduced" in shown.stdout
+    assert "the stored inputs are intact and give another score or label: altered since" in shown.stdout
     assert command(kept, "replay", "facts", "9").returncode == 0
 
 

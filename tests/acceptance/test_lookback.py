@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from conftest import prepare_loans
 from support import LOAN_JOB, Workspace
 
-from batch_scoring.errors import EveryRowFailed, SourceFault
+from batch_scoring.errors import ArtifactChanged, EveryRowFailed, SourceFault
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.store.runs import Run
 
@@ -200,12 +200,13 @@ def test_a_sweep_that_failed_does_not_count(lookback: Workspace) -> None:
 
     _let_pass(lookback, 25)
     _add(lookback, "OLDER", hours_ago=49)
-    lookback.sql('UPDATE applicants SET "LoanAmount" = -1 WHERE "Loan_ID" = \'OLDER\'')
     _change(lookback, "LP001015")
-    lookback.sql('UPDATE applicants SET "LoanAmount" = -1 WHERE "Loan_ID" = \'LP001015\'')
-    with pytest.raises(EveryRowFailed):
+    (artifact,) = lookback.artifacts_dir.rglob("*.joblib")
+    content = artifact.read_bytes()
+    artifact.write_bytes(content + b"x")
+    with pytest.raises(ArtifactChanged):
         lookback.run()
-    lookback.sql('UPDATE applicants SET "LoanAmount" = 100')
+    artifact.write_bytes(content)
 
     assert _found(lookback.run()) == ("sweep", 2, 2, 1)
     assert [mode for (mode,) in lookback.query("SELECT mode FROM scoring_runs")] == ["sweep"] * 5

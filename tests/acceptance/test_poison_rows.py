@@ -291,18 +291,19 @@ def test_a_model_that_fails_on_every_row_fails_the_run_and_sets_no_row_aside(loa
     assert_nothing_written(loan_workspace, "the model failed with ValueError")
 
 
-def test_two_rows_that_fail_alike_fail_the_run_and_are_set_aside_once_a_sound_row_stands_beside_them(
+def test_64_rows_that_fail_alike_fail_the_run_and_are_quarantined_once_a_sound_row_is_beside_them(
     loan_workspace: Workspace,
 ) -> None:
-    loan_workspace.sql("CREATE TABLE kept AS SELECT * FROM applicants WHERE \"Loan_ID\" = 'LP001031'")
-    loan_workspace.sql("DELETE FROM applicants WHERE \"Loan_ID\" NOT IN ('LP001015', 'LP001022')")
+    keys = [key for (key,) in loan_workspace.query('SELECT "Loan_ID" FROM applicants ORDER BY "Loan_ID" LIMIT 65')]
+    loan_workspace.sql(f"CREATE TABLE kept AS SELECT * FROM applicants WHERE \"Loan_ID\" = '{keys[64]}'")
+    loan_workspace.sql(f"DELETE FROM applicants WHERE \"Loan_ID\" >= '{keys[64]}'")
     loan_workspace.sql('UPDATE applicants SET "Education" = NULL')
-    with pytest.raises(EveryRowFailed, match="all 2 rows of a chunk failed alike"):
+    with pytest.raises(EveryRowFailed, match="all 64 rows of a chunk failed alike"):
         loan_workspace.run()
     assert open_entries(loan_workspace) == []
 
     loan_workspace.sql("INSERT INTO applicants SELECT * FROM kept")
-    assert counts(loan_workspace.run()) == (3, 1, 2)
+    assert counts(loan_workspace.run()) == (65, 1, 64)
 
 
 def test_a_single_poison_row_that_alone_is_due_is_set_aside(loan_workspace: Workspace) -> None:

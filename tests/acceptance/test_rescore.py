@@ -1076,7 +1076,7 @@ def test_a_rescore_needs_a_reason_and_a_yes_where_nobody_can_be_asked(careful: W
     everyone = "this would score 367 rows of applicants again with loan_eligibility version 2; say --yes"
     assert_changes_nothing(careful, ["rescore", NAME, "--all", "--reason", "a test"], 2, everyone)
     one = ["--key", "LP001015", "--model-version", "1", "--reason", "a test"]
-    once = "this would score 1 rows of applicants again with loan_eligibility version 1; say --yes"
+    once = "this would score 1 row of applicants again with loan_eligibility version 1; say --yes"
     assert_changes_nothing(careful, ["rescore", NAME, *one], 2, once)
 
 
@@ -1102,10 +1102,10 @@ def test_a_model_version_or_alias_that_is_not_there_is_refused(careful: Workspac
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--scored-before", "soon"], "'soon' does not match"),
-        (["--scored-before", "2026-02-30"], "'2026-02-30' does not match"),
-        (["--scored-after", "31.01.2026"], "does not match"),
-        (["--scored-after", ""], "does not match"),
+        (["--scored-before", "soon"], "'soon' is not a time"),
+        (["--scored-before", "2026-02-30"], "'2026-02-30' is not a time"),
+        (["--scored-after", "31.01.2026"], "is not a time"),
+        (["--scored-after", ""], "is not a time"),
         (["--scored-by-version", "one"], "should be a valid integer"),
         (["--scored-by-version", "0"], "greater than or equal to 1"),
         (["--scored-by-version", "9" * 30], "less than or equal to 2147483647"),

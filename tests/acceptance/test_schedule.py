@@ -253,7 +253,10 @@ def test_a_database_that_is_away_is_said_and_waited_for(embedded: Workspace) -> 
         ({"BATCH_SCORING_SMTP_URL": "mail.example.com"}, "BATCH_SCORING_SMTP_URL: expected smtp://"),
         ({"BATCH_SCORING_SMTP_URL": "smtp://mail.example.com"}, "BATCH_SCORING_MAIL_TO: expected both or neither"),
         ({"BATCH_SCORING_WEBHOOK_URL": "ftp://x"}, "BATCH_SCORING_WEBHOOK_URL: expected an https://"),
-        ({"BATCH_SCORING_WEBHOOK_URL_FILE": "nowhere"}, "BATCH_SCORING_WEBHOOK_URL_FILE: nowhere cannot be read"),
+        (
+            {"BATCH_SCORING_WEBHOOK_URL_FILE": "nowhere"},
+            "BATCH_SCORING_WEBHOOK_URL_FILE: the file it names cannot be read",
+        ),
     ],
 )
 def test_settings_that_cannot_be_used_are_named_with_exit_code_2(

@@ -26,7 +26,7 @@ from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event, Observer, RunPlanned
 
 ALL = 367
-CHUNK_ROWS = 40
+CHUNK_ROWS = 64
 FEATURES = (
     "Gender",
     "Married",
@@ -586,7 +586,7 @@ def test_moments_that_are_emptied_or_set_back_in_the_middle_of_a_run_are_version
     changed = "SELECT count(*) FROM applicants WHERE \"Loan_ID\" LIKE '%1' OR \"Loan_ID\" LIKE '%5'"
     count = nullable.scalar(changed)
 
-    during = nullable.run(observers=[_midway(set_back, chunks=4)])
+    during = nullable.run(observers=[_midway(set_back, chunks=2)])
     after = nullable.run()
 
     assert (during.scored_count, during.superseded_count) == (ALL, 0)

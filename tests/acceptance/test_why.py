@@ -159,7 +159,7 @@ def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Worksp
         "a complaint",
         "Ana",
         "facts v2",
-        "when it was set aside",
+        "when it was quarantined",
         "current",
     ):
         assert word in shown.stdout

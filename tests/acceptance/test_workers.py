@@ -96,7 +96,7 @@ def test_a_changed_artifact_is_refused_before_a_worker_starts(
 
 
 def test_a_fault_in_a_worker_fails_the_run_with_its_own_name(workspace: Workspace, loan_model: TrainedModel) -> None:
-    prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=50))
+    prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=100))
     workspace.sql('UPDATE applicants SET "LoanAmount" = -1')
 
     done = workspace.cli("run", "loan_eligibility", "--workers", "2")

@@ -99,7 +99,8 @@ def test_a_selection_without_keys_is_one_piece() -> None:
 
 
 def column(family: Family, ddl: str) -> SourceColumn:
-    return SourceColumn(name="id", ddl=ddl, family=family, nullable=False)
+    base = "uuid" if ddl == "UUID" else ""
+    return SourceColumn(name="id", ddl=ddl, family=family, nullable=False, base=base)
 
 
 INTEGERS = column(Family.INTEGER, "BIGINT")
