@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from batch_scoring.errors import InputFault
+from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.files.content import text_of
 from batch_scoring.files.format import FileFormat
 
@@ -175,7 +176,7 @@ def _fields(file: Path, body: bytes, separator: str, header: Sequence[str], firs
     for block in (None, min(len(body) + 1, _LARGEST_BLOCK)):
         try:
             table = pacsv.read_csv(
-                pa.BufferReader(body),
+                pa.BufferReader(arrow_buffer(body)),
                 read_options=pacsv.ReadOptions(column_names=names, block_size=block),
                 parse_options=parse,
                 convert_options=convert,

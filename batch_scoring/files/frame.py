@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch_scoring.errors import InputFault
+from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.files.columns import Kind, guess
 from batch_scoring.files.content import is_parquet
 from batch_scoring.files.csv_table import read_csv_table
@@ -81,8 +82,9 @@ def _timestamps(values: pa.Array) -> pd.Series[Any]:
 
 def _parquet(file: Path, content: bytes) -> pd.DataFrame:
     try:
-        _check_names(file, pq.read_schema(pa.BufferReader(content)).names)
-        frame: pd.DataFrame = pq.read_table(pa.BufferReader(content)).to_pandas()
+        buffer = arrow_buffer(content)
+        _check_names(file, pq.read_schema(pa.BufferReader(buffer)).names)
+        frame: pd.DataFrame = pq.read_table(pa.BufferReader(buffer)).to_pandas()
     except InputFault:
         raise
     except MemoryError as exc:

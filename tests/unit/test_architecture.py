@@ -28,6 +28,7 @@ FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floo
 HEAVY = {"sklearn", "pandas", "pyarrow", "alembic"}
 MAY_BE_HEAVY = {
     "demo/synthetic.py",
+    "files/buffers.py",
     "files/columns.py",
     "files/csv_table.py",
     "files/frame.py",

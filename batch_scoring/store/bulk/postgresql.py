@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
+from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
@@ -173,7 +174,7 @@ def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Values]:
     if not len(rows):
         return [pa.array([], declared) for declared in types]
     table = pacsv.read_csv(
-        pa.BufferReader(rows),
+        pa.BufferReader(arrow_buffer(rows)),
         read_options=pacsv.ReadOptions(column_names=names, use_threads=False),
         parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pacsv.ConvertOptions(
