@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from batch_scoring.errors import EveryRowFailed, UnusableModel
+from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.manifest import ModelForm, listed
 from batch_scoring.model.outputs import Floats, are_sound, model_outputs, width
-from batch_scoring.model.signature import ReasonCode, RowFault
 
 _PROBES = 64
 """Rows drawn from a failing chunk and tried one by one before it is bisected."""

@@ -14,11 +14,12 @@ from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismat
 from batch_scoring.job import Job
 from batch_scoring.model.bisection import outputs_by_bisection
 from batch_scoring.model.decision import DecisionPolicy
+from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.inputs import kept
 from batch_scoring.model.kinds import parts
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.outputs import Floats, model_outputs
-from batch_scoring.model.signature import CheckedRows, ReasonCode, RowFault, check_rows
+from batch_scoring.model.signature import CheckedRows, check_rows
 
 GOLDEN_TOLERANCE = 1e-9
 """How far a golden row's output may be off: room for another processor, none for another model."""

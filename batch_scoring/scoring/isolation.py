@@ -23,6 +23,7 @@ from typing import Any, Self
 from batch_scoring.errors import EveryRowFailed, WorkerDied
 from batch_scoring.job import Job
 from batch_scoring.model.artifact import ArtifactReference
+from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import (
     ScoredRows,
@@ -30,7 +31,6 @@ from batch_scoring.model.scorer import (
     joined,
     let_idle_threads_sleep,
 )
-from batch_scoring.model.signature import ReasonCode, RowFault
 from batch_scoring.scoring import preparation
 from batch_scoring.store.bulk import Values
 

@@ -34,6 +34,7 @@ MAY_BE_HEAVY = {
     "files/frame.py",
     "model/artifact.py",
     "model/bisection.py",
+    "model/coercion.py",
     "model/columns.py",
     "model/describe.py",
     "model/features.py",

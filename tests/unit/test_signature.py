@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.errors import UnusableModel
+from batch_scoring.model.faults import ReasonCode
 from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
-from batch_scoring.model.signature import MAX_CATEGORIES, CheckedRows, ReasonCode, check_rows, derive_signature
+from batch_scoring.model.signature import MAX_CATEGORIES, CheckedRows, check_rows, derive_signature
 
 INTEGER, NUMBER, BOOLEAN, TEXT, TIMESTAMP = ColumnType
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True, database=None)
