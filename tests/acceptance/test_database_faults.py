@@ -141,7 +141,7 @@ def _assert_partly_done(workspace: Workspace) -> None:
 
 def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, reported: Reported) -> None:
     # the run is the one that looks for a deadlock, so that it is the one that is ended
-    changed.sql(f"ALTER DATABASE {_name(changed)} SET deadlock_timeout = '2s'")
+    changed.sql(f"ALTER DATABASE {_name(changed)} SET deadlock_timeout = '5s'")
     with ThreadPoolExecutor(1) as pool, _another_session(changed) as other:
         other.execute(sa.text("SET LOCAL deadlock_timeout = '10min'"))
         last = '(SELECT max("Loan_ID") FROM predictions)'
