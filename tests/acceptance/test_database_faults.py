@@ -97,12 +97,17 @@ def _midway(act: Callable[[], object]) -> Observer:
     return observe
 
 
-def _a_run_waits_for_a_lock(workspace: Workspace) -> bool:
+def _pid(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def _a_run_waits_for(workspace: Workspace, pid: int) -> bool:
+    """Whether a session of a run waits for this one; sessions of a run also wait for each other, for a short time."""
     waiting = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        " AND application_name LIKE 'batch-scoring run %'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'batch-scoring run %' AND :pid = ANY(pg_blocking_pids(pid))"
     )
-    return bool(workspace.scalar(waiting))
+    return bool(workspace.scalar(waiting, pid=pid))
 
 
 def _end_sessions_of_runs(workspace: Workspace, connection: sa.Connection) -> None:
@@ -146,8 +151,9 @@ def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, re
         other.execute(sa.text("SET LOCAL deadlock_timeout = '10min'"))
         last = '(SELECT max("Loan_ID") FROM predictions)'
         other.execute(sa.text(f'SELECT 1 FROM predictions WHERE "Loan_ID" = {last} FOR UPDATE'))
+        pid = _pid(other)
         running = pool.submit(changed.run)
-        wait_until(lambda: _a_run_waits_for_a_lock(changed))
+        wait_until(lambda: _a_run_waits_for(changed, pid))
 
         other.execute(sa.text("UPDATE scoring_runs SET reason = 'looked at' WHERE run_id = 2"))
         other.commit()
@@ -166,8 +172,9 @@ def test_a_run_that_cannot_be_serialized_does_its_chunk_again(
     changed.sql(f"ALTER DATABASE {_name(changed)} SET default_transaction_isolation = '{level}'")
     with ThreadPoolExecutor(1) as pool, _another_session(changed) as other:
         other.execute(sa.text("UPDATE predictions SET score = score"))
+        pid = _pid(other)
         running = pool.submit(changed.run)
-        wait_until(lambda: _a_run_waits_for_a_lock(changed))
+        wait_until(lambda: _a_run_waits_for(changed, pid))
 
         other.commit()
         run = running.result()
