@@ -25,8 +25,10 @@ GOLDEN_TOLERANCE = 1e-9
 """How far a golden row's output may be off: room for another processor, none for another model."""
 
 FEWEST_ROWS_THAT_ACCUSE = 64
-"""Fewer rows than this that all fail alike are quarantined; so many say that the model or the source is at fault. Where
-one row in twenty is bad, the limit that jobs have by default, even ten such rows in a row are one chance in 10^13."""
+"""Fewer rows than this that all fail alike are quarantined; that many say that the model or the source is at fault.
+
+With one bad row in twenty, the most that a job allows by default, 64 rows are all bad once in 10^83.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ def test_a_buffer_holds_the_bytes_and_no_object_of_python(content: bytes) -> Non
 
 
 def test_every_reader_of_arrow_is_given_such_a_buffer() -> None:
-    """Where it is not, a process that ends soon after reading may end with SIGABRT: a few times in a hundred."""
+    """Where it is not, a process that ends soon after reading may end with SIGABRT."""
     readers = [
         (path.name, line)
         for path in PACKAGE.rglob("*.py")
