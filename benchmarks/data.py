@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from batch_scoring.demo.synthetic import KEY, LABEL, applicants
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
 from batch_scoring.model.training import Algorithm, build_pipeline, train
 
 SEED = 20

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from batch_scoring.job import load_job
+from batch_scoring.domain.job_files import load_job
 from batch_scoring.model.scorer import let_idle_threads_sleep
 from batch_scoring.scoring import workers as _workers  # noqa: F401 - the same
 from batch_scoring.scoring.events import ChunkCommitted, Event

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from batch_scoring.job import Job, load_jobs
+from batch_scoring.domain.job_files import load_jobs, read_job
 from batch_scoring.model.training import Algorithm
 from batch_scoring.resources import resource
 from batch_scoring.scoring.registry import register_file
@@ -105,7 +105,7 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
         file = bench.folder / "jobs" / f"{algorithm}.toml"
         file.write_text(text, encoding="utf-8")
         bench.model(algorithm).parent.mkdir(parents=True)
-        data.fit(Job.from_file(file), algorithm, bench.model(algorithm))
+        data.fit(read_job(file), algorithm, bench.model(algorithm))
         say(f"fitted {algorithm}")
     _log_with_mlflow(bench.model(LOGISTIC))
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.job_files import read_job
 from batch_scoring.model.training import Algorithm, TrainedModel, train
 
 environment.settle()
@@ -110,7 +111,7 @@ def loan_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """The shipped job."""
     file = tmp_path_factory.mktemp("jobs") / "loan_eligibility.toml"
     file.write_text(LOAN_JOB, encoding="utf-8")
-    return Job.from_file(file)
+    return read_job(file)
 
 
 @pytest.fixture(scope="session")

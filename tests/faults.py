@@ -14,7 +14,7 @@ from conftest import prepare_loans
 from processes import forks
 from support import LOAN_JOB, Workspace, wait_until
 
-from batch_scoring.job import load_job
+from batch_scoring.domain.job_files import load_job
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job

@@ -24,8 +24,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import all_estimators
 
-from batch_scoring.job import Job
-from batch_scoring.model.manifest import Manifest
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,15 +23,16 @@ import sqlalchemy as sa
 from environment import leave_out, program
 from processes import Command
 
-from batch_scoring.job import Job, load_job
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.job_files import load_job
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.runs import Run
 from batch_scoring.model.artifact import artifact_uri, dump, save
 from batch_scoring.model.describe import describe
 from batch_scoring.scoring.events import Observer
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store import migrations, models
 from batch_scoring.store.database import Database, driver_sql
-from batch_scoring.store.models import ModelVersion
-from batch_scoring.store.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = loans.FOLDER
@@ -140,7 +141,7 @@ class Workspace:
 
     def upgrade(self) -> None:
         """``db upgrade`` for every job of the workspace."""
-        from batch_scoring.job import load_jobs
+        from batch_scoring.domain.job_files import load_jobs
 
         with self.database() as database:
             migrations.upgrade(database, load_jobs(self.jobs_dir))

@@ -34,7 +34,7 @@ KeyArgument = Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x
 
 def why(job: JobName, key: KeyArgument, as_json: Json = False) -> None:
     """Say why a row has the score it has, or none: all its predictions and faults. Times are UTC."""
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring.why import why as answer_for
 
     declared = load_job(settings().jobs_dir, job)
@@ -143,7 +143,7 @@ def replay(
 
     Exit code 0 if every score comes out again within 1e-12, else 1.
     """
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring import replay as replaying
 
     declared = load_job(settings().jobs_dir, job)

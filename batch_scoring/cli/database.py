@@ -22,7 +22,7 @@ from batch_scoring.cli.output import (
 from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
-    from batch_scoring.job import Job
+    from batch_scoring.domain.job import Job
     from batch_scoring.store.queries import DialectName
     from batch_scoring.store.schema import PredictionsLayout
 
@@ -34,7 +34,7 @@ def upgrade(as_json: Json = False) -> None:
     """Apply migrations, make the tables of every job, renew the views. Doing it again changes nothing."""
     from dataclasses import replace
 
-    from batch_scoring.job import load_jobs
+    from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.scoring.preparation import ensure_inputs_tables
     from batch_scoring.store import migrations
 
@@ -68,8 +68,8 @@ def sql(
 
     The tables of a job are typed after its source; a job whose source is not in the database yet is left out and named.
     """
+    from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.errors import InputFault
-    from batch_scoring.job import load_jobs
     from batch_scoring.store import migrations
 
     if dialect is not None and dialect not in migrations.DIALECTS:
@@ -83,7 +83,7 @@ def sql(
 
 
 def _jobs_with_tables() -> Iterator[tuple[Job, PredictionsLayout]]:
-    from batch_scoring.job import load_jobs
+    from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.store import migrations
 
     found = migrated_database()
@@ -143,7 +143,7 @@ def queries(
     """
     from datetime import UTC, datetime, timedelta
 
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.store import queries as store
 
     declared = load_job(settings().jobs_dir, job)

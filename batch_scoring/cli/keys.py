@@ -18,7 +18,7 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.store.values import TextKey
+    from batch_scoring.domain.keys import TextKey
 
 KEY_HELP = "A key: its value, or a=1,b=x where it has several columns. May be given again."
 SKIP_UNKNOWN_HELP = "Skip keys that are not found, and say how many, in place of doing nothing."

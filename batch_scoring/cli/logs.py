@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from batch_scoring.domain.runs import Status
 from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
     ChunkCommitted,
@@ -22,7 +23,6 @@ from batch_scoring.scoring.events import (
 )
 from batch_scoring.scoring.retrying import Retry, observe_retries
 from batch_scoring.settings import LogFormat
-from batch_scoring.store.runs import Status
 
 if TYPE_CHECKING:
     from batch_scoring.scheduling.notifications import Delivery

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,11 +22,13 @@ from batch_scoring.cli.output import (
     show_table,
 )
 from batch_scoring.counting import counted
+from batch_scoring.domain.manifest import Metrics
+from batch_scoring.errors import UnusableModel
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.model_version import ModelVersion
     from batch_scoring.scoring.promotion import Promotion
     from batch_scoring.scoring.registry import Registered
-    from batch_scoring.store.models import ModelVersion
     from batch_scoring.store.predictions import VersionCount
 
 app = typer.Typer(help="The registry of models.", no_args_is_help=True)
@@ -68,8 +69,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fit the job's pipeline, measure it, and register it as a new version. The first one becomes champion."""
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.files.format import FileFormat
-    from batch_scoring.job import load_job
     from batch_scoring.scoring import registry
 
     form = FileFormat.of(encoding, separator, decimal, thousands)
@@ -86,13 +87,13 @@ def train(
     )
     _show_registered(registered, as_json=as_json, why_new="it was trained again")
     if not as_json:
-        _show_metrics(registered.version.manifest["metrics"])
+        _show_metrics(registered.version.manifest.metrics)
 
 
 def _show_registered(registered: Registered, *, as_json: bool, why_new: str) -> None:
     version = registered.version
     if as_json:
-        show_json({**asdict(version), "is_new": registered.is_new})
+        show_json({**version.as_json(), "is_new": registered.is_new})
         return
     if registered.is_new:
         typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
@@ -102,27 +103,28 @@ def _show_registered(registered: Registered, *, as_json: bool, why_new: str) -> 
             f"{version.name} version {version.version} is this very file, registered {since}; nothing was added, its"
             " golden rows and metrics are those of then"
         )
-    for note in version.manifest["notes"]:
+    for note in version.manifest.notes:
         notice(f"note: {note}")
     if registered.is_new and registered.same_file:
         others = ", ".join(map(str, registered.same_file))
         notice(f"version {others} is the same file; this is a new version because {why_new}")
 
 
-def _show_metrics(metrics: dict[str, Any]) -> None:
-    folds, held_out = metrics["cross_validation"], metrics["held_out"]
+def _show_metrics(metrics: Metrics | None) -> None:
+    if metrics is None:
+        return
+    folds, held_out = metrics.cross_validation, metrics.held_out
     show_record(
         [
-            (f"{folds['folds']}-fold accuracy", f"{folds['accuracy']:.4f} ± {folds['accuracy_std']:.4f}"),
-            ("ROC AUC", f"{folds['roc_auc']:.4f}"),
-            ("log loss", f"{folds['log_loss']:.4f}"),
-            ("held-out accuracy", f"{held_out['accuracy']:.4f} on {counted(held_out['rows'], 'row')}"),
+            (f"{folds.folds}-fold accuracy", f"{folds.accuracy:.4f} ± {folds.accuracy_std:.4f}"),
+            ("ROC AUC", f"{folds.roc_auc:.4f}"),
+            ("log loss", f"{folds.log_loss:.4f}"),
+            ("held-out accuracy", f"{held_out.accuracy:.4f} on {counted(held_out.rows, 'row')}"),
         ]
     )
-    labels = held_out["labels"]
     show_table(
-        ["actual", *(f"predicted {name}" for name in labels)],
-        [[name, *row] for name, row in zip(labels, held_out["confusion_matrix"], strict=True)],
+        ["actual", *(f"predicted {name}" for name in held_out.labels)],
+        [[name, *row] for name, row in zip(held_out.labels, held_out.confusion_matrix, strict=True)],
         title="confusion matrix of the held-out part",
     )
 
@@ -193,14 +195,18 @@ def _joined(value: Any) -> Any:
 
 
 def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
-    metrics = version.manifest.get("metrics") or {}
+    try:
+        manifest = version.manifest
+    except UnusableModel:  # listed all the same: what is wrong is said where the version is used
+        manifest = None
+    metrics = None if manifest is None else manifest.metrics
     return {
         "name": version.name,
         "version": version.version,
         "aliases": aliases,
-        "kind": version.manifest.get("kind"),
-        "algorithm": version.manifest.get("algorithm"),
-        "accuracy": metrics.get("cross_validation", {}).get("accuracy"),
+        "kind": manifest and manifest.kind,
+        "algorithm": manifest and manifest.algorithm,
+        "accuracy": metrics and metrics.cross_validation.accuracy,
         "artifact_uri": version.artifact_uri,
         "artifact_sha256": version.artifact_sha256,
         "created_at": version.created_at,
@@ -211,46 +217,43 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 @app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a version: its signature, metrics, training data and libraries."""
-    from batch_scoring.scoring.preparation import manifest_of
     from batch_scoring.store import models
 
     source = migrated_database()
     found = models.get_version(source, name, version)
     if as_json:
-        show_json(found)
+        show_json(found.as_json())
         return
     manifest = found.manifest
-    form = manifest_of(found)
     aliases = models.list_aliases(source).get((name, version), [])
-    data = manifest.get("training_data") or {}
+    data = manifest.training_data
     show_record(
         [
             ("model", f"{found.name} version {found.version}"),
             ("aliases", ", ".join(aliases) or None),
-            ("kind", manifest["kind"]),
-            ("algorithm", manifest["algorithm"]),
-            ("labels", ", ".join(map(str, manifest["labels"])) or None),
-            ("score", form.score_in_words),
-            ("decides", form.decision_in_words),
-            *(("note", note) for note in manifest.get("notes", [])),
+            ("kind", manifest.kind),
+            ("algorithm", manifest.algorithm),
+            ("labels", ", ".join(map(str, manifest.labels)) or None),
+            ("score", manifest.score_in_words),
+            ("decides", manifest.decision_in_words),
+            *(("note", note) for note in manifest.notes),
             ("artifact", found.artifact_uri),
             ("SHA-256", found.artifact_sha256),
             (
                 "training data",
-                f"{data['file']}, {counted(data['rows'], 'row')}, label {data['label_column']}" if data else None,
+                f"{data.file}, {counted(data.rows, 'row')}, label {data.label_column}" if data else None,
             ),
-            ("libraries", ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items())),
-            ("golden rows", len(manifest["golden"]["rows"])),
+            ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
+            ("golden rows", len(manifest.golden.rows)),
             ("created", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC by {found.created_by}"),
         ]
     )
-    if manifest["metrics"]:
-        _show_metrics(manifest["metrics"])
+    _show_metrics(manifest.metrics)
     show_table(
         ["column", "type", "nullable", TableColumn(name="categories", is_text=True)],
         [
-            [c["name"], c["type"], "yes" if c["nullable"] else "no", ", ".join(c["categories"] or []) or None]
-            for c in manifest["signature"]["columns"]
+            [c.name, c.type.value, "yes" if c.nullable else "no", ", ".join(c.categories or ()) or None]
+            for c in manifest.signature.columns
         ],
         title="signature",
     )

@@ -16,7 +16,7 @@ from batch_scoring.errors import InputFault
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from batch_scoring.job import Job
+    from batch_scoring.domain.job import Job
     from batch_scoring.scoring.preview import ComparedRow, Preview
     from batch_scoring.scoring.rescore import Plan
 
@@ -122,7 +122,7 @@ def _show(found: Preview, target: Console | None = None) -> None:
 
 
 def _show_differences(found: Preview, target: Console | None) -> None:
-    from batch_scoring.store.rows import key_title
+    from batch_scoring.domain.keys import key_title
 
     _echo("", target)
     _echo(

@@ -20,7 +20,7 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.job import Job
+    from batch_scoring.domain.job import Job
     from batch_scoring.scoring.quarantine import Chosen
     from batch_scoring.store.lives import Entry
 
@@ -176,7 +176,7 @@ def _csv_file(out: str) -> Iterator[TextIO]:
 
 
 def _job(name: str) -> Job:
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
 
     return load_job(settings().jobs_dir, name)
 
@@ -204,7 +204,7 @@ def _chosen(
 
 
 def _duration(text: str) -> timedelta:
-    from batch_scoring.job import parse_duration
+    from batch_scoring.domain.durations import parse_duration
 
     try:
         return parse_duration(text)
@@ -213,7 +213,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _show(job: Job, found: Sequence[Entry], *, as_json: bool, in_full: bool = False) -> None:
-    from batch_scoring.store.rows import key_text, key_title
+    from batch_scoring.domain.keys import key_text, key_title
 
     if as_json:
         show_json(found)

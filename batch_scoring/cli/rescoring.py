@@ -18,7 +18,7 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.job import Job
+    from batch_scoring.domain.job import Job
     from batch_scoring.scoring.rescore import Plan
     from batch_scoring.store.selection import Request
 
@@ -71,7 +71,7 @@ def rescore(
     One selector says which rows: --key or --keys-file, --scored-by-version, --scored-before and --scored-after,
     --where, --all, or --continue.
     """
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring import rescore as rescoring
     from batch_scoring.scoring.runner import RunOptions
 

@@ -47,7 +47,7 @@ def purge(
     as_json: Json = False,
 ) -> None:
     """Delete what is past, for good. Current predictions, open entries and whatever is on legal hold stay."""
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring import retention
     from batch_scoring.store.retention import Cutoffs
 
@@ -94,9 +94,9 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Protect a key, or all that a run wrote, from `purge`."""
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
+    from batch_scoring.login import login
     from batch_scoring.scoring import retention
-    from batch_scoring.store.runs import login
 
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):
@@ -122,8 +122,8 @@ def remove(
     requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
 ) -> None:
     """End a hold. It stays on record."""
+    from batch_scoring.login import login
     from batch_scoring.store import retention
-    from batch_scoring.store.runs import login
 
     if not retention.remove_hold(migrated_database(), hold_id, removed_by=requested_by or login()):
         raise InputFault(f"there is no hold {hold_id} that stands; see `batch-scoring hold list --removed`")

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
-from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -31,16 +30,17 @@ from batch_scoring.cli.output import (
 )
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted, were
+from batch_scoring.domain.runs import Status
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.job import Job
+    from batch_scoring.domain.job import Job
+    from batch_scoring.domain.runs import Run
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.scoring.events import Event, Observer
     from batch_scoring.scoring.runner import RunOptions
     from batch_scoring.store.database import Database
-    from batch_scoring.store.runs import Run
 
 app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
 
@@ -54,16 +54,6 @@ OptionalJobName = Annotated[
     str | None,
     typer.Argument(help="Name of a job; without it, every job.", autocompletion=complete_job_name),
 ]
-
-
-class StatusChoice(StrEnum):
-    """The statuses of runs; spelled out so that ``--help`` loads no database library. A test holds both alike."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-    SKIPPED = "skipped"
 
 
 def run(
@@ -80,7 +70,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Score every row that is due, once. This is what cron and the scheduler service call."""
-    from batch_scoring.job import load_job
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring.runner import RunOptions
 
     options = RunOptions(
@@ -220,9 +210,7 @@ def runs(context: typer.Context) -> None:
 def list_(
     job: Annotated[str | None, typer.Option(help="Only runs of this job.", autocompletion=complete_job_name)] = None,
     since: Annotated[datetime | None, time_option(help="Only runs that started at this time or later.")] = None,
-    status: Annotated[
-        list[StatusChoice] | None, typer.Option(help="Only runs with this status. May be given again.")
-    ] = None,
+    status: Annotated[list[Status] | None, typer.Option(help="Only runs with this status. May be given again.")] = None,
     limit: Annotated[int, typer.Option(help="How many, the newest first.", min=1, max=100_000)] = 20,
     as_json: Json = False,
 ) -> None:
@@ -234,7 +222,7 @@ def _list_runs(
     *,
     job: str | None = None,
     since: datetime | None = None,
-    status: Sequence[StatusChoice] = (),
+    status: Sequence[Status] = (),
     limit: int = 20,
     as_json: bool = False,
 ) -> None:
@@ -243,8 +231,7 @@ def _list_runs(
     source = migrated_database()
     if job is not None:
         check_job_is_known(source, job)
-    statuses = [store.Status(one.value) for one in status]
-    found = store.list_runs(source, job=job, since=since, statuses=statuses, limit=limit)
+    found = store.list_runs(source, job=job, since=since, statuses=status, limit=limit)
     if as_json:
         show_json(found)
         return
@@ -253,8 +240,8 @@ def _list_runs(
 
 def check_job_is_known(source: Database, job: str) -> None:
     """Raise UnknownJob where a job has neither a file nor a run: its runs stay when its file is gone."""
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.errors import UnknownJob
-    from batch_scoring.job import load_job
     from batch_scoring.store import runs as store
 
     if store.list_runs(source, job=job, limit=1):
@@ -336,7 +323,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
-    from batch_scoring.job import load_job, load_jobs, parse_duration
+    from batch_scoring.domain.durations import parse_duration
+    from batch_scoring.domain.job_files import load_job, load_jobs
     from batch_scoring.scoring.status import status_of
 
     chosen = settings()

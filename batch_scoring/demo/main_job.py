@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.demo.synthetic import applicants
+from batch_scoring.domain.job_files import load_job
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.job import load_job
 from batch_scoring.resources import resource
 from batch_scoring.scoring.registry import train_and_register
 from batch_scoring.scoring.runner import run_job
@@ -36,7 +37,7 @@ class DemoResult:
 
     folder: Path
     database_url: str
-    runs: Sequence[runs.Run]
+    runs: Sequence[Run]
     columns: Sequence[str]
     top: Sequence[Sequence[Any]]
     """Ten current predictions, as ``QUERY`` gives them."""
@@ -66,7 +67,9 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     version = train_and_register(
         database, artifacts, job, history, label="Loan_Status", algorithm="logistic_regression"
     ).version
-    accuracy = version.manifest["metrics"]["cross_validation"]["accuracy"]
+    metrics = version.manifest.metrics
+    assert metrics is not None
+    accuracy = metrics.cross_validation.accuracy
     say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
 
     migrations.upgrade(database, [job])
@@ -98,7 +101,7 @@ def _written(frame: Any, file: Path) -> Path:
     return file
 
 
-def _say_run(say: Callable[[str], None], run: runs.Run) -> None:
+def _say_run(say: Callable[[str], None], run: Run) -> None:
     say(
         f"run {run.run_id}: {run.due_count} due, {run.scored_count} scored, {run.superseded_count} superseded,"
         f" {run.quarantined_count} quarantined"

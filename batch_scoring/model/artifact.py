@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, UnusableModel
-from batch_scoring.model.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

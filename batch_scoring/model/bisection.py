@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.manifest import ModelForm, listed
 from batch_scoring.errors import EveryRowFailed, UnusableModel
 from batch_scoring.model.faults import ReasonCode, RowFault
-from batch_scoring.model.manifest import ModelForm, listed
 from batch_scoring.model.outputs import Floats, are_sound, model_outputs, width
 
 _PROBES = 64

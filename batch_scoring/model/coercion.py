@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import SignatureColumn
 from batch_scoring.model.faults import Faults, ReasonCode
-from batch_scoring.model.manifest import ColumnType, SignatureColumn
 
 
 def coerced(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:

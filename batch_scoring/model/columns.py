@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.manifest import listed
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.kinds import parts
-from batch_scoring.model.manifest import listed
 
 _COMPARED = 200
 """Rows of the sample that are predicted with and without the columns that the model drops."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from batch_scoring.job import Job
-from batch_scoring.model.manifest import Manifest
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.model.outputs import Floats
 
 DEFAULT_THRESHOLD = 0.5

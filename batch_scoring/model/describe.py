@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.manifest import GoldenRows, Manifest, Metrics, ModelForm, Signature, TrainingData, listed
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
 from batch_scoring.model.kinds import algorithm, check_one_output, form_of
-from batch_scoring.model.manifest import GoldenRows, Manifest, ModelForm, Signature, TrainingData, listed
 from batch_scoring.model.outputs import Floats, are_sound, model_outputs
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
@@ -33,7 +33,7 @@ def describe(
     *,
     artifact_format: str = "joblib",
     training_data: TrainingData | None = None,
-    metrics: dict[str, Any] | None = None,
+    metrics: Metrics | None = None,
 ) -> Manifest:
     """The manifest of a fitted model.
 
@@ -65,7 +65,7 @@ def describe(
         libraries=library_versions(),
         golden=golden,
         training_data=training_data,
-        metrics=metrics or {},
+        metrics=metrics,
         notes=tuple(notes),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

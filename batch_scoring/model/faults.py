@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from batch_scoring.model.manifest import SignatureColumn
+from batch_scoring.domain.manifest import SignatureColumn
 
 
 class ReasonCode(StrEnum):

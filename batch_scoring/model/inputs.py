@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.signature import CheckedRows
 
 DIGEST_BYTES = 4

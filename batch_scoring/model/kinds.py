@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.job import Kind
+from batch_scoring.domain.manifest import Decision, Label, Margin, ModelForm
 from batch_scoring.errors import UnusableModel
-from batch_scoring.job import Kind
-from batch_scoring.model.manifest import Decision, Label, Margin, ModelForm
 
 _SUPPORTED = "supported are classifiers, regressors and outlier detectors"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from batch_scoring.counting import counted
+from batch_scoring.domain.manifest import ModelForm
 from batch_scoring.errors import UnusableModel
-from batch_scoring.model.manifest import ModelForm
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Booleans = np.ndarray[Any, np.dtype[np.bool_]]

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from batch_scoring.counting import counted
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import ModelForm, Signature
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.kinds import parts
-from batch_scoring.model.manifest import ColumnType, ModelForm, Signature
 from batch_scoring.model.outputs import Floats, model_outputs
 from batch_scoring.model.signature import check_rows, derive_signature
 from batch_scoring.model.values import plain_columns

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismatch
-from batch_scoring.job import Job
 from batch_scoring.model.bisection import outputs_by_bisection
 from batch_scoring.model.decision import DecisionPolicy
 from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.inputs import kept
 from batch_scoring.model.kinds import parts
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.outputs import Floats, model_outputs
 from batch_scoring.model.signature import CheckedRows, check_rows
 

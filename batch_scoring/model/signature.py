@@ -16,11 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.job import UnseenCategories
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import UnusableModel
-from batch_scoring.job import UnseenCategories
 from batch_scoring.model.coercion import Levels, coerced, levels_of
 from batch_scoring.model.faults import Faults, ReasonCode, RowFault
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 
 MAX_CATEGORIES = 1000
 """More distinct texts than this are not categories, so none of them is reported as unseen."""

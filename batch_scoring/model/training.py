@@ -21,8 +21,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from batch_scoring.counting import counted
+from batch_scoring.domain.job import Job, Training
+from batch_scoring.domain.manifest import CrossValidation, HeldOut, Metrics
 from batch_scoring.errors import InputFault
-from batch_scoring.job import Job, Training
 from batch_scoring.model.features import CategoryIndicators, DerivedFeatures
 from batch_scoring.model.training_data import plain_features, plain_labels
 
@@ -56,7 +57,7 @@ class TrainedModel:
 
     pipeline: Pipeline
     features: pd.DataFrame
-    metrics: dict[str, Any]
+    metrics: Metrics
     label_counts: dict[str, int]
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
@@ -177,7 +178,7 @@ def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algori
     return Pipeline([("derive", derive), ("prepare", prepare), ("classify", _CLASSIFIERS[algorithm]())])
 
 
-def _evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any]) -> dict[str, Any]:
+def _evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any]) -> Metrics:
     folds = min(FOLDS, int(labels.value_counts().min()))
     auc = "roc_auc" if labels.nunique() == 2 else "roc_auc_ovr"
     scores = cross_validate(
@@ -192,18 +193,18 @@ def _evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any]
     )
     decided = pipeline.fit(fit_x, fit_y).predict(held_x)
     names = sorted(labels.unique().tolist())
-    return {
-        "cross_validation": {
-            "folds": folds,
-            "accuracy": float(scores["test_accuracy"].mean()),
-            "accuracy_std": float(scores["test_accuracy"].std()),
-            "roc_auc": float(scores["test_roc_auc"].mean()),
-            "log_loss": float(-scores["test_log_loss"].mean()),
-        },
-        "held_out": {
-            "rows": len(held_y),
-            "accuracy": float(accuracy_score(held_y, decided)),
-            "labels": [str(name) for name in names],
-            "confusion_matrix": confusion_matrix(held_y, decided, labels=names).tolist(),
-        },
-    }
+    return Metrics(
+        cross_validation=CrossValidation(
+            folds=folds,
+            accuracy=float(scores["test_accuracy"].mean()),
+            accuracy_std=float(scores["test_accuracy"].std()),
+            roc_auc=float(scores["test_roc_auc"].mean()),
+            log_loss=float(-scores["test_log_loss"].mean()),
+        ),
+        held_out=HeldOut(
+            rows=len(held_y),
+            accuracy=float(accuracy_score(held_y, decided)),
+            labels=tuple(str(name) for name in names),
+            confusion_matrix=confusion_matrix(held_y, decided, labels=names).tolist(),
+        ),
+    )

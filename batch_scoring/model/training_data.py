@@ -11,8 +11,8 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 
+from batch_scoring.domain.job import Job
 from batch_scoring.errors import InputFault
-from batch_scoring.job import Job
 
 _NUMBERS = "numbers"
 _TEXT = "text"

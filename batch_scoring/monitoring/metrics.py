@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Metric, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from batch_scoring.store.runs import Status
+from batch_scoring.domain.runs import Status
 
 if TYPE_CHECKING:
     from batch_scoring.scoring.status import JobStatus

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from batch_scoring.counting import counted, were
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
-from batch_scoring.job import Job
 from batch_scoring.scheduling.notifications import Delivery, Kind, Notice, notify
 from batch_scoring.scheduling.repetition import Repetition, Unrecorded, repetition, same_cause
 from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
@@ -17,7 +18,6 @@ from batch_scoring.settings import Settings
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database
 from batch_scoring.store.history import Failure, failures_in_a_row, over_limit_in_a_row
-from batch_scoring.store.runs import ORDINARY, Run, Status
 
 
 @dataclass

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.job_files import job_names, read_job
 from batch_scoring.errors import ConfigurationError
-from batch_scoring.job import Job, job_names
 
 
 @dataclass
@@ -31,7 +32,7 @@ class JobFiles:
             self.broken.pop(name, None)
         for name in changed:
             try:
-                self.jobs[name] = Job.from_file(self.folder / f"{name}.toml")
+                self.jobs[name] = read_job(self.folder / f"{name}.toml")
                 self.broken.pop(name, None)
             except ConfigurationError as exc:
                 self.broken[name] = exc

@@ -21,14 +21,15 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Run
+from batch_scoring.domain.schedule import Schedule, latest_slot
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.job import Job, Schedule
 from batch_scoring.scheduling.child import GRACE, Ended, RunProcess
 from batch_scoring.scheduling.job_files import JobFiles
-from batch_scoring.slots import latest_slot, trigger_of
+from batch_scoring.scheduling.slot_trigger import SlotTrigger
 from batch_scoring.store import opening, runs
 from batch_scoring.store.database import Database
-from batch_scoring.store.runs import Run
 
 _TICK = timedelta(seconds=0.5)
 """How often files, clock and signals are looked at."""
@@ -246,14 +247,14 @@ class Service:
                 continue
             self._scheduled[name] = job.schedule
             added = self._scheduler.add_job(
-                self._fire, trigger_of(job.schedule), args=[job], id=name, replace_existing=True
+                self._fire, SlotTrigger(job.schedule), args=[job], id=name, replace_existing=True
             )
             self._emit(JobScheduled(job=name, next_slot=added.next_run_time))
 
     def _catch_up(self, job: Job) -> None:
         """One run for all the slots that passed while no service was up, if there were any."""
         assert job.schedule is not None
-        slot = latest_slot(trigger_of(job.schedule), self._clock())
+        slot = latest_slot(job.schedule, self._clock())
         try:
             filled = runs.last_slot(self.database, job.name)
         except BatchScoringError as exc:
@@ -266,7 +267,7 @@ class Service:
 
     def _fire(self, job: Job, slot: datetime | None = None) -> None:
         assert job.schedule is not None
-        slot = slot or latest_slot(trigger_of(job.schedule), self._clock())
+        slot = slot or latest_slot(job.schedule, self._clock())
         if slot is None or self._is_stopped_in_jitter(job):
             return
         with self._lock:

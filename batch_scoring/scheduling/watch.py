@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Status
+from batch_scoring.domain.schedule import latest_slot
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.job import Job
 from batch_scoring.scheduling.after_run import repeated_failure
 from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.scheduling.notifications import Kind, Notice
 from batch_scoring.scoring.status import JobStatus, Trouble, status_of
-from batch_scoring.slots import latest_slot, trigger_of
 from batch_scoring.store.database import Database
 from batch_scoring.store.history import RunTotals, failures_in_a_row, run_totals
-from batch_scoring.store.runs import Status
 
 _EVERY = timedelta(seconds=30)
 
@@ -38,9 +38,9 @@ def stale_after(job: Job, moment: datetime) -> timedelta | None:
     assert job.schedule is not None
     if job.schedule.stale_after is not None:
         return job.schedule.stale_after
-    trigger, slot = trigger_of(job.schedule), moment
+    slot = moment
     for _ in range(_SLOTS_WITHOUT_SUCCESS):
-        earlier = latest_slot(trigger, slot - timedelta(microseconds=1))
+        earlier = latest_slot(job.schedule, slot - timedelta(microseconds=1))
         if earlier is None:
             return None
         slot = earlier

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import (
     AccessDenied,
     ConstraintViolated,
@@ -17,7 +20,6 @@ from batch_scoring.errors import (
     SourceFault,
     WrittenCountDiffers,
 )
-from batch_scoring.job import Job
 from batch_scoring.scoring import preparation, search
 from batch_scoring.scoring.events import (
     Observer,
@@ -30,10 +32,9 @@ from batch_scoring.scoring.retrying import persistently
 from batch_scoring.scoring.search import Search
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database
-from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.requests import record_request
 from batch_scoring.store.rows import DueCount
-from batch_scoring.store.schema import InputColumn, PredictionsLayout
+from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import Source
 
 
@@ -57,7 +58,7 @@ class Attempt:
         with Heartbeat(self.database, self.run_id, self.job.run.stalled_after) as heartbeat:
             version = persistently(self._version)
             persistently(lambda: runs.record_model(self.database, self.run_id, version))
-            manifest = preparation.manifest_of(version)
+            manifest = version.manifest
             manifest.positive_index(self.job)  # refuses a model of another kind or without the label
             looking = persistently(self._search)
             source = persistently(lambda: self._source(looking))

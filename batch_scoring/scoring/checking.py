@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.job_files import job_names, load_jobs, read_job
+from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
-from batch_scoring.job import Job, job_names, load_jobs
-from batch_scoring.model.manifest import Manifest, listed
-from batch_scoring.scoring.preparation import artifact_of, check_signature, manifest_of
+from batch_scoring.scoring.preparation import artifact_of, check_signature
 from batch_scoring.store import indexes, migrations, models
 from batch_scoring.store.database import Database
 from batch_scoring.store.row_security import hides_rows
@@ -90,7 +91,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         yield _problem(subject, exc)
     try:
         version = models.resolve_alias(database, job.model.name, job.model.alias)
-        manifest: Manifest = manifest_of(version)
+        manifest: Manifest = version.manifest
         manifest.positive_index(job)
         if source is not None:
             check_signature(manifest, source, version)
@@ -123,7 +124,7 @@ def _remedy(source: Source) -> str:
 def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
     for name in job_names(jobs_dir):
         try:
-            yield Job.from_file(jobs_dir / f"{name}.toml")
+            yield read_job(jobs_dir / f"{name}.toml")
         except ConfigurationError:
             continue
 

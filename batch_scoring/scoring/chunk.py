@@ -12,8 +12,11 @@ from functools import cached_property, partial
 from time import perf_counter
 from typing import Protocol
 
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import KeyRange, Version
+from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
-from batch_scoring.job import Job
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
@@ -22,9 +25,8 @@ from batch_scoring.store.bulk import Bulk, Values, bulk_for
 from batch_scoring.store.database import Database
 from batch_scoring.store.outcomes import has_outcome
 from batch_scoring.store.predictions import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.rows import KeyRange, SourceRows, Version
-from batch_scoring.store.runs import ChunkCounts
-from batch_scoring.store.schema import InputColumn, PredictionsLayout
+from batch_scoring.store.rows import SourceRows
+from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import Source
 
 _ROWS_OF_A_RETRY = 50_000

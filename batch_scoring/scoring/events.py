@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from batch_scoring.store.opening import Takeover
-from batch_scoring.store.runs import ChunkCounts, Mode, Run
+from batch_scoring.domain.runs import ChunkCounts, Mode, Run, Takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

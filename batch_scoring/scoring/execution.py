@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from batch_scoring.domain.keys import EVERYTHING, KeyRange
+from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import EveryRowFailed, RunStopped
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import ChunkCommitted, ScoringIsolated, ThresholdOverruled, VersionMismatchAccepted
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import runs
 from batch_scoring.store.history import deaths_in_a_row
-from batch_scoring.store.models import ModelVersion
-from batch_scoring.store.rows import EVERYTHING, KeyRange
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import Source
 

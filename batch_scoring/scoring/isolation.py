@@ -20,11 +20,11 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import EveryRowFailed, WorkerDied
-from batch_scoring.job import Job
 from batch_scoring.model.artifact import ArtifactReference
 from batch_scoring.model.faults import ReasonCode, RowFault
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import (
     ScoredRows,
     blame_no_row_for_a_common_fault,

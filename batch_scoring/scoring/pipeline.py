@@ -14,11 +14,11 @@ from contextlib import nullcontext
 from datetime import timedelta
 from time import perf_counter
 
+from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.rows import EVERYTHING, KeyRange
 from batch_scoring.store.walk import Chunk, Walk
 
 

@@ -6,30 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch_scoring.errors import ModelRefused, SignatureMismatch, UnusableModel
-from batch_scoring.job import Job
-from batch_scoring.model.manifest import ColumnType, Manifest
+from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.errors import ModelRefused, SignatureMismatch
 from batch_scoring.store import migrations, models
 from batch_scoring.store.database import Database
-from batch_scoring.store.models import ModelVersion
-from batch_scoring.store.reflection import Family
-from batch_scoring.store.schema import InputColumn
 from batch_scoring.store.source import Source
 
 if TYPE_CHECKING:
     from batch_scoring.model.artifact import ArtifactReference
     from batch_scoring.model.scorer import Scorer
-
-
-def manifest_of(version: ModelVersion) -> Manifest:
-    """The manifest as the registry has it. Raises UnusableModel where this package cannot read it."""
-    try:
-        return Manifest.model_validate(version.manifest)
-    except ValueError as exc:
-        raise UnusableModel(
-            f"the manifest of {version.name} version {version.version} cannot be read by this version of batch-scoring;"
-            " upgrade batch-scoring, or register the model again"
-        ) from exc
 
 
 def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference:
@@ -48,7 +36,7 @@ def check_artifact(artifacts_dir: Path, version: ModelVersion, manifest: Manifes
 
 def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -> None:
     """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
-    families = {name: column.family.value for name, column in source.columns.items()}
+    families = {name: column.family for name, column in source.columns.items()}
     types = {name: column.ddl for name, column in source.columns.items() if column.family is Family.OTHER}
 
     def cast(name: str, kind: ColumnType) -> str:
@@ -69,7 +57,7 @@ def kept_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
 
 def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:
     """What a model takes, as it is kept."""
-    return tuple(InputColumn(name=column.name, kind=column.type.value) for column in manifest.signature.columns)
+    return tuple(InputColumn(name=column.name, type=column.type) for column in manifest.signature.columns)
 
 
 def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
@@ -84,7 +72,7 @@ def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
         if layout is None or not job.predictions.keep_inputs:
             continue
         try:
-            manifest = manifest_of(models.resolve_alias(database, job.model.name, job.model.alias))
+            manifest = models.resolve_alias(database, job.model.name, job.model.alias).manifest
         except ModelRefused:
             continue
         if migrations.ensure_inputs(database, layout, kept_inputs(job, manifest)):

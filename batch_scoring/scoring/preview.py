@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import key_text
 from batch_scoring.model.scorer import ScoredRows, Scorer
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.rescore import Plan
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database
-from batch_scoring.store.rows import SourceRows, key_text, plain
+from batch_scoring.store.rows import SourceRows, plain
 from batch_scoring.store.source import Source
 from batch_scoring.store.walk import Walk
 
@@ -104,7 +105,7 @@ def preview(
 
     Raises ModelRefused, EveryRowFailed, DatabaseFault.
     """
-    manifest = preparation.manifest_of(plan.version)
+    manifest = plan.version.manifest
     artifact = preparation.artifact_of(artifacts_dir, plan.version)
     scorer, _ = preparation.load_scorer(artifact, manifest, job, allow_version_mismatch=allow_version_mismatch)
     labels: Counter[tuple[str | None, str | None]] = Counter()

@@ -4,12 +4,13 @@ predictions are by.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.job import Job
 from batch_scoring.store import migrations, models
 from batch_scoring.store.database import Database
 from batch_scoring.store.predictions import VersionCount, count_by_version
@@ -94,19 +95,12 @@ def _effect(database: Database, job: Job, name: str, version: int) -> Effect:
     )
 
 
-def _metric(part: str, name: str) -> Any:
-    def value(manifest: Mapping[str, Any]) -> Any:
-        return ((manifest.get("metrics") or {}).get(part) or {}).get(name)
-
-    return value
-
-
-_FIGURES: dict[str, Any] = {
-    "algorithm": lambda manifest: manifest.get("algorithm"),
-    "cross-validated accuracy": _metric("cross_validation", "accuracy"),
-    "ROC AUC": _metric("cross_validation", "roc_auc"),
-    "log loss": _metric("cross_validation", "log_loss"),
-    "held-out accuracy": _metric("held_out", "accuracy"),
-    "training rows": lambda manifest: (manifest.get("training_data") or {}).get("rows"),
-    "created": lambda manifest: manifest.get("created_at"),
+_FIGURES: dict[str, Callable[[Manifest], Any]] = {
+    "algorithm": lambda manifest: manifest.algorithm,
+    "cross-validated accuracy": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.accuracy,
+    "ROC AUC": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.roc_auc,
+    "log loss": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.log_loss,
+    "held-out accuracy": lambda manifest: manifest.metrics and manifest.metrics.held_out.accuracy,
+    "training rows": lambda manifest: manifest.training_data and manifest.training_data.rows,
+    "created": lambda manifest: manifest.created_at,
 }

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import Key, TextKey, key_text
+from batch_scoring.domain.runs import ChunkCounts, Run
 from batch_scoring.errors import InputFault, SourceFault
-from batch_scoring.job import Job
 from batch_scoring.scoring.record import by_hand
 from batch_scoring.store import lives, migrations, runs
 from batch_scoring.store.database import Database, earlier, now
 from batch_scoring.store.lives import Entry, EntryFilter
-from batch_scoring.store.rows import Key, key_text
-from batch_scoring.store.runs import ChunkCounts, Run
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import Source
-from batch_scoring.store.values import TextKey, unmatched
+from batch_scoring.store.values import unmatched
 
 _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 

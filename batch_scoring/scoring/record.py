@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import OpenedRun, Run, Trigger
 from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
-from batch_scoring.job import Job
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import migrations, runs
 from batch_scoring.store.database import Database, Timeouts
-from batch_scoring.store.opening import OpenedRun, Opening
-from batch_scoring.store.runs import Run, Trigger
+from batch_scoring.store.opening import Opening
 
 Result = TypeVar("Result")
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.names import ALIAS, MODEL_NAME
 from batch_scoring.errors import InputFault, UnusableModel
 from batch_scoring.files.format import PLAIN, FileFormat
-from batch_scoring.job import ALIAS, MODEL_NAME, Job
-from batch_scoring.scoring.preparation import artifact_of, load_model, manifest_of
+from batch_scoring.login import login
+from batch_scoring.scoring.preparation import artifact_of, load_model
 from batch_scoring.store import models
 from batch_scoring.store.database import Database
 from batch_scoring.store.migrations import check_revision
-from batch_scoring.store.models import ModelVersion
-from batch_scoring.store.runs import login
 
 if TYPE_CHECKING:
-    from batch_scoring.model.manifest import Manifest
+    from batch_scoring.domain.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +59,12 @@ def train_and_register(
 
     ``notify`` gets a sentence for each guess about the data. Raises InputFault, UnusableModel, SchemaOutOfDate.
     """
+    from batch_scoring.domain.manifest import TrainingData
     from batch_scoring.files.content import read_content
     from batch_scoring.files.frame import read_frame
     from batch_scoring.model import training
     from batch_scoring.model.artifact import dump, sha256
     from batch_scoring.model.describe import describe
-    from batch_scoring.model.manifest import TrainingData
 
     _check_schema(database)
     rows = read_content(data)
@@ -151,7 +152,7 @@ def verify(
         if version is None
         else models.get_version(database, name, version)
     )
-    manifest = manifest_of(found)
+    manifest = found.manifest
     _, differs = load_model(artifact_of(artifacts_dir, found), manifest, allow_version_mismatch=allow_version_mismatch)
     return Verification(version=found, golden_rows=len(manifest.golden.rows), version_difference=differs)
 
@@ -216,9 +217,9 @@ def _register(
         if version.artifact_sha256 == manifest.artifact_sha256
     ]
     values: dict[str, Any] = manifest.model_dump(mode="json")
-    known = [version for version in before if reuse and _is_same(version.manifest, values)]
+    known = [version for version in before if reuse and _is_same(version.stored_manifest, values)]
     try:  # also where it is known: its file may be gone
-        save(artifacts_dir, name, content, manifest_of(known[-1]) if known else manifest)
+        save(artifacts_dir, name, content, known[-1].manifest if known else manifest)
     except OSError as exc:
         raise UnusableModel(
             f"the artifact could not be written to {artifacts_dir} ({exc.strerror});"
@@ -236,7 +237,7 @@ def _register(
     )
     return Registered(
         version=version,
-        is_new=not known and version.manifest["created_at"] == values["created_at"],
+        is_new=not known and version.stored_manifest["created_at"] == values["created_at"],
         same_file=tuple(other.version for other in before if other.version != version.version),
     )
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import TextKey, key_text
+from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, InputFault
-from batch_scoring.job import Job
 from batch_scoring.model.inputs import differing, kept
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import Scorer, outputs_of_checked
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
@@ -22,9 +24,7 @@ from batch_scoring.store import lives, models, runs
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database
 from batch_scoring.store.kept import KeptRows, WhichRows
-from batch_scoring.store.rows import key_text, plain
-from batch_scoring.store.runs import Run
-from batch_scoring.store.values import TextKey
+from batch_scoring.store.rows import plain
 
 TOLERANCE = 1e-12
 """How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""
@@ -178,7 +178,7 @@ def _scorer(database: Database, artifacts_dir: Path, job: Job, run: Run, *, allo
             "model": job.model.model_copy(update=then["model"]),
         }
     )
-    manifest = preparation.manifest_of(version)
+    manifest = version.manifest
     artifact = preparation.artifact_of(artifacts_dir, version)
     return preparation.load_scorer(artifact, manifest, as_then, allow_version_mismatch=allow_version_mismatch)[0]
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import TextKey, key_text
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import InputFault
-from batch_scoring.job import Job
 from batch_scoring.scoring import preparation
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database
-from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.requests import get_request
-from batch_scoring.store.rows import key_text
 from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.source import Source
-from batch_scoring.store.values import TextKey
 
 _SHOWN_KEYS = 5
 _MAX_VERSION = 2**31 - 1
@@ -95,7 +94,7 @@ def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion,
     with database.read() as connection:
         source = Source.inspect(database, connection, job)
     source.check_where(database)
-    manifest = preparation.manifest_of(version)
+    manifest = version.manifest
     manifest.positive_index(job)
     preparation.check_signature(manifest, source, version)
     layout = source.layout(job)

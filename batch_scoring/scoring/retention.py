@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import TextKey, key_text
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.job import Job
 from batch_scoring.scoring.quarantine import layout_of
 from batch_scoring.scoring.record import by_hand
 from batch_scoring.scoring.retrying import persistently
@@ -11,9 +13,6 @@ from batch_scoring.store import lives, retention, runs
 from batch_scoring.store.database import Database
 from batch_scoring.store.lives import EntryFilter
 from batch_scoring.store.retention import Cutoffs, Purged
-from batch_scoring.store.rows import key_text
-from batch_scoring.store.runs import Run
-from batch_scoring.store.values import TextKey
 
 
 def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:

@@ -8,21 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Run, Trigger
 from batch_scoring.errors import ExitCode
-from batch_scoring.job import Job
 from batch_scoring.scoring.attempt import Attempt
 from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
 from batch_scoring.scoring.record import as_closed, closing, database_of, open_run, recorded
 from batch_scoring.scoring.rescore import Rescore
-from batch_scoring.store import runs
-from batch_scoring.store.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """What whoever starts a run may choose."""
 
-    trigger: runs.Trigger = "cli"
+    trigger: Trigger = "cli"
     scheduled_for: datetime | None = None
     """The slot that the run fills, aware."""
     allow_version_mismatch: bool = False

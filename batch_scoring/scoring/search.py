@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Mode, Run
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database, earlier, now
-from batch_scoring.store.runs import Mode, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,14 +10,14 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Run, Status
 from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
-from batch_scoring.job import Job
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.store import migrations, models, runs
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.predictions import VersionCount, count_by_version, count_quarantined
-from batch_scoring.store.runs import Run
 from batch_scoring.store.source import Source
 
 _GROWING = 3
@@ -130,7 +130,7 @@ _Found = tuple[Trouble, str]
 def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: Path) -> _Found | None:
     try:
         version = models.resolve_alias(database, job.model.name, job.model.alias)
-        manifest = preparation.manifest_of(version)
+        manifest = version.manifest
         manifest.positive_index(job)
         preparation.check_signature(manifest, source, version)
         _check_artifact(preparation.artifact_of(artifacts_dir, version))
@@ -163,13 +163,13 @@ def _verify(reference: ArtifactReference, _changed_at: int, _size: int) -> None:
 
 
 def _run_trouble(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:
-    if latest and latest[0].status is runs.Status.RUNNING:
+    if latest and latest[0].status is Status.RUNNING:
         running = latest[0]
         if moment - running.heartbeat_at > job.run.stalled_after:
             since = f"{running.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
             return Trouble.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
         latest = latest[1:]  # what went wrong before it is not over until it has succeeded
-    if latest and latest[0].status is not runs.Status.SUCCEEDED:
+    if latest and latest[0].status is not Status.SUCCEEDED:
         return Trouble.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from batch_scoring.job import Job
-from batch_scoring.slots import next_slot, trigger_of
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import Key, TextKey, key_text
+from batch_scoring.domain.schedule import next_slot
 from batch_scoring.store import lives, migrations, runs
 from batch_scoring.store.database import Database, now
 from batch_scoring.store.lives import Entry, EntryFilter, Life
-from batch_scoring.store.rows import Key, key_text
 from batch_scoring.store.source import Source
-from batch_scoring.store.values import TextKey
 
 State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
 
@@ -86,7 +85,7 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
     if state == "due":
         latest = max([life.run_id for life in predictions] + [entry.run_id for entry in entries], default=0)
         failed = _failed_runs(database, job, source, found[0], after=latest, since=_as_time(changed_at))
-    slot = next_slot(trigger_of(job.schedule), moment) if state == "due" and job.schedule else None
+    slot = next_slot(job.schedule, moment) if state == "due" and job.schedule else None
     return Answer(
         job=job.name,
         key=key_text(tuple(job.source.key), key),

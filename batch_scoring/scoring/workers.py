@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 
+from batch_scoring.domain.keys import KeyRange
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerDied
 from batch_scoring.model.artifact import ArtifactReference
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
@@ -24,7 +25,6 @@ from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store import runs
 from batch_scoring.store.database import Database, Timeouts
-from batch_scoring.store.rows import KeyRange
 
 _SHARES = 2
 """A range is so many times smaller than what a worker would get if what is left were dealt out evenly."""

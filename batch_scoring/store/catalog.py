@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
+from batch_scoring.domain.names import TableName
 from batch_scoring.store.database import driver_sql, quoted
 
 

@@ -25,9 +25,10 @@ from typing import Any, NoReturn, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
 from batch_scoring.store.database import RAW, as_moment
-from batch_scoring.store.reflection import Family, SourceColumn
+from batch_scoring.store.reflection import SourceColumn
 from batch_scoring.store.values import read_untyped, read_value
 
 _MOST_LEVELS = 20

@@ -9,9 +9,9 @@ from itertools import takewhile
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.runs import ORDINARY, Status
 from batch_scoring.errors import WorkerDied
 from batch_scoring.store.database import Database
-from batch_scoring.store.runs import ORDINARY, Status
 from batch_scoring.store.schema import scoring_runs
 
 _LOOKED_BACK = 20

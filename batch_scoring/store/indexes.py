@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex
 
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
 from batch_scoring.store.catalog import Index, Relation, structure
 from batch_scoring.store.database import exactly
 from batch_scoring.store.schema import LONGEST_NAME

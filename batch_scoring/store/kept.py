@@ -9,23 +9,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
+from batch_scoring.domain.keys import Key, KeyRange
 from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.database import Database
 from batch_scoring.store.lives import key_columns
 from batch_scoring.store.outcomes import within
-from batch_scoring.store.reflection import Family, SourceColumn
-from batch_scoring.store.rows import Key, KeyRange, plain
-from batch_scoring.store.schema import InputColumn, PredictionsLayout
+from batch_scoring.store.reflection import SourceColumn
+from batch_scoring.store.rows import plain
+from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.selection import Selection
 
 _PAGE = 20_000
 
 _FAMILIES = {
-    "number": Family.NUMBER,
-    "integer": Family.NUMBER,
-    "boolean": Family.BOOLEAN,
-    "text": Family.TEXT,
-    "timestamp": Family.TIMESTAMP,
+    ColumnType.NUMBER: Family.NUMBER,
+    ColumnType.INTEGER: Family.NUMBER,
+    ColumnType.BOOLEAN: Family.BOOLEAN,
+    ColumnType.TEXT: Family.TEXT,
+    ColumnType.TIMESTAMP: Family.TIMESTAMP,
 }
 
 
@@ -111,7 +113,7 @@ def _page(
             Family.NUMBER,
             Family.TEXT,
             Family.OTHER,
-            *(keys[column.name].family if column.name in keys else _FAMILIES[column.kind] for column in columns),
+            *(keys[column.name].family if column.name in keys else _FAMILIES[column.type] for column in columns),
         ],
     )
     return KeptRows(

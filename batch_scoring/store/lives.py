@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.store.database import FOREVER
 from batch_scoring.store.reflection import SourceColumn, source_columns
-from batch_scoring.store.rows import Key
 from batch_scoring.store.schema import PredictionsLayout, scoring_runs
 from batch_scoring.store.selection import Selection
-from batch_scoring.store.values import TextKey, candidates
+from batch_scoring.store.values import candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

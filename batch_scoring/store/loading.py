@@ -13,12 +13,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import DatabaseFault, InputFault
 from batch_scoring.files.columns import guess
 from batch_scoring.files.content import is_parquet, read_content
 from batch_scoring.files.csv_table import CsvTable, read_csv_table
 from batch_scoring.files.format import PLAIN, FileFormat
-from batch_scoring.job import TableName
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.database import Database, UtcTimestamp, database_now, driver_sql, exactly, quoted
 from batch_scoring.store.load_refusals import first_refused, refusal

@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn, CreateTable, SetColumnComment, SetTableComment
 from sqlalchemy.sql.ddl import DDLElement
 
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import (
     ConfigurationError,
     DatabaseFault,
@@ -19,11 +22,10 @@ from batch_scoring.errors import (
     SchemaOutOfDate,
     SourceFault,
 )
-from batch_scoring.job import Job, TableName
 from batch_scoring.resources import resource
 from batch_scoring.store import indexes
 from batch_scoring.store.database import Database, database_now, driver_sql, quoted
-from batch_scoring.store.schema import LONGEST_NAME, SCHEMA_REVISION, InputColumn, PredictionsLayout, scoring_jobs
+from batch_scoring.store.schema import LONGEST_NAME, SCHEMA_REVISION, PredictionsLayout, scoring_jobs
 from batch_scoring.store.source import Source
 from batch_scoring.store.versioning import execute, holds_versions, retype_versions
 from batch_scoring.store.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store.database import Database, database_now
 from batch_scoring.store.schema import model_aliases, model_versions
@@ -16,20 +16,9 @@ from batch_scoring.store.schema import model_aliases, model_versions
 _ATTEMPTS = 10
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelVersion:
-    """One registered artifact."""
-
-    name: str
-    version: int
-    artifact_uri: str
-    artifact_sha256: str
-    manifest: dict[str, Any]
-    created_at: datetime
-    created_by: str
-
-
-_VERSION_COLUMNS = [model_versions.c[field.name] for field in fields(ModelVersion)]
+_VERSION_COLUMNS = [
+    model_versions.c[field.name.removeprefix("stored_")].label(field.name) for field in fields(ModelVersion)
+]
 
 
 def register_version(

@@ -13,28 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring import __version__
+from batch_scoring.domain.runs import OpenedRun, Run, Status, Takeover, Trigger
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, PassingFault
+from batch_scoring.login import login
 from batch_scoring.store.database import Database, database_now, now
-from batch_scoring.store.runs import Run, Status, Trigger, filling, get_run, login, running, session_label
+from batch_scoring.store.runs import filling, get_run, running, session_label
 from batch_scoring.store.schema import scoring_runs
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Takeover:
-    """A stalled run that was marked abandoned."""
-
-    run_id: int
-    host: str
-    process_id: int
-    heartbeat_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenedRun:
-    """A run that owns its job, and the stalled run it took the job over from, if it did."""
-
-    run_id: int
-    takeover: Takeover | None
 
 
 @dataclass(kw_only=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
+from batch_scoring.domain.keys import KeyRange, Version
+from batch_scoring.domain.names import TableName
 from batch_scoring.store.database import FOREVER, RAW, UtcTimestamp, exactly
-from batch_scoring.store.rows import KeyRange, Version
 from batch_scoring.store.schema import PredictionsLayout
 
 

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from batch_scoring.counting import counted, were
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk import Bulk, Prepared, Values, take
 from batch_scoring.store.database import FOREVER, Database
 from batch_scoring.store.rows import SourceRows
-from batch_scoring.store.runs import ChunkCounts, fence
-from batch_scoring.store.schema import InputColumn, PredictionsLayout, scoring_runs
+from batch_scoring.store.runs import fence
+from batch_scoring.store.schema import PredictionsLayout, scoring_runs
 
 _TICK = timedelta(microseconds=1)
 

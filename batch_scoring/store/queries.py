@@ -14,11 +14,12 @@ from typing import Literal, get_args
 
 import sqlalchemy as sa
 
-from batch_scoring.job import Job, TableName
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import TextKey
+from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.values import TextKey
 from batch_scoring.store.views import FUNCTIONS, PER_JOB, literal, same_key, source_keys, view_name
 
 DialectName = Literal["postgresql", "sqlite"]

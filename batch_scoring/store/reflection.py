@@ -6,28 +6,14 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.names import TableName
 from batch_scoring.store.casts import cast_in_view
 from batch_scoring.store.catalog import NAMED, declared_in_sqlite
-
-
-class Family(StrEnum):
-    """What a column of the source holds, as far as it matters for a model."""
-
-    INTEGER = "integer"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
-    OTHER = "other"
-    UNKNOWN = "unknown"
-    """The database itself does not say, as for the columns of an SQLite view."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

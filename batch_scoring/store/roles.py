@@ -7,7 +7,8 @@ from string import Template
 
 import sqlalchemy as sa
 
-from batch_scoring.job import Job, TableName
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import PredictionsLayout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from batch_scoring.job import TableName
+from batch_scoring.domain.names import TableName
 
 _HIDING = sa.text(
     """

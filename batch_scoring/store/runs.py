@@ -2,105 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, Mode, Run, Status
 from batch_scoring.errors import BatchScoringError, Fenced
 from batch_scoring.store.database import Database, database_now, now
-from batch_scoring.store.models import ModelVersion
 from batch_scoring.store.schema import scoring_runs
-
-Trigger = Literal["cli", "schedule", "rescore", "retry", "purge"]
-Mode = Literal["sweep", "lookback"]
-
-ORDINARY: tuple[Trigger, ...] = ("cli", "schedule")
-"""What starts the runs that score what is due."""
-
-
-class Status(StrEnum):
-    """Where a run stands."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """One row of ``scoring_runs``. Times are UTC, by the database's clock."""
-
-    run_id: int
-    job: str
-    trigger: str
-    status: Status
-    scheduled_for: datetime | None
-    started_at: datetime
-    heartbeat_at: datetime
-    finished_at: datetime | None
-    model_name: str | None
-    model_version: int | None
-    artifact_sha256: str | None
-    due_count: int
-    scored_count: int
-    superseded_count: int
-    quarantined_count: int
-    unseen_category_count: int
-    chunk_count: int
-    error_type: str | None
-    error_message: str | None
-    failed_keys: dict[str, Any] | None
-    """First and last key and row count of the chunk whose rows all failed."""
-    host: str
-    process_id: int
-    package_version: str
-    environment: dict[str, Any]
-    job_config: dict[str, Any]
-    requested_by: str
-    reason: str | None
-    mode: Mode | None
-    """Where it looked for what is due; None until it did, and where it was told what to do."""
-    sweep_only_count: int
-    continues_run_id: int | None
-    """The interrupted rescore whose rest this run did."""
-    purged_count: int
-
-    @property
-    def read_count(self) -> int:
-        """Rows read and settled: scored or quarantined."""
-        return self.scored_count + self.quarantined_count
-
-    @property
-    def seconds(self) -> float | None:
-        """From start to end, None while running."""
-        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChunkCounts:
-    """What one chunk adds to its run's counters."""
-
-    scored: int
-    superseded: int
-    quarantined: int
-    unseen_category: int
-
-
-def login() -> str:
-    """Who runs this process, by number where the user has no name: at most 255 characters that any database stores."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = str(os.getuid())
-    return name.encode(errors="backslashreplace").decode()[:255]
 
 
 def last_slot(database: Database, job: str) -> datetime | None:

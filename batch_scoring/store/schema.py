@@ -9,8 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.column_types import ColumnType, InputColumn
+from batch_scoring.domain.job import Kind
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import ConfigurationError, Problem
-from batch_scoring.job import Kind, TableName
 from batch_scoring.store.database import UtcTimestamp, exactly
 
 SCHEMA_REVISION = "0001"
@@ -184,21 +186,12 @@ class RawType(sa.types.UserDefinedType[Any]):
         return self.ddl
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputColumn:
-    """One of the model's inputs, as it is kept."""
-
-    name: str
-    kind: str
-    """number, integer, boolean, text or timestamp."""
-
-
-_INPUT_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
-    "number": sa.Double(),
-    "integer": sa.Double(),
-    "boolean": sa.Boolean(),
-    "text": sa.Text(),
-    "timestamp": sa.DateTime(),
+_INPUT_TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
+    ColumnType.NUMBER: sa.Double(),
+    ColumnType.INTEGER: sa.Double(),
+    ColumnType.BOOLEAN: sa.Boolean(),
+    ColumnType.TEXT: sa.Text(),
+    ColumnType.TIMESTAMP: sa.DateTime(),
 }
 
 _OF_INPUTS = ("run_id", "valid_from", "digest")
@@ -243,7 +236,7 @@ class PredictionsLayout:
             ),
             sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
             *(
-                sa.Column(exactly(column.name), _INPUT_TYPES[column.kind], comment="What the model was given")
+                sa.Column(exactly(column.name), _INPUT_TYPES[column.type], comment="What the model was given")
                 for column in columns
                 if column.name not in self.key_names
             ),

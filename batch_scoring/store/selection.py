@@ -9,10 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.store import conditions
 from batch_scoring.store.conditions import Condition
-from batch_scoring.store.rows import Key
-from batch_scoring.store.values import TextKey
 
 NOTHING_YET = 2**62
 """A run number that no run has: whatever was scored was scored before."""

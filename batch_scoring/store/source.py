@@ -15,18 +15,21 @@ import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
 from batch_scoring.counting import counted
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange, TextKey
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
-from batch_scoring.job import Job, TableName
 from batch_scoring.store.bulk import Bulk, Values
 from batch_scoring.store.catalog import structure
 from batch_scoring.store.database import RAW, Database, exactly
 from batch_scoring.store.outcomes import holds_for, outcome_table, within
-from batch_scoring.store.reflection import Family, SourceColumn, source_columns
-from batch_scoring.store.rows import EVERYTHING, DueCount, Key, KeyRange, SourceRows, moments, plain
+from batch_scoring.store.reflection import SourceColumn, source_columns
+from batch_scoring.store.rows import DueCount, SourceRows, moments, plain
 from batch_scoring.store.schema import LONGEST_NAME, PredictionsLayout, RawType
 from batch_scoring.store.selection import Selection
 from batch_scoring.store.uniqueness import Guarantee, duplicates, duplicates_query, guarantee
-from batch_scoring.store.values import TextKey, candidates, unmatched
+from batch_scoring.store.values import candidates, unmatched
 from batch_scoring.store.where_clause import broken_structure
 
 SCORED_ONCE = (
@@ -215,7 +218,7 @@ class Source:
         ]
         if chunk.upto is not None and self.since is None:
             due = due.execution_options(reads_a_range=True)
-        columns = bulk.fetch(connection, due, [family.value for family in families])
+        columns = bulk.fetch(connection, due, families)
         width = len(self.key)
         current = [plain(values) for values in columns[-2:]] if with_current else [None, None]
         rest = columns[width : len(columns) - 2 if with_current else None]

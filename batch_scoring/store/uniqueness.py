@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.counting import counted
-from batch_scoring.job import TableName
+from batch_scoring.domain.names import TableName
 from batch_scoring.store.casts import as_identifier
 from batch_scoring.store.catalog import Index, Relation, Structure
 

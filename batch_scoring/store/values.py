@@ -10,12 +10,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.errors import InputFault
-from batch_scoring.store.reflection import Family, SourceColumn
-from batch_scoring.store.rows import Key
-
-TextKey = tuple[str, ...]
-"""A key as people write it: the text of each column in order."""
+from batch_scoring.store.reflection import SourceColumn
 
 _GREATEST_WHOLE = 2**63 - 1
 _GREATEST_EXPONENT = 308

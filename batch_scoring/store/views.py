@@ -9,7 +9,8 @@ from string import Template
 
 import sqlalchemy as sa
 
-from batch_scoring.job import Source, TableName
+from batch_scoring.domain.job import Source
+from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.database import quoted
 from batch_scoring.store.schema import SCORE_COMMENTS, PredictionsLayout

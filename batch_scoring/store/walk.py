@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.store.bulk import Bulk
-from batch_scoring.store.rows import EVERYTHING, KeyRange, SourceRows
+from batch_scoring.store.rows import SourceRows
 from batch_scoring.store.schema import PredictionsLayout
 from batch_scoring.store.source import Source
 

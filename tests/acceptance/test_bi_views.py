@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sklearn.linear_model import LogisticRegression, Ridge
 from support import Workspace, wait_until
 
+from batch_scoring.domain.job import Job, Kind
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
-from batch_scoring.job import Job, Kind
 from batch_scoring.scoring.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.database import FOREVER, Database, driver_sql, now

@@ -15,10 +15,10 @@ from faults import assert_counters_equal_rows
 from sklearn.pipeline import Pipeline
 from support import DATA, LOAN_JOB, Workspace
 
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import WorkerDied
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import Event, ScoringIsolated
-from batch_scoring.store.runs import Run
 
 _MODULE = '''
 """A step that does to its process what it finds in a column."""

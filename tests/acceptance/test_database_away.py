@@ -27,11 +27,11 @@ from conftest import prepare_loans
 from faults import applicants, assert_counters_equal_rows, loan_job
 from support import PostgresServer, Workspace, wait_until
 
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import PassingFault
 from batch_scoring.model import bisection
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event, RunPlanned
-from batch_scoring.store.runs import Run
 
 _SOCKET = ".s.PGSQL.5432"
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"

@@ -14,9 +14,9 @@ from conftest import prepare_loans
 from main_job import assert_scored_once_and_as_by_hand, first_day
 from support import DATA, Workspace
 
+from batch_scoring.login import login
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import execution, isolation
-from batch_scoring.store.runs import login
 
 
 def _bare(workspace: Workspace, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import Workspace
 
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.job import Job
 from batch_scoring.errors import InputFault
 from batch_scoring.files.frame import read_frame
-from batch_scoring.job import Job
 from batch_scoring.model.artifact import dump
 from batch_scoring.model.describe import describe
 from batch_scoring.model.signature import check_rows, derive_signature
@@ -87,7 +88,7 @@ def as_csv(names: list[str], rows: list[tuple[str, ...]], separator: str = ",") 
     return "\n".join(separator.join(line) for line in lines) + "\n"
 
 
-def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[str, str], dict[str, Any]]:
+def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[str, Family], dict[str, Any]]:
     """The columns of the table that was loaded from a file: their families, and their values as a run reads them."""
     with database.write(create=True) as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS people")
@@ -96,7 +97,7 @@ def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[s
     with database.read() as connection:
         source = Source.inspect(database, connection, work)
         names = [name for name in source.columns if name != "updated_at"]
-        families = [source.columns[name].family.value for name in names]
+        families = [source.columns[name].family for name in names]
         people = sa.table("people", *(sa.column(name) for name in names))
         values = bulk_for(database).fetch(connection, sa.select(*people.c).order_by(people.c.id), families)
     return dict(zip(names, families, strict=True)), dict(zip(names, values, strict=True))

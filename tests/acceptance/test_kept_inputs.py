@@ -33,8 +33,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from support import Workspace
 
+from batch_scoring.domain.runs import Run
 from batch_scoring.scoring.replay import Replay, replay_key, replay_run
-from batch_scoring.store.runs import Run
 
 KEEP = "keep_inputs = true"
 

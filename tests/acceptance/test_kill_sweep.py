@@ -26,15 +26,15 @@ from sklearn.preprocessing import OneHotEncoder
 from sqlalchemy.engine.default import DefaultDialect
 from support import Workspace, wait_until
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import Fenced, PassingFault
-from batch_scoring.job import Job
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
 from batch_scoring.store.database import Timeouts
-from batch_scoring.store.runs import Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,11 +66,11 @@ _ROLES = (
 
 
 @pytest.fixture(scope="module")
-def light_model(loan_train: pd.DataFrame) -> TrainedModel:
+def light_model(loan_train: pd.DataFrame, loan_model: TrainedModel) -> TrainedModel:
     """One that loads, proves itself and scores in milliseconds, as it does so once or twice for each point."""
     features = loan_train[["Education", "Property_Area"]]
     pipeline = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(features, loan_train["Loan_Status"])
-    return TrainedModel(pipeline=pipeline, features=features, metrics={}, label_counts={})
+    return TrainedModel(pipeline=pipeline, features=features, metrics=loan_model.metrics, label_counts={})
 
 
 class Point(NamedTuple):

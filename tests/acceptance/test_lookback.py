@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from conftest import prepare_loans
 from support import LOAN_JOB, Workspace
 
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, EveryRowFailed, SourceFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.store.runs import Run
 
 CHANGED_AT = 'changed_at = "updated_at"   # a changed row is scored again'
 LOOKBACK_JOB = LOAN_JOB.replace(CHANGED_AT, 'changed_at = "edited_at"\nlookback = "2 days"\nsweep = "1 day"')

@@ -18,9 +18,7 @@ from support import LOAN_JOB, Workspace
 from terminals import in_file, on_terminal
 
 from batch_scoring.cli.app import _READING, app, changes_something
-from batch_scoring.cli.running import StatusChoice
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.store.runs import Status
 
 JOB = "loan_eligibility"
 ENCODINGS = ("utf-8", "latin-1", "ascii")
@@ -317,10 +315,6 @@ def test_the_runs_of_a_job_whose_file_is_gone_are_listed(tmp_path: Path, loan_mo
     workspace.run()
     (workspace.jobs_dir / f"{JOB}.toml").unlink()
     assert [run["run_id"] for run in workspace.cli_json("runs", "list", "--job", JOB)] == [1]
-
-
-def test_the_statuses_to_choose_from_are_those_of_runs() -> None:
-    assert [choice.value for choice in StatusChoice] == [status.value for status in Status]
 
 
 def test_a_count_of_one_is_one_row(sqlite_workspace: Workspace) -> None:

@@ -16,10 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from support import DATA, LOAN_JOB, Workspace
 
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import EveryRowFailed, SourceFault
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.runner import exit_code
-from batch_scoring.store.runs import Run
 
 POISONED = "LP001015"
 MARKER = 7_654_321.125

@@ -22,7 +22,8 @@ from psycopg2 import errors as refusals
 from sklearn.linear_model import LogisticRegression, Ridge
 from support import REPOSITORY, PostgresServer, Workspace
 
-from batch_scoring.job import Job, Kind
+from batch_scoring.domain.job import Job, Kind
+from batch_scoring.domain.job_files import read_job
 from batch_scoring.scoring.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.queries import DIALECTS, queries
@@ -437,5 +438,5 @@ def test_each_statement_of_a_document_is_printed_for_any_job(document: str, loan
 
 
 if __name__ == "__main__":
-    for name, text in loan_queries(Job.from_file(REPOSITORY / "jobs" / "loan_eligibility.toml")).items():
+    for name, text in loan_queries(read_job(REPOSITORY / "jobs" / "loan_eligibility.toml")).items():
         (FOLDER / name).write_text(text, encoding="utf-8")

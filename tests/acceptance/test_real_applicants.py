@@ -10,7 +10,7 @@ import pytest
 from main_job import assert_scored_once_and_as_by_hand, first_day
 from support import Workspace
 
-from batch_scoring.job import Job
+from batch_scoring.domain.job import Job
 from batch_scoring.model.training import Algorithm, train
 
 
@@ -44,15 +44,15 @@ def test_accuracy_is_that_of_the_published_trials(
     loan_job: Job, real_history: pd.DataFrame, algorithm: Algorithm
 ) -> None:
     metrics = train(loan_job, real_history, "Loan_Status", algorithm).metrics
-    assert 0.78 <= metrics["cross_validation"]["accuracy"] <= 0.83
-    assert 0.70 <= metrics["cross_validation"]["roc_auc"] <= 0.80
-    assert 0.4 <= metrics["cross_validation"]["log_loss"] <= 1.0
-    assert np.sum(metrics["held_out"]["confusion_matrix"]) == 123
+    assert 0.78 <= metrics.cross_validation.accuracy <= 0.83
+    assert 0.70 <= metrics.cross_validation.roc_auc <= 0.80
+    assert 0.4 <= metrics.cross_validation.log_loss <= 1.0
+    assert np.sum(metrics.held_out.confusion_matrix) == 123
 
 
 def test_the_real_history_is_learned_better_than_by_guessing(loan_job: Job, real_history: pd.DataFrame) -> None:
     trained = train(loan_job, real_history, "Loan_Status", Algorithm.LOGISTIC_REGRESSION)
 
     assert trained.label_counts == {"N": 192, "Y": 422}
-    assert trained.metrics["cross_validation"]["accuracy"] > 422 / 614 + 0.05
-    assert trained.metrics["cross_validation"]["roc_auc"] > 0.7
+    assert trained.metrics.cross_validation.accuracy > 422 / 614 + 0.05
+    assert trained.metrics.cross_validation.roc_auc > 0.7

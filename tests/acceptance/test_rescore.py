@@ -39,8 +39,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from support import PostgresServer, Workspace, wait_until
 
 from batch_scoring.cli.keys import parse_key, read_keys
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import key_text
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, InputFault, RunStopped
-from batch_scoring.job import Job
 from batch_scoring.model.training import Algorithm, TrainedModel, train
 from batch_scoring.scoring import rescore
 from batch_scoring.scoring.events import ChunkCommitted, Event
@@ -50,8 +52,8 @@ from batch_scoring.scoring.status import status_of
 from batch_scoring.store import models
 from batch_scoring.store.bulk import bulk_for
 from batch_scoring.store.conditions import parse
-from batch_scoring.store.rows import key_text, plain
-from batch_scoring.store.runs import Run, list_runs
+from batch_scoring.store.rows import plain
+from batch_scoring.store.runs import list_runs
 from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.walk import Walk
 

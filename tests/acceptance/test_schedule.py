@@ -20,8 +20,8 @@ from faults import (
 from serving import EVERY_SECOND, NEVER, serving, without_schedule
 from support import LOAN_JOB, Workspace, wait_until
 
+from batch_scoring.domain.schedule import Schedule, latest_slot
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.slots import CronTrigger, latest_slot
 
 NAME = "loan_eligibility"
 
@@ -170,7 +170,7 @@ def test_slots_that_passed_while_no_service_was_up_become_one_run(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     prepare_loans(workspace, loan_model, job=without_schedule(LOAN_JOB) + '\n[schedule]\ncron = "*/10 * * * *"\n')
-    missed = latest_slot(CronTrigger("*/10 * * * *", "UTC"), datetime.now(UTC))
+    missed = latest_slot(Schedule(cron="*/10 * * * *"), datetime.now(UTC))
     assert missed is not None
     six_hours_ago = missed - timedelta(hours=6)
     assert workspace.cli("run", NAME, "--scheduled-for", f"{six_hours_ago:%Y-%m-%dT%H:%M:%S}").returncode == 0

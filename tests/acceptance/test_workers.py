@@ -27,10 +27,10 @@ from faults import (
 from support import Workspace, wait_until
 
 from batch_scoring import errors
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, BatchScoringError, Problem
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event
-from batch_scoring.store.runs import Run
 
 _KILLS = 4
 _ALL = 3 * 367

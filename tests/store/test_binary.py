@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import PostgresServer
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.bulk import Values, binary, postgresql
 from batch_scoring.store.bulk.postgresql import CopyBulk
@@ -226,7 +227,7 @@ def test_what_the_database_gave_as_text_goes_back_to_the_last_bit(database: Data
     def check(rows: list[Row]) -> None:
         with database.write() as connection:
             _insert(connection, table, _columns(rows))
-            read = CopyBulk().fetch(connection, query, ["other"] * len(TYPES))
+            read = CopyBulk().fetch(connection, query, [Family.OTHER] * len(TYPES))
             columns = dict(zip(TYPES, read, strict=True))
             assert _is_binary(columns, TYPES)
             _insert(connection, copy, columns)

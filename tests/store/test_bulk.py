@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from support import PostgresServer
 
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
+from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk import Bulk, Values, bulk_for, take
 from batch_scoring.store.bulk.portable import PortableBulk
@@ -89,7 +90,7 @@ def _table(database: Database, types: Mapping[str, str], name: str = "samples") 
 
 
 def _round_trip(
-    way: tuple[Database, Bulk], table: sa.Table, columns: Mapping[str, Values], families: Mapping[str, str]
+    way: tuple[Database, Bulk], table: sa.Table, columns: Mapping[str, Values], families: Mapping[str, Family]
 ) -> dict[str, list[Any]]:
     """Insert columns into an emptied table and fetch them again in order."""
     database, bulk = way
@@ -99,7 +100,7 @@ def _round_trip(
         written = _insert(bulk, connection, table, {"position": list(range(count)), **columns})
         assert written == count
         query = sa.select(*(table.c[name] for name in columns), table.c.position).order_by(table.c.position)
-        *fetched, positions = bulk.fetch(connection, query, [*(families[name] for name in columns), "integer"])
+        *fetched, positions = bulk.fetch(connection, query, [*(families[name] for name in columns), Family.INTEGER])
         assert _list(positions) == list(range(count))
     return {name: _list(values) for name, values in zip(columns, fetched, strict=True)}
 
@@ -177,7 +178,7 @@ FEW = settings(parent=BOUNDED, max_examples=10)
 
 def test_texts_come_out_as_they_went_in(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"text": "TEXT", "key": "VARCHAR(100000)"})
-    families = {"text": "text", "key": "other"}
+    families = {"text": Family.TEXT, "key": Family.OTHER}
 
     @BOUNDED
     @given(st.lists(st.tuples(st.none() | texts, st.sampled_from(NASTY)), min_size=1, max_size=6))
@@ -200,7 +201,7 @@ def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tup
             with database.write() as connection:
                 connection.execute(sa.delete(table))
                 _insert(bulk, connection, table, {"key": [text]})
-                (values,) = bulk.fetch(connection, sa.select(table.c.key), ["other"])
+                (values,) = bulk.fetch(connection, sa.select(table.c.key), [Family.OTHER])
                 assert connection.execute(sa.select(table.c.key)).scalar_one() == text
             assert _list(values) == [text]
 
@@ -214,7 +215,7 @@ def test_columns_of_more_than_a_megabyte_come_out_row_by_row(way: tuple[Database
         "number": [None if i % 11 == 0 else i / 7 for i in range(count)],
     }
 
-    found = _round_trip(way, table, columns, {"text": "text", "key": "other", "number": "number"})
+    found = _round_trip(way, table, columns, {"text": Family.TEXT, "key": Family.OTHER, "number": Family.NUMBER})
 
     assert found == columns
 
@@ -226,7 +227,7 @@ def test_floats_come_out_to_the_last_bit(way: tuple[Database, Bulk]) -> None:
     @given(st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
     @example(EXTREMES)
     def check(numbers: list[float | None]) -> None:
-        found = _round_trip(way, table, {"number": numbers}, {"number": "number"})
+        found = _round_trip(way, table, {"number": numbers}, {"number": Family.NUMBER})
         assert _bits(found["number"]) == _bits(numbers)
 
     check()
@@ -236,13 +237,13 @@ def test_infinities_come_out_as_such(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"number": "DOUBLE PRECISION"})
     numbers = [math.inf, 1.5, -math.inf, None]
 
-    assert _round_trip(way, table, {"number": numbers}, {"number": "number"}) == {"number": numbers}
+    assert _round_trip(way, table, {"number": numbers}, {"number": Family.NUMBER}) == {"number": numbers}
 
 
 def test_nan_comes_out_of_postgresql_as_nan_and_of_sqlite_as_null(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"number": "DOUBLE PRECISION"})
 
-    found = _round_trip(way, table, {"number": [1.5, math.nan, None]}, {"number": "number"})["number"]
+    found = _round_trip(way, table, {"number": [1.5, math.nan, None]}, {"number": Family.NUMBER})["number"]
 
     assert found[0] == 1.5
     assert found[2] is None
@@ -254,7 +255,7 @@ def test_nan_comes_out_of_postgresql_as_nan_and_of_sqlite_as_null(way: tuple[Dat
 
 def test_whole_numbers_come_out_exactly(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"whole": "BIGINT", "key": "BIGINT"})
-    families = {"whole": "integer", "key": "other"}
+    families = {"whole": Family.INTEGER, "key": Family.OTHER}
 
     @BOUNDED
     @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20))
@@ -269,7 +270,13 @@ def test_whole_numbers_come_out_exactly(way: tuple[Database, Bulk]) -> None:
 
 def test_columns_that_hold_nothing_but_null_stay_null(way: tuple[Database, Bulk]) -> None:
     types = {"text": "TEXT", "number": "DOUBLE PRECISION", "whole": "BIGINT", "flag": "BOOLEAN", "day": "DATE"}
-    families = {"text": "text", "number": "number", "whole": "integer", "flag": "boolean", "day": "date"}
+    families = {
+        "text": Family.TEXT,
+        "number": Family.NUMBER,
+        "whole": Family.INTEGER,
+        "flag": Family.BOOLEAN,
+        "day": Family.DATE,
+    }
     table = _table(way[0], types)
     nothing: dict[str, list[None]] = {name: [None, None] for name in types}
 
@@ -281,7 +288,7 @@ def test_a_null_is_a_row_even_where_it_stands_alone(way: tuple[Database, Bulk]) 
     table = _table(database, {"text": "TEXT"})
     with database.write() as connection:
         _insert(bulk, connection, table, {"text": ["a", None, "", None]})
-        (values,) = bulk.fetch(connection, sa.select(table.c.text), ["text"])
+        (values,) = bulk.fetch(connection, sa.select(table.c.text), [Family.TEXT])
 
     assert sorted(map(str, _list(values))) == ["", "None", "None", "a"]
 
@@ -290,7 +297,7 @@ def test_nothing_fetched_is_an_empty_column_for_each_family(way: tuple[Database,
     database, bulk = way
     table = _table(database, {"text": "TEXT"})
     with database.read() as connection:
-        columns = bulk.fetch(connection, sa.select(table.c.text, table.c.position), ["text", "integer"])
+        columns = bulk.fetch(connection, sa.select(table.c.text, table.c.position), [Family.TEXT, Family.INTEGER])
 
     assert [_list(values) for values in columns] == [[], []]
 
@@ -320,7 +327,7 @@ def test_awkward_names_of_tables_and_columns_are_written_and_read(way: tuple[Dat
     table = _table(way[0], dict.fromkeys(names, "INTEGER"), name='The "100%" table')
     columns = {name: [i, None] for i, name in enumerate(names)}
 
-    assert _round_trip(way, table, columns, dict.fromkeys(names, "integer")) == columns
+    assert _round_trip(way, table, columns, dict.fromkeys(names, Family.INTEGER)) == columns
 
 
 def test_closing_ends_the_current_rows_of_the_keys_named_and_no_others(way: tuple[Database, Bulk]) -> None:
@@ -419,8 +426,8 @@ def test_both_ways_read_values_that_are_the_same_to_a_model(two_ways: Database, 
             for position, value in enumerate(values):
                 connection.execute(insert, {"p": position, "v": value})
             query = sa.select(table.c[name], table.c.position).order_by(table.c.position)
-            by_copy, _ = CopyBulk().fetch(connection, query, [family, "integer"])
-            by_driver, _ = PortableBulk().fetch(connection, query, [family, "integer"])
+            by_copy, _ = CopyBulk().fetch(connection, query, [Family(family), Family.INTEGER])
+            by_driver, _ = PortableBulk().fetch(connection, query, [Family(family), Family.INTEGER])
         assert _seen_by_a_model(name, type_, by_copy) == _seen_by_a_model(name, type_, by_driver)
 
     check()
@@ -444,7 +451,7 @@ def test_what_one_way_read_it_writes_back_exactly(two_ways: Database, name: str,
             insert = sa.insert(source).values(position=sa.bindparam("p"), **{name: sa.bindparam("v")})
             for position, value in enumerate(values):
                 connection.execute(insert, {"p": position, "v": value})
-            columns = bulk.fetch(connection, sa.select(source.c.position, source.c[name]), ["other", "other"])
+            columns = bulk.fetch(connection, sa.select(source.c.position, source.c[name]), [Family.OTHER, Family.OTHER])
             assert _insert(bulk, connection, target, {"position": columns[0], name: columns[1]}) == len(values)
             differing = connection.exec_driver_sql(
                 f'SELECT count(*) FROM samples s FULL JOIN written w USING (position) WHERE s."{name}"::text'
@@ -459,22 +466,28 @@ def test_what_one_way_read_it_writes_back_exactly(two_ways: Database, name: str,
 @pytest.mark.parametrize(
     ("ddl", "family", "beyond"),
     [
-        ("DATE", "date", "infinity"),
-        ("DATE", "date", "-infinity"),
-        ("DATE", "date", "0044-03-15 BC"),
-        ("DATE", "date", "12026-01-01"),
-        ("TIMESTAMP", "timestamp", "infinity"),
-        ("TIMESTAMP", "timestamp", "0044-03-15 12:00:00 BC"),
-        ("TIMESTAMPTZ", "timestamp", "-infinity"),
-        ("TIMESTAMPTZ", "timestamp", "12026-01-01 00:00:00+00"),
+        ("DATE", Family.DATE, "infinity"),
+        ("DATE", Family.DATE, "-infinity"),
+        ("DATE", Family.DATE, "0044-03-15 BC"),
+        ("DATE", Family.DATE, "12026-01-01"),
+        ("TIMESTAMP", Family.TIMESTAMP, "infinity"),
+        ("TIMESTAMP", Family.TIMESTAMP, "0044-03-15 12:00:00 BC"),
+        ("TIMESTAMPTZ", Family.TIMESTAMP, "-infinity"),
+        ("TIMESTAMPTZ", Family.TIMESTAMP, "12026-01-01 00:00:00+00"),
     ],
 )
 def test_a_date_that_python_cannot_hold_costs_its_own_row_and_changes_no_other(
-    postgresql: Database, ddl: str, family: str, beyond: str, copies: bool
+    postgresql: Database, ddl: str, family: Family, beyond: str, copies: bool
 ) -> None:
     bulk: Bulk = CopyBulk() if copies else PortableBulk()
     types = {"day": ddl, "number": "DOUBLE PRECISION", "whole": "BIGINT", "flag": "BOOLEAN", "text": "TEXT"}
-    families = {"day": family, "number": "number", "whole": "integer", "flag": "boolean", "text": "text"}
+    families = {
+        "day": family,
+        "number": Family.NUMBER,
+        "whole": Family.INTEGER,
+        "flag": Family.BOOLEAN,
+        "text": Family.TEXT,
+    }
     kinds = {
         "day": ColumnType.TIMESTAMP,
         "number": ColumnType.NUMBER,
@@ -507,7 +520,7 @@ def test_a_text_that_is_no_utf_8_costs_no_other_row(sqlite: Database) -> None:
         connection.exec_driver_sql("INSERT INTO samples VALUES (0, 'ä'), (1, CAST(x'6cff' AS TEXT)), (2, NULL)")
     for _ in range(2):
         with sqlite.read() as connection:
-            (values,) = bulk.fetch(connection, sa.select(table.c.text).order_by(table.c.position), ["text"])
+            (values,) = bulk.fetch(connection, sa.select(table.c.text).order_by(table.c.position), [Family.TEXT])
         assert values == ["ä", "l\udcff", None]
 
     signature = Signature(columns=(SignatureColumn(name="text", type=ColumnType.TEXT, nullable=True),))
@@ -519,7 +532,7 @@ def test_values_of_mixed_types_in_one_column_of_sqlite_come_out_as_they_are(sqli
     table = _table(sqlite, {"anything": "BLOB"})
     values = [1, 1.5, "1", b"\x00\xff", None, ""]
 
-    assert _round_trip((sqlite, PortableBulk()), table, {"anything": values}, {"anything": "unknown"}) == {
+    assert _round_trip((sqlite, PortableBulk()), table, {"anything": values}, {"anything": Family.UNKNOWN}) == {
         "anything": values
     }
 
@@ -539,7 +552,7 @@ def test_values_are_taken_by_position_in_the_form_they_have(way: tuple[Database,
     with database.write() as connection:
         _insert(bulk, connection, table, {"position": [0, 1, 2], "text": ["a", None, "c"]})
         query = sa.select(table.c.position, table.c.text).order_by(table.c.position)
-        _, values = bulk.fetch(connection, query, ["integer", "text"])
+        _, values = bulk.fetch(connection, query, [Family.INTEGER, Family.TEXT])
 
     taken = take(values, [2, 0, 1])
 

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from support import Workspace
 
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store import migrations, models
 from batch_scoring.store.database import Database, now
-from batch_scoring.store.models import ModelVersion
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_version_is_registered_with_all_that_is_known_of_it(ready: Workspace) 
 
         assert (registered.name, registered.version, registered.artifact_uri) == ("loans", 1, "loans/x.joblib")
         assert (registered.artifact_sha256, registered.created_by) == ("f" * 64, "grace")
-        assert registered.manifest == manifest
+        assert registered.stored_manifest == manifest
         assert before <= registered.created_at <= after
         assert registered.created_at.utcoffset() == timedelta(0)
         assert models.get_version(database, "loans", 1) == registered

@@ -11,8 +11,11 @@ import pytest
 import sqlalchemy as sa
 from support import PostgresServer, Workspace
 
+from batch_scoring.domain.job import Kind
+from batch_scoring.domain.keys import KeyRange
+from batch_scoring.domain.names import TableName
+from batch_scoring.domain.runs import ChunkCounts, Run, Status
 from batch_scoring.errors import ConstraintViolated, DatabaseFault, Fenced, WrittenCountDiffers
-from batch_scoring.job import Kind, TableName
 from batch_scoring.store import migrations, opening, runs
 from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
@@ -26,8 +29,7 @@ from batch_scoring.store.predictions import (
     count_quarantined,
     prepare_outcomes,
 )
-from batch_scoring.store.rows import KeyRange, SourceRows
-from batch_scoring.store.runs import ChunkCounts, Run, Status
+from batch_scoring.store.rows import SourceRows
 from batch_scoring.store.schema import PredictionsLayout, metadata, scoring_runs
 from batch_scoring.store.source import Source
 

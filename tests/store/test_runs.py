@@ -15,12 +15,11 @@ import sqlalchemy as sa
 from support import Workspace, wait_until
 
 from batch_scoring import __version__
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.runs import ChunkCounts, Mode, OpenedRun, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, DatabaseFault, Fenced
 from batch_scoring.store import migrations, opening, runs
 from batch_scoring.store.database import Database, Timeouts, now
-from batch_scoring.store.models import ModelVersion
-from batch_scoring.store.opening import OpenedRun
-from batch_scoring.store.runs import ChunkCounts, Run, Status
 from batch_scoring.store.schema import scoring_runs
 
 STALLED_AFTER = timedelta(minutes=5)
@@ -270,7 +269,7 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
             version=1,
             artifact_uri="",
             artifact_sha256="",
-            manifest={},
+            stored_manifest={},
             created_at=before.started_at,
             created_by="",
         )
@@ -496,7 +495,7 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
             version=3,
             artifact_uri="loans/x.joblib",
             artifact_sha256="f" * 64,
-            manifest={},
+            stored_manifest={},
             created_at=_get(database, run_id).started_at,
             created_by="ada",
         )
@@ -530,7 +529,7 @@ def test_the_last_success_is_the_newest_succeeded_run_of_the_job(ready: Workspac
 
 def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(ready: Workspace) -> None:
     with ready.database() as database:
-        modes: list[runs.Mode] = ["sweep", "sweep", "lookback"]
+        modes: list[Mode] = ["sweep", "sweep", "lookback"]
         for mode in modes:
             run_id = _open(database).run_id
             runs.record_plan(database, run_id, mode=mode, due_count=0)

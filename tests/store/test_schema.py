@@ -19,6 +19,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from support import REPOSITORY, PostgresServer, Workspace
 
+from batch_scoring.domain.job import Job, Kind
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import (
     BatchScoringError,
     ConfigurationError,
@@ -27,7 +29,6 @@ from batch_scoring.errors import (
     SchemaOutOfDate,
     SourceFault,
 )
-from batch_scoring.job import Job, Kind, TableName
 from batch_scoring.store import migrations
 from batch_scoring.store.database import FOREVER, Database
 from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, metadata

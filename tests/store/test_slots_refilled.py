@@ -9,10 +9,10 @@ from threading import Barrier
 import pytest
 from support import Workspace
 
+from batch_scoring.domain.runs import Status
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, RunStopped
 from batch_scoring.store import migrations, opening, runs
 from batch_scoring.store.database import Database
-from batch_scoring.store.runs import Status
 
 SLOT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STALLED_AFTER = timedelta(minutes=5)

@@ -17,15 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import PostgresServer, Workspace
 
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.keys import EVERYTHING, KeyRange
+from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import DatabaseFault, SourceFault
-from batch_scoring.job import Job
 from batch_scoring.store import migrations, opening
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.database import Database, driver_sql
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.rows import EVERYTHING, KeyRange, SourceRows
-from batch_scoring.store.runs import ChunkCounts
+from batch_scoring.store.rows import SourceRows
 from batch_scoring.store.schema import PredictionsLayout, metadata
 from batch_scoring.store.source import Source
 from batch_scoring.store.walk import Chunk, Walk

@@ -19,16 +19,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from support import REPOSITORY, PostgresServer, Workspace, documented
 
+from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.keys import EVERYTHING
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import SourceFault
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store import migrations
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.database import Database, driver_sql
 from batch_scoring.store.opening import open_run
 from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.reflection import Family, SourceColumn
-from batch_scoring.store.rows import EVERYTHING, plain
+from batch_scoring.store.reflection import SourceColumn
+from batch_scoring.store.rows import plain
 from batch_scoring.store.source import Source
 
 DOCUMENT = REPOSITORY / "docs" / "source-types.md"
@@ -306,7 +308,7 @@ def test_the_cast_that_is_proposed_for_a_type_of_postgresql_gives_what_the_model
 
 def _fits(column: SourceColumn, kind: ColumnType) -> bool:
     signature = Signature(columns=(SignatureColumn(name=column.name, type=kind, nullable=True),))
-    return not signature.mismatches({column.name: column.family.value})
+    return not signature.mismatches({column.name: column.family})
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ class C:
         ("json", True),
         ("batch_scoring.store", False),
         ("batch_scoring.store.runs", False),
-        ("batch_scoring.model.manifest", False),
+        ("batch_scoring.domain.manifest", False),
     } <= found
 
 
@@ -255,7 +255,7 @@ def test_the_command_line_loads_no_heavy_library(module: str) -> None:
 
 
 def test_job_and_settings_load_no_heavy_library() -> None:
-    loaded = loaded_by("import batch_scoring.job, batch_scoring.settings, batch_scoring.model.manifest")
+    loaded = loaded_by("import batch_scoring.job, batch_scoring.settings, batch_scoring.domain.manifest")
 
     assert not loaded & {"sklearn", "pandas", "sqlalchemy", "pyarrow", "alembic", "numpy", "scipy", "joblib", "typer"}
 

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, ExitCode, UnusableModel, VersionMismatch
 from batch_scoring.model.artifact import (
     ArtifactReference,
@@ -28,7 +29,6 @@ from batch_scoring.model.artifact import (
     unpickle,
 )
 from batch_scoring.model.describe import describe
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.preparation import load_model
 

@@ -21,10 +21,11 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
+from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.manifest import Manifest, Signature, SignatureColumn, TrainingData
 from batch_scoring.errors import ExitCode, UnusableModel
 from batch_scoring.model.artifact import dump, sha256
 from batch_scoring.model.describe import describe, library_versions
-from batch_scoring.model.manifest import ColumnType, Manifest, Signature, SignatureColumn, TrainingData
 from batch_scoring.model.scorer import check_golden_rows
 from batch_scoring.model.training import TrainedModel
 
@@ -349,7 +350,13 @@ SIGNATURE = Signature(
 
 
 def test_every_column_the_source_lacks_or_holds_in_another_form_is_named() -> None:
-    families = {"amount": "number", "area": "number", "at": "text", "vip": "text", "count": "integer"}
+    families = {
+        "amount": Family.NUMBER,
+        "area": Family.NUMBER,
+        "at": Family.TEXT,
+        "vip": Family.TEXT,
+        "count": Family.INTEGER,
+    }
 
     assert SIGNATURE.mismatches(families) == [
         "Amount is missing (there is amount)",
@@ -360,10 +367,17 @@ def test_every_column_the_source_lacks_or_holds_in_another_form_is_named() -> No
 
 
 def test_a_source_of_columns_the_model_takes_fits() -> None:
-    families = {"Amount": "integer", "area": "text", "at": "date", "vip": "integer", "count": "number", "key": "other"}
+    families = {
+        "Amount": Family.INTEGER,
+        "area": Family.TEXT,
+        "at": Family.DATE,
+        "vip": Family.INTEGER,
+        "count": Family.NUMBER,
+        "key": Family.OTHER,
+    }
 
     assert SIGNATURE.mismatches(families) == []
-    assert SIGNATURE.mismatches(dict.fromkeys(SIGNATURE.names, "unknown")) == []
+    assert SIGNATURE.mismatches(dict.fromkeys(SIGNATURE.names, Family.UNKNOWN)) == []
 
 
 SELECTIONS: list[Any] = [

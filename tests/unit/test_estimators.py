@@ -14,9 +14,9 @@ from fitted import NUMBERS, Fitted, job_for, other_libraries, scikit_learn, vari
 from support import REPOSITORY, documented
 from threadpoolctl import threadpool_limits
 
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.describe import describe
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import ScoredRows, Scorer, bound_parallelism
 from batch_scoring.model.values import plain_columns
 

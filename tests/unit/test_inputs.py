@@ -12,8 +12,9 @@ import pyarrow as pa
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.inputs import DIGEST_BYTES, differing, digest, kept
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 from batch_scoring.model.signature import CheckedRows, check_rows
 
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True, database=None)

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from batch_scoring.domain.durations import parse_duration
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.job_files import job_names, load_job, load_jobs, read_job
+from batch_scoring.domain.names import OWN_COLUMNS, TableName
 from batch_scoring.errors import ConfigurationError, ExitCode, Problem, UnknownJob
-from batch_scoring.job import OWN_COLUMNS, Job, TableName, job_names, load_job, load_jobs, parse_duration
 
 SOURCE = '[source]\ntable = "invoices"\nkey = ["invoice_id"]\n'
 MODEL = '[model]\nname = "late_payment"\n'
@@ -25,7 +28,7 @@ def write(folder: Path, text: str, name: str = "invoices") -> Path:
 
 
 def read(folder: Path, text: str) -> Job:
-    return Job.from_file(write(folder, text))
+    return read_job(write(folder, text))
 
 
 def problems_of(folder: Path, text: str) -> tuple[Problem, ...]:
@@ -68,7 +71,7 @@ def test_what_a_job_leaves_out_has_the_documented_defaults(tmp_path: Path) -> No
 
 
 def test_a_job_is_named_after_its_file(tmp_path: Path) -> None:
-    assert Job.from_file(write(tmp_path, MINIMAL, "late-payers_2")).name == "late-payers_2"
+    assert read_job(write(tmp_path, MINIMAL, "late-payers_2")).name == "late-payers_2"
 
 
 def test_a_job_cannot_be_changed(loan_job: Job) -> None:
@@ -156,14 +159,14 @@ def test_a_file_that_is_no_utf8_is_not_valid_toml(tmp_path: Path) -> None:
     file.write_bytes(b'[source]\ntable = "\xff"\n')
 
     with pytest.raises(ConfigurationError, match="is not valid TOML"):
-        Job.from_file(file)
+        read_job(file)
 
 
 def test_a_folder_named_like_a_job_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "invoices.toml").mkdir()
 
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        Job.from_file(tmp_path / "invoices.toml")
+        read_job(tmp_path / "invoices.toml")
 
 
 @pytest.mark.parametrize("name", ["my job", "-a", "_a", "a.b", "é", "a" * 64, "a;b", "a\n", "", ".hidden"])
@@ -171,13 +174,13 @@ def test_a_file_whose_name_is_no_job_name_is_to_be_renamed(tmp_path: Path, name:
     file = write(tmp_path, MINIMAL, name)
 
     with pytest.raises(ConfigurationError, match="rename the file") as caught:
-        Job.from_file(file)
+        read_job(file)
     assert caught.value.problems[0].where == str(file)
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "9lives", "a-b_c", "a" * 63])
 def test_letters_digits_and_dashes_name_a_job(tmp_path: Path, name: str) -> None:
-    assert Job.from_file(write(tmp_path, MINIMAL, name)).name == name
+    assert read_job(write(tmp_path, MINIMAL, name)).name == name
 
 
 def test_a_job_does_not_name_itself(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.describe import describe
 from batch_scoring.model.features import CategoryIndicators
-from batch_scoring.model.manifest import Manifest
 from batch_scoring.model.scorer import ScoredRows, Scorer, bound_parallelism
 
 TOLERANCE = 1e-12

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.store.bulk.packed import SEPARATOR, NotPacked, null_of, unpack
-from batch_scoring.store.reflection import Family
 
 BOUNDED = settings(deadline=None, max_examples=200, derandomize=True)
 

@@ -29,6 +29,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import GoldenRows, Label, Manifest, Signature, SignatureColumn
 from batch_scoring.errors import (
     EveryRowFailed,
     ExitCode,
@@ -37,10 +40,8 @@ from batch_scoring.errors import (
     UnusableModel,
     VersionMismatch,
 )
-from batch_scoring.job import Job
 from batch_scoring.model.artifact import dump
 from batch_scoring.model.describe import describe
-from batch_scoring.model.manifest import ColumnType, GoldenRows, Label, Manifest, Signature, SignatureColumn
 from batch_scoring.model.scorer import (
     ScoredRows,
     Scorer,

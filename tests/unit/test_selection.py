@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
 from batch_scoring.store.conditions import Comparison, Condition, Value
-from batch_scoring.store.reflection import Family, SourceColumn
+from batch_scoring.store.reflection import SourceColumn
 from batch_scoring.store.selection import Request, Selection
 from batch_scoring.store.values import candidates, unmatched
 

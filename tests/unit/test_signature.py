@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.faults import ReasonCode
-from batch_scoring.model.manifest import ColumnType, Signature, SignatureColumn
 from batch_scoring.model.signature import MAX_CATEGORIES, CheckedRows, check_rows, derive_signature
 
 INTEGER, NUMBER, BOOLEAN, TEXT, TIMESTAMP = ColumnType

@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from batch_scoring.cli.models import AlgorithmChoice
 from batch_scoring.demo.synthetic import LABEL, applicants
+from batch_scoring.domain.job import Job, Training
 from batch_scoring.errors import ExitCode, InputFault
-from batch_scoring.job import Job, Training
 from batch_scoring.model.artifact import dump, unpickle
 from batch_scoring.model.features import DerivedFeatures
 from batch_scoring.model.training import Algorithm, TrainedModel, build_pipeline, train
@@ -111,16 +111,16 @@ def test_the_labels_are_counted(tree: TrainedModel, history: pd.DataFrame) -> No
 
 
 def test_the_metrics_are_of_folds_and_of_a_held_out_part(tree: TrainedModel) -> None:
-    folds, held_out = tree.metrics["cross_validation"], tree.metrics["held_out"]
+    folds, held_out = tree.metrics.cross_validation, tree.metrics.held_out
 
-    assert folds["folds"] == 10
-    assert 0 < folds["accuracy"] < 1
-    assert 0 < folds["roc_auc"] <= 1
-    assert folds["log_loss"] > 0
-    assert (held_out["rows"], held_out["labels"]) == (16, ["N", "Y"])
-    assert sum(map(sum, held_out["confusion_matrix"])) == 16
-    right = held_out["confusion_matrix"][0][0] + held_out["confusion_matrix"][1][1]
-    assert held_out["accuracy"] == right / 16
+    assert folds.folds == 10
+    assert 0 < folds.accuracy < 1
+    assert 0 < folds.roc_auc <= 1
+    assert folds.log_loss > 0
+    assert (held_out.rows, held_out.labels) == (16, ("N", "Y"))
+    assert sum(map(sum, held_out.confusion_matrix)) == 16
+    right = held_out.confusion_matrix[0][0] + held_out.confusion_matrix[1][1]
+    assert held_out.accuracy == right / 16
 
 
 def test_the_pipeline_is_fitted_on_all_rows_and_not_on_a_fold(
@@ -132,17 +132,17 @@ def test_the_pipeline_is_fitted_on_all_rows_and_not_on_a_fold(
 
 
 def test_the_shipped_history_is_learned_better_than_by_guessing(loan_model: TrainedModel) -> None:
-    folds = loan_model.metrics["cross_validation"]
+    folds = loan_model.metrics.cross_validation
 
     assert loan_model.label_counts == {"N": 196, "Y": 418}
-    assert folds["accuracy"] > 418 / 614 + 0.05
-    assert folds["roc_auc"] > 0.7
+    assert folds.accuracy > 418 / 614 + 0.05
+    assert folds.roc_auc > 0.7
 
 
 def test_rare_labels_mean_fewer_folds(loan_job: Job, history: pd.DataFrame) -> None:
     few = pd.concat([history[history[LABEL] == "N"].head(6), history[history[LABEL] == "Y"]])
 
-    assert train(loan_job, few, LABEL, TREE).metrics["cross_validation"]["folds"] == 6
+    assert train(loan_job, few, LABEL, TREE).metrics.cross_validation.folds == 6
 
 
 def test_a_multiclass_job_trains_on_more_than_two_labels(loan_job: Job, history: pd.DataFrame) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.store.database import Database
 
 Values: TypeAlias = Sequence[Any]
@@ -31,7 +32,7 @@ class Bulk(Protocol):
     def reads_while_writing(self) -> bool:
         """Whether reading and writing gain from a thread each; otherwise one thread does both in turn."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
         """Run a query; ``families`` says what each of its columns holds. Raises TooMuchAtOnce."""
 
     def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_scoring.store.reflection import Family
+from batch_scoring.domain.column_types import Family
 
 SEPARATOR = "\x1e"
 """Between two rows: ASCII's record separator, in UTF-8 never a part of another character."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.store.bulk import Prepared, Scalar, Values
 from batch_scoring.store.database import FOREVER
 
@@ -25,7 +26,7 @@ class PortableBulk:
 
     reads_while_writing = True
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
         """Run a query; its columns are lists of n values."""
         try:
             rows = connection.execute(query).all()

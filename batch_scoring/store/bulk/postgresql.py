@@ -18,12 +18,12 @@ import pyarrow.csv as pacsv
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.database import FOREVER, driver_sql, quoted
-from batch_scoring.store.reflection import Family
 
 _BLOCK = 1 << 20
 """Bytes handed to the driver at once."""
@@ -42,14 +42,13 @@ class CopyBulk:
 
     reads_while_writing = True
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
         """Run a query; columns come typed by family."""
-        kinds = [Family(family) for family in families]
         try:
-            return _fetch_packed(connection, query, kinds)
+            return _fetch_packed(connection, query, families)
         except (NotPacked, UnicodeDecodeError):  # a database of SQL_ASCII may hold any bytes
             try:
-                return _fetch_csv(connection, query, kinds)
+                return _fetch_csv(connection, query, families)
             except pa.ArrowInvalid:  # its text quotes the value
                 raise DatabaseFault(
                     "a value of the source is not of the type its column had when the run began"

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from batch_scoring.domain.column_types import Family
 from batch_scoring.store.bulk import Prepared, Scalar, Values
 from batch_scoring.store.bulk.portable import fetch_undecodable, is_undecodable_text, plain
 from batch_scoring.store.database import FOREVER, quoted
-from batch_scoring.store.reflection import Family
 
 _BLOCK = 500
 """Rows turned into Arrow at once."""
@@ -34,7 +34,7 @@ class SqliteBulk:
     """Two threads in SQLite wait for each other at every piece of memory it takes: together they are slower than one
     after the other."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
         """Run a query; moments come as the text they are stored as."""
         try:
             return _fetch(connection, query, families)
@@ -121,8 +121,8 @@ _TYPES = {
 """SQLite has no truth values, only 0 and 1, and no moments, only their texts."""
 
 
-def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[str]) -> list[Values]:
-    columns = [_Column(Family(family)) for family in families]
+def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    columns = [_Column(family) for family in families]
     result: Any = connection.execute(query)
     while block := result.cursor.fetchmany(_BLOCK):
         for column, values in zip(columns, zip(*block, strict=True), strict=True):

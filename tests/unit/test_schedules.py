@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_scoring.job import Schedule
-from batch_scoring.slots import CronTrigger, latest_slot, next_slot, trigger_of
+from batch_scoring.domain.schedule import Schedule, latest_slot, next_slot
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
 
 def slots(expression: str, timezone: str, start: datetime, end: datetime) -> list[datetime]:
     """All slots in a span of time."""
-    trigger, found, moment = CronTrigger(expression, timezone), [], start
-    while (slot := next_slot(trigger, moment)) is not None and slot <= end:
+    schedule, found, moment = Schedule(cron=expression, timezone=timezone), [], start
+    while (slot := next_slot(schedule, moment)) is not None and slot <= end:
         found.append(slot)
         moment = slot
     return found
@@ -62,7 +61,7 @@ def test_a_day_that_fits_the_month_or_the_week_is_meant_where_both_are_limited()
 )
 def test_what_is_no_cron_expression_is_refused(expression: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        CronTrigger(expression, "UTC")
+        Schedule(cron=expression)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +93,11 @@ def test_a_daily_schedule_runs_every_day_of_the_year_and_never_a_day_late(timezo
 
 
 def test_slots_of_an_interval_do_not_depend_on_when_a_service_started() -> None:
-    trigger = trigger_of(Schedule(every=timedelta(seconds=90)))
+    schedule = Schedule(every=timedelta(seconds=90))
     moment = datetime(2026, 11, 25, 3, 19, 36, 123456, tzinfo=UTC)
 
-    assert next_slot(trigger, moment) == datetime(2026, 11, 25, 3, 21, tzinfo=UTC)
-    assert latest_slot(trigger, moment) == datetime(2026, 11, 25, 3, 19, 30, tzinfo=UTC)
+    assert next_slot(schedule, moment) == datetime(2026, 11, 25, 3, 21, tzinfo=UTC)
+    assert latest_slot(schedule, moment) == datetime(2026, 11, 25, 3, 19, 30, tzinfo=UTC)
 
 
 @settings(deadline=None, max_examples=60)
@@ -110,13 +109,13 @@ def test_slots_of_an_interval_do_not_depend_on_when_a_service_started() -> None:
     moment=st.integers(1_577_836_800, 2_051_222_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
 )
 def test_the_latest_slot_is_the_last_one_that_has_come(expression: str, timezone: str, moment: datetime) -> None:
-    trigger = CronTrigger(expression, timezone)
+    schedule = Schedule(cron=expression, timezone=timezone)
 
-    latest = latest_slot(trigger, moment)
+    latest = latest_slot(schedule, moment)
 
     assert latest is not None
     assert latest <= moment
-    following = next_slot(trigger, latest)
+    following = next_slot(schedule, latest)
     assert following is not None
     assert following > moment
 
@@ -124,8 +123,8 @@ def test_the_latest_slot_is_the_last_one_that_has_come(expression: str, timezone
 def test_a_slot_is_its_own_latest_slot() -> None:
     slot = datetime(2026, 11, 25, 3, 15, tzinfo=UTC)
 
-    assert latest_slot(CronTrigger("*/15 * * * *", "UTC"), slot) == slot
+    assert latest_slot(Schedule(cron="*/15 * * * *"), slot) == slot
 
 
 def test_a_date_that_never_came_has_no_latest_slot() -> None:
-    assert latest_slot(CronTrigger("0 0 29 2 *", "UTC"), datetime(1904, 1, 1, tzinfo=UTC)) is None
+    assert latest_slot(Schedule(cron="0 0 29 2 *"), datetime(1904, 1, 1, tzinfo=UTC)) is None

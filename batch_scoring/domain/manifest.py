@@ -6,41 +6,17 @@ Nothing here imports scikit-learn or pandas, so that a run with nothing due stay
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.job import Job, Kind
 from batch_scoring.errors import ModelRefused
-from batch_scoring.job import Job, Kind
 
 Label = bool | int | float | str
 Margin = Literal["decision_function", "score_samples"]
-
-
-class ColumnType(StrEnum):
-    """What the model takes in a column."""
-
-    INTEGER = "integer"
-    """int64, or float64 where the column is nullable."""
-    NUMBER = "number"
-    """float64."""
-    BOOLEAN = "boolean"
-    """bool, or object with NaN where the column is nullable."""
-    TEXT = "text"
-    """A pandas categorical or object column of str, see Signature.text_as."""
-    TIMESTAMP = "timestamp"
-    """datetime64[us], UTC without a zone."""
-
-
-_TAKES: dict[ColumnType, frozenset[str]] = {
-    ColumnType.INTEGER: frozenset({"integer", "boolean", "number", "unknown"}),
-    ColumnType.NUMBER: frozenset({"integer", "number", "boolean", "unknown"}),
-    ColumnType.BOOLEAN: frozenset({"boolean", "integer", "unknown"}),
-    ColumnType.TEXT: frozenset({"text", "integer", "date", "unknown"}),
-    ColumnType.TIMESTAMP: frozenset({"date", "timestamp", "unknown"}),
-}
 
 
 class _Record(BaseModel):
@@ -82,15 +58,14 @@ class Signature(_Record):
 
     def mismatches(
         self,
-        families: Mapping[str, str],
+        families: Mapping[str, Family],
         types: Mapping[str, str] = MappingProxyType({}),
         cast: Callable[[str, ColumnType], str] | None = None,
     ) -> list[str]:
         """Every column the source lacks or holds in a form the model cannot take, each in words.
 
-        ``families`` maps the source's column names to integer, number, boolean, text, date, timestamp, other or
-        unknown, ``types`` those of no family to their types; ``cast`` gives the expression that makes a column what
-        the model takes.
+        ``families`` maps the source's column names to what they hold, ``types`` those of family OTHER to their types;
+        ``cast`` gives the expression that makes a column what the model takes.
         """
         found = []
         for column in self.columns:
@@ -98,7 +73,7 @@ class Signature(_Record):
             if family is None:
                 near = [name for name in families if name.lower() == column.name.lower()]
                 found.append(f"{column.name} is missing" + (f" (there is {near[0]})" if near else ""))
-            elif family not in _TAKES[column.type]:
+            elif family not in column.type.families:
                 hint = f" (cast it in a view: {cast(column.name, column.type)})" if cast else ""
                 shown = types.get(column.name, family)
                 found.append(f"{column.name} is {shown}, the model takes {column.type}{hint}")
@@ -130,6 +105,36 @@ class TrainingData(_Record):
     rows: int
     label_column: str | None = None
     label_counts: dict[str, int] | None = None
+
+
+class CrossValidation(_Record):
+    """Means over the folds of a stratified k-fold cross-validation of the training data."""
+
+    folds: int
+    accuracy: float
+    accuracy_std: float
+    """Standard deviation of the accuracy over the folds (of the population: divided by their number)."""
+    roc_auc: float
+    """Area under the ROC curve; of several labels, the mean of each against the rest."""
+    log_loss: float
+    """In nats."""
+
+
+class HeldOut(_Record):
+    """How the pipeline, fitted on the rest, decided on the part of the training data that was held out."""
+
+    rows: int
+    accuracy: float
+    labels: tuple[str, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    """Shape (labels, labels): rows by their actual label, columns by the predicted one."""
+
+
+class Metrics(_Record):
+    """How good the model was when it was trained."""
+
+    cross_validation: CrossValidation
+    held_out: HeldOut
 
 
 class ModelForm(_Record):
@@ -174,6 +179,10 @@ class ModelForm(_Record):
         )
 
 
+def _as_stored(metrics: Metrics | None) -> dict[str, Any]:
+    return {} if metrics is None else metrics.model_dump(mode="json")
+
+
 class Manifest(ModelForm):
     """Everything about an artifact but its bytes."""
 
@@ -187,7 +196,8 @@ class Manifest(ModelForm):
     libraries: dict[str, str]
     golden: GoldenRows
     training_data: TrainingData | None = None
-    metrics: dict[str, Any] = {}
+    metrics: Annotated[Metrics | None, BeforeValidator(lambda found: found or None), PlainSerializer(_as_stored)] = None
+    """None where it was not trained by this package; stored as an empty object."""
     notes: tuple[str, ...] = ()
     """What whoever uses the model should know, in sentences: found when it was registered."""
     created_at: str

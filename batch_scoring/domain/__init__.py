@@ -1,0 +1,1 @@
+"""What every other part speaks of: records and rules that need neither a database nor a model."""

@@ -1,0 +1,57 @@
+"""What columns hold: of a source, and as a model takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """What a column of the source holds, as far as it matters for a model."""
+
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    """The database itself does not say, as for the columns of an SQLite view."""
+
+
+class ColumnType(StrEnum):
+    """What the model takes in a column."""
+
+    INTEGER = "integer"
+    """int64, or float64 where the column is nullable."""
+    NUMBER = "number"
+    """float64."""
+    BOOLEAN = "boolean"
+    """bool, or object with NaN where the column is nullable."""
+    TEXT = "text"
+    """A pandas categorical or object column of str, see Signature.text_as."""
+    TIMESTAMP = "timestamp"
+    """datetime64[us], UTC without a zone."""
+
+    @property
+    def families(self) -> frozenset[Family]:
+        """What a column of the source may hold for the model to take it as this."""
+        return _FAMILIES[self]
+
+
+_FAMILIES: dict[ColumnType, frozenset[Family]] = {
+    ColumnType.INTEGER: frozenset({Family.INTEGER, Family.BOOLEAN, Family.NUMBER, Family.UNKNOWN}),
+    ColumnType.NUMBER: frozenset({Family.INTEGER, Family.NUMBER, Family.BOOLEAN, Family.UNKNOWN}),
+    ColumnType.BOOLEAN: frozenset({Family.BOOLEAN, Family.INTEGER, Family.UNKNOWN}),
+    ColumnType.TEXT: frozenset({Family.TEXT, Family.INTEGER, Family.DATE, Family.UNKNOWN}),
+    ColumnType.TIMESTAMP: frozenset({Family.DATE, Family.TIMESTAMP, Family.UNKNOWN}),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputColumn:
+    """One of the model's inputs, as it is stored beside a prediction."""
+
+    name: str
+    type: ColumnType

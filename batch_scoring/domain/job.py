@@ -1,0 +1,97 @@
+"""Job: the validated content of ``jobs/<name>.toml``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from batch_scoring.domain.durations import Duration
+from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
+from batch_scoring.domain.schedule import Schedule
+from batch_scoring.domain.section import Section
+
+Kind = Literal["binary", "multiclass", "regression", "label"]
+UnseenCategories = Literal["score", "quarantine"]
+
+
+def _table_name(text: str) -> str:
+    return str(TableName.parse(text))
+
+
+def _label(label: object) -> object:
+    return str(label) if isinstance(label, bool | int | float) else label
+
+
+Table = Annotated[str, AfterValidator(_table_name)]
+Column = Annotated[str, Field(min_length=1)]
+
+
+class Source(Section):
+    """``[source]``: where the rows come from."""
+
+    table: Table
+    key: Annotated[list[Column], Field(min_length=1)]
+    changed_at: Column | None = None
+    where: Annotated[str, Field(min_length=1)] | None = None
+    lookback: Duration | None = None
+    sweep: Duration | None = None
+
+    @property
+    def table_name(self) -> TableName:
+        return TableName.parse(self.table)
+
+
+class Model(Section):
+    """``[model]``: which model scores, and what to do with a category it never saw."""
+
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
+    alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
+    unseen_categories: UnseenCategories = "score"
+
+
+class Predictions(Section):
+    """``[predictions]``: where predictions go and how they are read from the model."""
+
+    table: Table = "predictions"
+    kind: Kind = "binary"
+    positive_label: Annotated[str | None, BeforeValidator(_label)] = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """None leaves the decision to the model's own threshold, or to 0.5 where it has none."""
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
+    keep_inputs: bool = False
+
+    @property
+    def table_name(self) -> TableName:
+        return TableName.parse(self.table)
+
+
+class Run(Section):
+    """``[run]``: how a run moves its rows."""
+
+    chunk_rows: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    stalled_after: Duration = timedelta(minutes=5)
+    bulk: Literal["auto", "portable"] = "auto"
+    max_duration: Duration | None = None
+
+
+class Training(Section):
+    """``[training]``: the features that ``train`` derives inside the pipeline."""
+
+    ignore: list[Column] = Field(default_factory=list)
+    sums: dict[str, Annotated[list[Column], Field(min_length=2)]] = Field(default_factory=dict)
+    logs: list[Column] = Field(default_factory=list)
+
+
+class Job(Section):
+    """What to score, with which model, into which table."""
+
+    name: str
+    source: Source
+    model: Model
+    predictions: Predictions
+    run: Run = Run()
+    schedule: Schedule | None = None
+    training: Training = Training()

@@ -1,0 +1,128 @@
+"""Job files: ``jobs/<name>.toml`` read and validated, every problem of a file or folder reported together."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import JOB_NAME, OWN_COLUMNS
+from batch_scoring.errors import ConfigurationError, Problem, UnknownJob
+
+
+def job_names(jobs_dir: Path) -> list[str]:
+    """Names of the job files in a folder, sorted; empty where there is no folder."""
+    return sorted(path.stem for path in jobs_dir.glob("*.toml"))
+
+
+def load_job(jobs_dir: Path, name: str) -> Job:
+    """Read one job by name. Raises UnknownJob, or ConfigurationError."""
+    path = jobs_dir / f"{name}.toml"
+    if not JOB_NAME.fullmatch(name) or not path.is_file():
+        known = ", ".join(job_names(jobs_dir)) or "none"
+        raise UnknownJob(
+            f"there is no job {name!r} in {jobs_dir}/ (jobs there: {known});"
+            f" name one of them, write {jobs_dir}/<name>.toml, or set BATCH_SCORING_JOBS_DIR"
+        )
+    return read_job(path)
+
+
+def load_jobs(jobs_dir: Path) -> list[Job]:
+    """Read every job of a folder. Raises ConfigurationError with the problems of all files together."""
+    jobs: list[Job] = []
+    problems: list[Problem] = []
+    for name in job_names(jobs_dir):
+        try:
+            jobs.append(read_job(jobs_dir / f"{name}.toml"))
+        except ConfigurationError as exc:
+            problems.extend(exc.problems)
+    claimed: dict[str, str] = {}
+    for job in jobs:
+        other = claimed.setdefault(job.predictions.table, job.name)
+        if other != job.name:
+            message = f"{job.predictions.table} is the predictions table of job {other} too; give each job its own"
+            problems.append(Problem(where=str(jobs_dir / f"{job.name}.toml"), key="predictions.table", message=message))
+    if problems:
+        raise ConfigurationError(problems)
+    return jobs
+
+
+def read_job(path: Path) -> Job:
+    """Read and validate a job file.
+
+    Raises ConfigurationError with every problem of the file: its place, its key and what was expected.
+    """
+    where = str(path)
+    if not JOB_NAME.fullmatch(path.stem):
+        message = "a job's name takes letters, digits, _ and -, and starts with a letter or digit; rename the file"
+        raise ConfigurationError([Problem(where=where, key="", message=message)])
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError([Problem(where=where, key="", message=f"is not valid TOML: {exc}")]) from exc
+    except OSError as exc:
+        message = f"cannot be read: {exc.strerror}"
+        raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
+    problems = [Problem(where=where, key=key, message=message) for key, message in _broken_rules(content)]
+    job = None
+    try:
+        job = Job.model_validate({**content, "name": path.stem})
+    except ValidationError as exc:
+        problems = [*_problems(where, exc), *problems]
+    if job is None or problems:
+        raise ConfigurationError(problems)
+    return job
+
+
+def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Rules between keys, asked of the file as it is, so that no other problem hides them."""
+    source, predictions, schedule = (
+        section if isinstance(section, dict) else {}
+        for section in (content.get(name, {}) for name in ("source", "predictions", "schedule"))
+    )
+    if "name" in content:
+        yield "name", "a job is named after its file; remove this key"
+    named = source.get("key")
+    keys = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if len(set(keys)) != len(keys):
+        yield "source.key", "expected each column once"
+    if taken := sorted({name.lower() for name in keys} & OWN_COLUMNS):
+        message = f"{', '.join(taken)} is a column of every predictions table"
+        yield "source.key", f"{message}; give the key another name in a view and use the view as source"
+    yield from _broken_lookback(source)
+    kind = predictions.get("kind", "binary")
+    if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
+        yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
+    for name, kinds in (("positive_label", ("binary", "label")), ("threshold", ("binary",))):
+        if name in predictions and kind in ("multiclass", "regression", "label") and kind not in kinds:
+            yield f"predictions.{name}", f"belongs to kind {' and '.join(kinds)} only, kind is {kind}"
+    if "schedule" in content and ("cron" in schedule) == ("every" in schedule):
+        yield "schedule", "cron and every: expected exactly one of them"
+
+
+def _broken_lookback(source: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if ("lookback" in source) != ("sweep" in source):
+        yield "source", "lookback and sweep: expected both or neither"
+    if "lookback" in source and "changed_at" not in source:
+        yield "source.lookback", "looks at when rows were last changed: name that column in changed_at"
+
+
+def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
+    for error in exc.errors(include_url=False):
+        key = ".".join(str(part) for part in error["loc"])
+        message = {
+            "missing": "is missing",
+            "extra_forbidden": "is not a known key; remove it or mend its spelling",
+        }.get(error["type"], error["msg"].removeprefix("Value error, ").replace("Input should be", "expected"))
+        if error["type"] not in ("missing", "extra_forbidden", "value_error"):
+            message += f", found {_shown(error['input'])}"
+        yield Problem(where=where, key=key, message=message)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,40 @@
+"""Names: of jobs, models, tables, and the columns that the package's own tables have."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+
+
+ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+
+
+OWN_COLUMNS = frozenset(
+    {"run_id", "model_version", "score", "prediction", "source_changed_at", "valid_from", "valid_to"}
+    | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at", "digest"}
+    | {"trigger", "requested_by", "reason", "is_current", "quarantined_since", "quarantine_reason"}
+)
+"""Columns of a predictions table, quarantine, inputs and views; a key column may not carry such a name."""
+
+
+class TableName(NamedTuple):
+    """A table or view, with its schema where the job names one (``schema.table``)."""
+
+    schema: str | None
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> TableName:
+        """Split ``schema.table`` at its first dot; a name without a dot has no schema. Raises ValueError."""
+        schema, dot, name = text.partition(".")
+        if not text or "\0" in text or (dot and not (schema and name)):
+            raise ValueError('expected "table" or "schema.table"')
+        return cls(schema, name) if dot else cls(None, text)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
