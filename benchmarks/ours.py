@@ -18,7 +18,7 @@ from batch_scoring.scoring import workers as _workers  # noqa: F401 - the same
 from batch_scoring.scoring.events import ChunkCommitted, Event
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.database import Database
+from batch_scoring.store.engine.database import Database
 from benchmarks.peers import peak_mib
 
 

@@ -27,8 +27,8 @@ from batch_scoring.domain.job_files import load_jobs, read_job
 from batch_scoring.model.training import Algorithm
 from batch_scoring.resources import resource
 from batch_scoring.scoring.registry import register_file
-from batch_scoring.store import migrations
-from batch_scoring.store.database import Database
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema import upgrade
 from benchmarks import data, start
 from benchmarks.peers import KEY, PEERS, TARGET
 from benchmarks.report import write_report
@@ -126,7 +126,7 @@ def _log_with_mlflow(model_file: Path) -> None:
 def set_up(bench: Bench, url: str, algorithms: list[Algorithm]) -> None:
     """This project's tables and registered models in a database that has its applicants."""
     database = Database(url)
-    migrations.upgrade(database, load_jobs(bench.folder / "jobs"))
+    upgrade.upgrade(database, load_jobs(bench.folder / "jobs"))
     sample = bench.folder / "sample.csv"
     data.history().head(2_000).to_csv(sample, index=False)
     for algorithm in algorithms:

@@ -128,7 +128,7 @@ def loan_workspace(workspace: Workspace, loan_model: TrainedModel) -> Workspace:
 
 def prepare_loans(workspace: Workspace, model: TrainedModel, *, job: str = LOAN_JOB) -> Workspace:
     """Make a workspace ready to run the loan job."""
-    from batch_scoring.store.loading import load_csv
+    from batch_scoring.store.source.loading import load_csv
 
     workspace.write_job("loan_eligibility", job)
     with workspace.database() as database:

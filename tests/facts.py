@@ -29,7 +29,7 @@ from support import PostgresServer, Workspace
 
 from batch_scoring.cli import main
 from batch_scoring.model.features import DerivedFeatures
-from batch_scoring.store.opening import open_run
+from batch_scoring.store.runs.claim import open_run
 
 Done = subprocess.CompletedProcess[str]
 

@@ -18,8 +18,8 @@ from batch_scoring.domain.job_files import load_job
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.store.database import Database
-from batch_scoring.store.selection import Request
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.source.selection import Request
 
 _WRITERS = """
 SELECT count(*) FROM pg_locks

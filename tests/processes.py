@@ -19,7 +19,7 @@ _PRELOADED = [
     "batch_scoring.scoring.runner",
     "batch_scoring.store.bulk.postgresql",
     "batch_scoring.store.bulk.sqlite",
-    "batch_scoring.store.loading",
+    "batch_scoring.store.source.loading",
     "sqlalchemy.dialects.postgresql.psycopg2",
     "sqlalchemy.dialects.sqlite.pysqlite",
 ]

@@ -31,8 +31,10 @@ from batch_scoring.model.artifact import artifact_uri, dump, save
 from batch_scoring.model.describe import describe
 from batch_scoring.scoring.events import Observer
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.store import migrations, models
-from batch_scoring.store.database import Database, driver_sql
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.schema import upgrade
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = loans.FOLDER
@@ -144,7 +146,7 @@ class Workspace:
         from batch_scoring.domain.job_files import load_jobs
 
         with self.database() as database:
-            migrations.upgrade(database, load_jobs(self.jobs_dir))
+            upgrade.upgrade(database, load_jobs(self.jobs_dir))
 
     def run(self, name: str = "loan_eligibility", *, observers: Sequence[Observer] = (), **options: Any) -> Run:
         """One run of a job, in this process."""
@@ -162,7 +164,7 @@ class Workspace:
         manifest = describe(model, content, sample)
         save(self.artifacts_dir, name, content, manifest)
         with self.database() as database:
-            return models.register_version(
+            return registry.register_version(
                 database,
                 name=name,
                 artifact_uri=artifact_uri(name, manifest),

@@ -23,8 +23,8 @@ from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
-    from batch_scoring.store.queries import DialectName
-    from batch_scoring.store.schema import PredictionsLayout
+    from batch_scoring.store.schema.layout import PredictionsLayout
+    from batch_scoring.store.schema.queries import DialectName
 
 app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=True)
 
@@ -36,10 +36,10 @@ def upgrade(as_json: Json = False) -> None:
 
     from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.scoring.preparation import ensure_inputs_tables
-    from batch_scoring.store import migrations
+    from batch_scoring.store.schema import upgrade
 
     jobs = load_jobs(settings().jobs_dir)
-    done = migrations.upgrade(database(), jobs)
+    done = upgrade.upgrade(database(), jobs)
     inputs = ensure_inputs_tables(database(), jobs)
     if as_json:
         show_json(replace(done, created=(*done.created, *inputs)))
@@ -70,26 +70,26 @@ def sql(
     """
     from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.errors import InputFault
-    from batch_scoring.store import migrations
+    from batch_scoring.store.schema import script
 
-    if dialect is not None and dialect not in migrations.DIALECTS:
-        raise InputFault(f"--dialect {dialect}: expected one of {', '.join(migrations.DIALECTS)}")
+    if dialect is not None and dialect not in script.DIALECTS:
+        raise InputFault(f"--dialect {dialect}: expected one of {', '.join(script.DIALECTS)}")
     jobs = load_jobs(settings().jobs_dir)
-    for name in [dialect] if dialect else migrations.DIALECTS:
-        script = migrations.script(database(), jobs, name)
-        show_script(f"-- {name}\n\n{script.sql}\n")
-        for reason in script.left_out:
+    for name in [dialect] if dialect else script.DIALECTS:
+        printed = script.script(database(), jobs, name)
+        show_script(f"-- {name}\n\n{printed.sql}\n")
+        for reason in printed.left_out:
             notice(f"left out: {reason}")
 
 
 def _jobs_with_tables() -> Iterator[tuple[Job, PredictionsLayout]]:
     from batch_scoring.domain.job_files import load_jobs
-    from batch_scoring.store import migrations
+    from batch_scoring.store.schema import job_tables
 
     found = migrated_database()
     for job in load_jobs(settings().jobs_dir):
         with found.read() as connection:
-            layout = migrations.registered_layout(connection, job)
+            layout = job_tables.registered_layout(connection, job)
         if layout is None:
             notice(f"left out: job {job.name} has no tables yet; run `batch-scoring db upgrade` first")
         else:
@@ -102,18 +102,18 @@ def roles() -> None:
 
     Log-in roles are the administrator's: `GRANT bi_reader TO metabase`.
     """
-    from batch_scoring.store import kept
-    from batch_scoring.store.roles import roles_sql
+    from batch_scoring.store.outcomes import inputs as stored_inputs
+    from batch_scoring.store.schema.roles import roles_sql
 
-    found = [(job, layout, kept.has_inputs(database(), layout)) for job, layout in _jobs_with_tables()]
+    found = [(job, layout, stored_inputs.has_inputs(database(), layout)) for job, layout in _jobs_with_tables()]
     show_script(roles_sql(found))
 
 
 @app.command()
 def dictionary(as_json: Json = False) -> None:
     """Print the data dictionary of the BI views as Markdown: every view, every column, what it means."""
-    from batch_scoring.store.views import dictionary as described
-    from batch_scoring.store.views import markdown
+    from batch_scoring.store.schema.views import dictionary as described
+    from batch_scoring.store.schema.views import markdown
 
     found = described([(job.name, layout) for job, layout in _jobs_with_tables()])
     if as_json:
@@ -144,7 +144,7 @@ def queries(
     from datetime import UTC, datetime, timedelta
 
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.store import queries as store
+    from batch_scoring.store.schema import queries as store
 
     declared = load_job(settings().jobs_dir, job)
     written_in = _dialect_of_queries(dialect)
@@ -167,7 +167,7 @@ def queries(
 
 def _dialect_of_queries(given: str | None) -> DialectName:
     from batch_scoring.errors import InputFault
-    from batch_scoring.store.queries import DIALECTS
+    from batch_scoring.store.schema.queries import DIALECTS
 
     name = given or database().url.get_backend_name()
     for known in DIALECTS:
@@ -180,7 +180,7 @@ def _dialect_of_queries(given: str | None) -> DialectName:
 def _check_column(job: Job, name: str) -> None:
     """Raise InputFault where the source has no such column."""
     from batch_scoring.errors import InputFault
-    from batch_scoring.store.source import Source
+    from batch_scoring.store.source.table import Source
 
     found = database()
     with found.read() as connection:
@@ -207,7 +207,7 @@ def load(
     New keys are inserted, rows that differ are updated, the others stay untouched.
     """
     from batch_scoring.files.format import FileFormat
-    from batch_scoring.store.loading import load_csv
+    from batch_scoring.store.source.loading import load_csv
 
     form = FileFormat.of(encoding, separator, decimal, thousands)
     loaded = load_csv(database(), table, file, key=key, changed_at=changed_at, form=form, notify=notice)

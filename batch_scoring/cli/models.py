@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batch_scoring.domain.model_version import ModelVersion
     from batch_scoring.scoring.promotion import Promotion
     from batch_scoring.scoring.registry import Registered
-    from batch_scoring.store.predictions import VersionCount
+    from batch_scoring.store.outcomes.counts import VersionCount
 
 app = typer.Typer(help="The registry of models.", no_args_is_help=True)
 
@@ -170,11 +170,11 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the versions of every model, with the aliases that point at them."""
-    from batch_scoring.store import models
+    from batch_scoring.store import registry
 
     source = migrated_database()
-    versions = models.list_versions(source, name)
-    aliases = models.list_aliases(source)
+    versions = registry.list_versions(source, name)
+    aliases = registry.list_aliases(source)
     if as_json:
         show_json([_brief(version, aliases.get((version.name, version.version), [])) for version in versions])
         return
@@ -217,15 +217,15 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 @app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a version: its signature, metrics, training data and libraries."""
-    from batch_scoring.store import models
+    from batch_scoring.store import registry
 
     source = migrated_database()
-    found = models.get_version(source, name, version)
+    found = registry.get_version(source, name, version)
     if as_json:
         show_json(found.as_json())
         return
     manifest = found.manifest
-    aliases = models.list_aliases(source).get((name, version), [])
+    aliases = registry.list_aliases(source).get((name, version), [])
     data = manifest.training_data
     show_record(
         [

@@ -22,7 +22,7 @@ from batch_scoring.settings import Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from batch_scoring.store.database import Database
+    from batch_scoring.store.engine.database import Database
 
 __all__ = [
     "Json",
@@ -57,14 +57,14 @@ def settings() -> Settings:
 
 def database() -> Database:
     """The database the settings name."""
-    from batch_scoring.store.database import Database
+    from batch_scoring.store.engine.database import Database
 
     return Database(settings().database_url)
 
 
 def migrated_database() -> Database:
     """The same, once its schema was found to be this version's. Raises SchemaOutOfDate."""
-    from batch_scoring.store.migrations import check_revision
+    from batch_scoring.store.schema.revision import check_revision
 
     found = database()
     with found.read() as connection:

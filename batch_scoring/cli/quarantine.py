@@ -22,7 +22,7 @@ from batch_scoring.errors import InputFault
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
     from batch_scoring.scoring.quarantine import Chosen
-    from batch_scoring.store.lives import Entry
+    from batch_scoring.store.outcomes.history import Entry
 
 app = typer.Typer(help="The rows that were set aside because they could not be scored.", no_args_is_help=True)
 

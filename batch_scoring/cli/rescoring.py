@@ -20,7 +20,7 @@ from batch_scoring.errors import InputFault
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
     from batch_scoring.scoring.rescore import Plan
-    from batch_scoring.store.selection import Request
+    from batch_scoring.store.source.selection import Request
 
 
 def rescore(
@@ -142,8 +142,8 @@ def _request(
     every: bool,
     continue_: int | None,
 ) -> Request:
-    from batch_scoring.store import conditions
-    from batch_scoring.store.selection import Request, Selection
+    from batch_scoring.store.source import conditions
+    from batch_scoring.store.source.selection import Request, Selection
 
     said = {
         "--key or --keys-file": bool(key or keys_file),

@@ -25,7 +25,7 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.store.retention import Purged
+    from batch_scoring.store.outcomes.retention import Purged
 
 app = typer.Typer(help="Legal holds: what retention must not delete.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def purge(
     """Delete what is past, for good. Current predictions, open entries and whatever is on legal hold stay."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring import retention
-    from batch_scoring.store.retention import Cutoffs
+    from batch_scoring.store.outcomes.retention import Cutoffs
 
     declared = load_job(settings().jobs_dir, job)
     if superseded_before is None and inputs_before is None:
@@ -123,7 +123,7 @@ def remove(
 ) -> None:
     """End a hold. It stays on record."""
     from batch_scoring.login import login
-    from batch_scoring.store import retention
+    from batch_scoring.store.outcomes import retention
 
     if not retention.remove_hold(migrated_database(), hold_id, removed_by=requested_by or login()):
         raise InputFault(f"there is no hold {hold_id} that stands; see `batch-scoring hold list --removed`")
@@ -137,7 +137,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List holds. Times are UTC."""
-    from batch_scoring.store import retention
+    from batch_scoring.store.outcomes import retention
 
     source = migrated_database()
     if job is not None:

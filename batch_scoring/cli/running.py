@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.scoring.events import Event, Observer
     from batch_scoring.scoring.runner import RunOptions
-    from batch_scoring.store.database import Database
+    from batch_scoring.store.engine.database import Database
 
 app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
 
@@ -87,7 +87,7 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
     from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring import runner
     from batch_scoring.scoring.events import RunPlanned
-    from batch_scoring.store.source import SCORED_ONCE
+    from batch_scoring.store.source.table import SCORED_ONCE
 
     def explain(event: Event) -> None:
         if isinstance(event, RunPlanned) and event.is_first_of_unversioned:
@@ -226,12 +226,12 @@ def _list_runs(
     limit: int = 20,
     as_json: bool = False,
 ) -> None:
-    from batch_scoring.store import runs as store
+    from batch_scoring.store.runs import records
 
     source = migrated_database()
     if job is not None:
         check_job_is_known(source, job)
-    found = store.list_runs(source, job=job, since=since, statuses=status, limit=limit)
+    found = records.list_runs(source, job=job, since=since, statuses=status, limit=limit)
     if as_json:
         show_json(found)
         return
@@ -242,9 +242,9 @@ def check_job_is_known(source: Database, job: str) -> None:
     """Raise UnknownJob where a job has neither a file nor a run: its runs stay when its file is gone."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.errors import UnknownJob
-    from batch_scoring.store import runs as store
+    from batch_scoring.store.runs import records
 
-    if store.list_runs(source, job=job, limit=1):
+    if records.list_runs(source, job=job, limit=1):
         return
     with suppress(ConfigurationError):  # a file that cannot be used names a job, too
         try:
@@ -298,9 +298,9 @@ def show(
     """Show everything about one run."""
     from dataclasses import fields
 
-    from batch_scoring.store import runs as store
+    from batch_scoring.store.runs import records
 
-    found = store.get_run(migrated_database(), run_id)
+    found = records.get_run(migrated_database(), run_id)
     if found is None:
         raise InputFault(f"there is no run {run_id}; see `batch-scoring runs`")
     if as_json:

@@ -17,9 +17,10 @@ from batch_scoring.errors import InputFault
 from batch_scoring.resources import resource
 from batch_scoring.scoring.registry import train_and_register
 from batch_scoring.scoring.runner import run_job
-from batch_scoring.store import migrations, runs
-from batch_scoring.store.database import Database
-from batch_scoring.store.loading import load_csv
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
+from batch_scoring.store.schema import upgrade
+from batch_scoring.store.source.loading import load_csv
 
 JOB = "loan_eligibility"
 HISTORY, FIRST, NEW, CHANGED, INCOMPLETE = 2000, 3000, 200, 50, 3
@@ -57,7 +58,7 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     artifacts = folder / "artifacts"
 
     say(f"synthetic applicants, made up for this demo, go into {folder}")
-    migrations.upgrade(database, [])
+    upgrade.upgrade(database, [])
     first = applicants(FIRST, seed=2)
     first.loc[first.index[:INCOMPLETE], "Education"] = None
     loaded = load_csv(database, job.source.table, _written(first, folder / "applicants.csv"), key=job.source.key)
@@ -72,7 +73,7 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     accuracy = metrics.cross_validation.accuracy
     say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
 
-    migrations.upgrade(database, [job])
+    upgrade.upgrade(database, [job])
     _say_run(say, run_job(job, f"sqlite:///{database_file}", artifacts))
 
     changed = first.iloc[-CHANGED:].assign(LoanAmount=lambda frame: frame["LoanAmount"].fillna(100) + 20)
@@ -85,7 +86,7 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     with database.read() as connection:
         result = connection.execute(sa.text(QUERY.rstrip(";")))
         columns, top = list(result.keys()), [tuple(row) for row in result]
-    finished = runs.list_runs(database)
+    finished = records.list_runs(database)
     database.dispose()
     return DemoResult(folder=folder, database_url=f"sqlite:///{database_file}", runs=finished, columns=columns, top=top)
 

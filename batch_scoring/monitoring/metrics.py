@@ -17,7 +17,7 @@ from batch_scoring.domain.runs import Status
 
 if TYPE_CHECKING:
     from batch_scoring.scoring.status import JobStatus
-    from batch_scoring.store.history import RunTotals
+    from batch_scoring.store.runs.history import RunTotals
 
 
 JOB_LABEL = "scoring_job"

@@ -15,9 +15,9 @@ from batch_scoring.scheduling.notifications import Delivery, Kind, Notice, notif
 from batch_scoring.scheduling.repetition import Repetition, Unrecorded, repetition, same_cause
 from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
 from batch_scoring.settings import Settings
-from batch_scoring.store import runs
-from batch_scoring.store.database import Database
-from batch_scoring.store.history import Failure, failures_in_a_row, over_limit_in_a_row
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.history import Failure, failures_in_a_row, over_limit_in_a_row
 
 
 @dataclass
@@ -105,7 +105,7 @@ class AfterRun:
         if not self._has_recipients:
             return
         try:
-            run = runs.get_run(database, run_id)
+            run = records.get_run(database, run_id)
             failures = failures_in_a_row(database, self.job.name, upto=run_id)
         except BatchScoringError:
             return
@@ -142,7 +142,7 @@ class AfterRun:
         file = self.settings.metrics_dir / f"batch_scoring_{self.job.name}.prom"
         from batch_scoring.monitoring.metrics import write_metrics_file
         from batch_scoring.scoring.status import status_of
-        from batch_scoring.store.history import run_totals
+        from batch_scoring.store.runs.history import run_totals
 
         try:
             totals = [total for total in run_totals(database) if total.job == self.job.name]

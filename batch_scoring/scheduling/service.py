@@ -28,8 +28,8 @@ from batch_scoring.errors import BatchScoringError
 from batch_scoring.scheduling.child import GRACE, Ended, RunProcess
 from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.scheduling.slot_trigger import SlotTrigger
-from batch_scoring.store import opening, runs
-from batch_scoring.store.database import Database
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import claim, records
 
 _TICK = timedelta(seconds=0.5)
 """How often files, clock and signals are looked at."""
@@ -256,7 +256,7 @@ class Service:
         assert job.schedule is not None
         slot = latest_slot(job.schedule, self._clock())
         try:
-            filled = runs.last_slot(self.database, job.name)
+            filled = records.last_slot(self.database, job.name)
         except BatchScoringError as exc:
             self._emit(ServiceFault(job=job.name, problem=f"cannot see yet which slots were missed: {exc}"))
             self._catch_up_again = self._clock() + _PATIENCE
@@ -302,7 +302,7 @@ class Service:
             " Look at the machine's log for what killed it"
         )
         try:
-            return opening.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
+            return claim.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
         except BatchScoringError as exc:
             self._emit(
                 ServiceFault(job=job, problem=f"a run that died could not be closed, it will count as stalled: {exc}")

@@ -18,8 +18,8 @@ from batch_scoring.scheduling.after_run import repeated_failure
 from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.scheduling.notifications import Kind, Notice
 from batch_scoring.scoring.status import JobStatus, Trouble, status_of
-from batch_scoring.store.database import Database
-from batch_scoring.store.history import RunTotals, failures_in_a_row, run_totals
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs.history import RunTotals, failures_in_a_row, run_totals
 
 _EVERY = timedelta(seconds=30)
 

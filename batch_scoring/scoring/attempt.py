@@ -30,12 +30,14 @@ from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.rescore import Rescore
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.scoring.search import Search
-from batch_scoring.store import migrations, models, runs
-from batch_scoring.store.database import Database
-from batch_scoring.store.requests import record_request
-from batch_scoring.store.rows import DueCount
-from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import Source
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.requests import record_request
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.rows import DueCount
+from batch_scoring.store.source.table import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Attempt:
         """Score what is due. Raises every kind of BatchScoringError; what was committed by then stays."""
         with Heartbeat(self.database, self.run_id, self.job.run.stalled_after) as heartbeat:
             version = persistently(self._version)
-            persistently(lambda: runs.record_model(self.database, self.run_id, version))
+            persistently(lambda: records.record_model(self.database, self.run_id, version))
             manifest = version.manifest
             manifest.positive_index(self.job)  # refuses a model of another kind or without the label
             looking = persistently(self._search)
@@ -75,7 +77,7 @@ class Attempt:
                     mode=looking.mode,
                     is_first_of_unversioned=source.changed_at is None
                     and self.rescore is None
-                    and persistently(lambda: runs.last_success(self.database, self.job.name)) is None,
+                    and persistently(lambda: records.last_success(self.database, self.job.name)) is None,
                 )
             )
             if due.total:
@@ -95,8 +97,8 @@ class Attempt:
     def _version(self) -> ModelVersion:
         model = self.job.model
         if self.rescore is not None:
-            return models.get_version(self.database, model.name, self.rescore.model_version)
-        return models.resolve_alias(self.database, model.name, model.alias)
+            return registry.get_version(self.database, model.name, self.rescore.model_version)
+        return registry.resolve_alias(self.database, model.name, model.alias)
 
     def _search(self) -> Search:
         if self.rescore is not None:
@@ -159,9 +161,9 @@ class Attempt:
 
     def _ensure_tables(self, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> None:
         try:
-            persistently(lambda: migrations.ensure_tables(self.database, self.job, layout))
+            persistently(lambda: job_tables.ensure_tables(self.database, self.job, layout))
             if kept:
-                persistently(lambda: migrations.ensure_inputs(self.database, layout, kept))
+                persistently(lambda: job_tables.ensure_inputs(self.database, layout, kept))
         except (AccessDenied, DatabaseReadOnly) as exc:
             raise type(exc)(
                 f"the tables of job {self.job.name} are missing and could not be made ({exc});"
@@ -170,7 +172,7 @@ class Attempt:
 
     def _count_due(self, sources: Sequence[Source], layout: PredictionsLayout, looking: Search) -> DueCount:
         due = self._due(sources, layout, lookback_from=looking.lookback_from if looking.mode == "sweep" else None)
-        runs.record_plan(
+        records.record_plan(
             self.database,
             self.run_id,
             mode=looking.mode,

@@ -11,10 +11,12 @@ from batch_scoring.domain.job_files import job_names, load_jobs, read_job
 from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
 from batch_scoring.scoring.preparation import artifact_of, check_signature
-from batch_scoring.store import indexes, migrations, models
-from batch_scoring.store.database import Database
-from batch_scoring.store.row_security import hides_rows
-from batch_scoring.store.source import SCORED_ONCE, Source
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.source import index_advice
+from batch_scoring.store.source.row_security import hides_rows
+from batch_scoring.store.source.table import SCORED_ONCE, Source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +55,7 @@ def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckRepor
         jobs = list(_sound_jobs(jobs_dir))
     try:
         with database.read() as connection:
-            migrations.check_revision(connection)
+            revision.check_revision(connection)
     except BatchScoringError as exc:
         findings.append(_problem("database", exc))
         return CheckReport(findings=tuple(findings))
@@ -77,8 +79,8 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
                     " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"
                 )
             source.check_key(connection)
-            migrations.check_tables(connection, job, source.layout(job))
-            cheaper = indexes.advice(connection, job, source)
+            job_tables.check_tables(connection, job, source.layout(job))
+            cheaper = index_advice.advice(connection, job, source)
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
         if source.changed_at is None:
             yield Finding(subject=subject, error=False, message=SCORED_ONCE)
@@ -90,7 +92,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
     except BatchScoringError as exc:
         yield _problem(subject, exc)
     try:
-        version = models.resolve_alias(database, job.model.name, job.model.alias)
+        version = registry.resolve_alias(database, job.model.name, job.model.alias)
         manifest: Manifest = version.manifest
         manifest.positive_index(job)
         if source is not None:

@@ -22,12 +22,12 @@ from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import Bulk, Values, bulk_for
-from batch_scoring.store.database import Database
-from batch_scoring.store.outcomes import has_outcome
-from batch_scoring.store.predictions import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.rows import SourceRows
-from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import Source
+from batch_scoring.store.due.comparison import has_outcome
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes.chunk import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.rows import SourceRows
+from batch_scoring.store.source.table import Source
 
 _ROWS_OF_A_RETRY = 50_000
 """Rows read at once while a range is done over again."""

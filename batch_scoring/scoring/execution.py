@@ -15,10 +15,10 @@ from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import ChunkCommitted, ScoringIsolated, ThresholdOverruled, VersionMismatchAccepted
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store import runs
-from batch_scoring.store.history import deaths_in_a_row
-from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import Source
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.history import deaths_in_a_row
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.table import Source
 
 if TYPE_CHECKING:
     from batch_scoring.model.scorer import Scorer
@@ -178,7 +178,7 @@ class Execution:
         overruled = self.manifest.overruled_by(attempt.job)
         overrides = {"scikit_learn_version": differs, "threshold": overruled}
         environment = preparation.environment({name: text for name, text in overrides.items() if text})
-        persistently(lambda: runs.record_environment(attempt.database, attempt.run_id, environment))
+        persistently(lambda: records.record_environment(attempt.database, attempt.run_id, environment))
         if differs:
             attempt.emit(VersionMismatchAccepted(run_id=attempt.run_id, job=attempt.job.name, difference=differs))
         if overruled:

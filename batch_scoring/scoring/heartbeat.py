@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from batch_scoring.errors import DatabaseFault, Fenced
-from batch_scoring.store.database import Database
-from batch_scoring.store.runs import heartbeat
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs.records import heartbeat
 
 _BEATS_BEFORE_STALLED = 6
 

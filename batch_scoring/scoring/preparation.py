@@ -11,9 +11,10 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ModelRefused, SignatureMismatch
-from batch_scoring.store import migrations, models
-from batch_scoring.store.database import Database
-from batch_scoring.store.source import Source
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.source.table import Source
 
 if TYPE_CHECKING:
     from batch_scoring.model.artifact import ArtifactReference
@@ -68,14 +69,14 @@ def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
     made = []
     for job in jobs:
         with database.read() as connection:
-            layout = migrations.registered_layout(connection, job)
+            layout = job_tables.registered_layout(connection, job)
         if layout is None or not job.predictions.keep_inputs:
             continue
         try:
-            manifest = models.resolve_alias(database, job.model.name, job.model.alias).manifest
+            manifest = registry.resolve_alias(database, job.model.name, job.model.alias).manifest
         except ModelRefused:
             continue
-        if migrations.ensure_inputs(database, layout, kept_inputs(job, manifest)):
+        if job_tables.ensure_inputs(database, layout, kept_inputs(job, manifest)):
             made.append(str(layout.inputs))
     return made
 

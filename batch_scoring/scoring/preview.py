@@ -19,10 +19,10 @@ from batch_scoring.scoring import preparation
 from batch_scoring.scoring.rescore import Plan
 from batch_scoring.scoring.retrying import persistently
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.database import Database
-from batch_scoring.store.rows import SourceRows, plain
-from batch_scoring.store.source import Source
-from batch_scoring.store.walk import Walk
+from batch_scoring.store.due.reader import Walk
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.source.rows import SourceRows, plain
+from batch_scoring.store.source.table import Source
 
 LARGEST = 20
 """Rows that are shown for how far their score moves."""

@@ -11,9 +11,10 @@ from typing import Any
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.store import migrations, models
-from batch_scoring.store.database import Database
-from batch_scoring.store.predictions import VersionCount, count_by_version
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes.counts import VersionCount, count_by_version
+from batch_scoring.store.schema import job_tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +58,8 @@ def describe(
     database: Database, jobs: Iterable[Job], *, name: str, alias: str, version: int, version_before: int | None
 ) -> Promotion:
     """Describe a promotion that is done. A job whose tables cannot be read carries why. Raises NoSuchModel."""
-    now = models.get_version(database, name, version).manifest
-    before = None if version_before is None else models.get_version(database, name, version_before).manifest
+    now = registry.get_version(database, name, version).manifest
+    before = None if version_before is None else registry.get_version(database, name, version_before).manifest
     concerned = [job for job in jobs if (job.model.name, job.model.alias) == (name, alias)]
     return Promotion(
         name=name,
@@ -77,7 +78,7 @@ def describe(
 def _effect(database: Database, job: Job, name: str, version: int) -> Effect:
     try:
         with database.read() as connection:
-            layout = migrations.registered_layout(connection, job)
+            layout = job_tables.registered_layout(connection, job)
             versions = [] if layout is None else count_by_version(connection, layout)
     except BatchScoringError as exc:
         return Effect(job=job.name, current_count=0, other_count=0, versions=(), commands=(), problem=str(exc))

@@ -11,12 +11,15 @@ from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.runs import ChunkCounts, Run
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.scoring.record import by_hand
-from batch_scoring.store import lives, migrations, runs
-from batch_scoring.store.database import Database, earlier, now
-from batch_scoring.store.lives import Entry, EntryFilter
-from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.source import Source
-from batch_scoring.store.values import unmatched
+from batch_scoring.store.engine.clock import earlier, now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes import history
+from batch_scoring.store.outcomes.history import Entry, EntryFilter
+from batch_scoring.store.runs import records
+from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.values import unmatched
 
 _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 
@@ -34,8 +37,8 @@ class Chosen:
 def layout_of(database: Database, job: Job) -> PredictionsLayout:
     """The shape of a job's tables, which may outlive its source. Raises InputFault where it has none yet."""
     with database.read() as connection:
-        migrations.check_revision(connection)
-        layout = migrations.registered_layout(connection, job)
+        revision.check_revision(connection)
+        layout = job_tables.registered_layout(connection, job)
     if layout is None:
         raise InputFault(f"job {job.name} has no tables yet; its first run makes them, or `batch-scoring db upgrade`")
     return layout
@@ -47,7 +50,7 @@ def list_entries(
     """Quarantine entries, the latest first. Raises InputFault."""
     layout = layout_of(database, job)
     with database.read() as connection:
-        return lives.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
+        return history.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,11 +84,11 @@ def retry(
     def work(database: Database, run_id: int) -> tuple[int, int]:
         wanted = _filter(database, layout, chosen)
         with database.write() as connection:
-            moment = runs.fence(connection, run_id, _NOTHING)
-            keys = tuple(entry.key for entry in lives.entries(connection, layout, wanted))
-            closed = lives.close_entries(connection, layout, wanted, valid_to=moment)
+            moment = records.fence(connection, run_id, _NOTHING)
+            keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
+            closed = history.close_entries(connection, layout, wanted, valid_to=moment)
         due = _due_among(database, job, layout, keys)
-        runs.record_plan(database, run_id, mode=None, due_count=due)
+        records.record_plan(database, run_id, mode=None, due_count=due)
         return closed, due
 
     database = Database(database_url)
@@ -106,7 +109,7 @@ def retry(
 def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> EntryFilter:
     with database.read() as connection:
         return EntryFilter(
-            keys=None if chosen.keys is None else lives.keys_of(connection, layout, chosen.keys),
+            keys=None if chosen.keys is None else history.keys_of(connection, layout, chosen.keys),
             reason_code=chosen.reason_code,
             column_name=chosen.column_name,
             before=None if chosen.older_than is None else earlier(now(connection), chosen.older_than),
@@ -127,4 +130,4 @@ def _keys_without_entry(database: Database, job: Job, layout: PredictionsLayout,
         return []
     open_keys = [entry.key for entry in list_entries(database, job, chosen)]
     with database.read() as connection:
-        return unmatched(chosen.keys, lives.key_columns(connection, layout), open_keys)
+        return unmatched(chosen.keys, history.key_columns(connection, layout), open_keys)

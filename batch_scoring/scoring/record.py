@@ -12,9 +12,10 @@ from batch_scoring.domain.runs import OpenedRun, Run, Trigger
 from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store import migrations, runs
-from batch_scoring.store.database import Database, Timeouts
-from batch_scoring.store.opening import Opening
+from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.claim import Opening
+from batch_scoring.store.schema import revision
 
 Result = TypeVar("Result")
 
@@ -45,12 +46,12 @@ def open_run(database: Database, job: Job, *, trigger: Trigger, **said: Any) -> 
     )
     try:
         with database.read() as connection:  # a database that is away from the start is reported at once
-            migrations.check_revision(connection)
+            revision.check_revision(connection)
         opened = persistently(opening.carry_out)
     except BaseException:
         database.dispose()
         raise
-    database.label = runs.session_label(opened.run_id)
+    database.label = records.session_label(opened.run_id)
     return opened
 
 
@@ -59,7 +60,7 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
     """Close the run as succeeded at the end of the block, or as failed with what ended it."""
     try:
         yield
-        persistently(lambda: runs.close_run(database, run_id))
+        persistently(lambda: records.close_run(database, run_id))
     except Fenced:
         raise
     except BatchScoringError as exc:
@@ -76,7 +77,7 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
 
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
     try:
-        persistently(lambda: runs.close_run(database, run_id, error=error))
+        persistently(lambda: records.close_run(database, run_id, error=error))
     except (DatabaseFault, Fenced):
         return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
 
@@ -85,7 +86,7 @@ def recorded(database: Database, run_id: int) -> Run:
     """The record of a run that succeeded, whatever becomes of the connection that asks for it."""
 
     def read() -> Run:
-        found = runs.get_run(database, run_id)
+        found = records.get_run(database, run_id)
         assert found is not None
         return found
 
@@ -95,7 +96,7 @@ def recorded(database: Database, run_id: int) -> Run:
 def as_closed(database: Database, run_id: int) -> Run | None:
     """The record, None where the database cannot say."""
     try:
-        return runs.get_run(database, run_id)
+        return records.get_run(database, run_id)
     except DatabaseFault:
         return None
 

@@ -15,9 +15,9 @@ from batch_scoring.errors import InputFault, UnusableModel
 from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.login import login
 from batch_scoring.scoring.preparation import artifact_of, load_model
-from batch_scoring.store import models
-from batch_scoring.store.database import Database
-from batch_scoring.store.migrations import check_revision
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema.revision import check_revision
 
 if TYPE_CHECKING:
     from batch_scoring.domain.manifest import Manifest
@@ -130,7 +130,7 @@ def register_file(
     )
     if alias is not None:
         version = registered.version.version
-        models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+        registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
     return registered
 
 
@@ -148,9 +148,9 @@ def verify(
     """
     _check_schema(database)
     found = (
-        models.resolve_alias(database, name, "champion")
+        registry.resolve_alias(database, name, "champion")
         if version is None
-        else models.get_version(database, name, version)
+        else registry.get_version(database, name, version)
     )
     manifest = found.manifest
     _, differs = load_model(artifact_of(artifacts_dir, found), manifest, allow_version_mismatch=allow_version_mismatch)
@@ -169,7 +169,7 @@ def promote(
     """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
     _check_name("--alias", alias, ALIAS)
     verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
-    return models.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+    return registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
 
 
 def _described(
@@ -213,7 +213,7 @@ def _register(
 
     before = [
         version
-        for version in models.list_versions(database, name)
+        for version in registry.list_versions(database, name)
         if version.artifact_sha256 == manifest.artifact_sha256
     ]
     values: dict[str, Any] = manifest.model_dump(mode="json")
@@ -225,7 +225,7 @@ def _register(
             f"the artifact could not be written to {artifacts_dir} ({exc.strerror});"
             " check the folder, or set BATCH_SCORING_ARTIFACTS_DIR"
         ) from exc
-    version = models.register_version(
+    version = registry.register_version(
         database,
         name=name,
         artifact_uri=artifact_uri(name, manifest),

@@ -19,12 +19,14 @@ from batch_scoring.model.scorer import Scorer, outputs_of_checked
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.quarantine import layout_of
-from batch_scoring.store import kept as store
-from batch_scoring.store import lives, models, runs
+from batch_scoring.store import registry
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.database import Database
-from batch_scoring.store.kept import KeptRows, WhichRows
-from batch_scoring.store.rows import plain
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes import history
+from batch_scoring.store.outcomes import inputs as stored_inputs
+from batch_scoring.store.outcomes.inputs import KeptRows, WhichRows
+from batch_scoring.store.runs import records
+from batch_scoring.store.source.rows import plain
 
 TOLERANCE = 1e-12
 """How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""
@@ -88,8 +90,8 @@ def replay_key(
     """
     layout = layout_of(database, job)
     with database.read() as connection:
-        keys = lives.keys_of(connection, layout, [key])
-        found = lives.lives(connection, layout, keys)
+        keys = history.keys_of(connection, layout, [key])
+        found = history.lives(connection, layout, keys)
     if as_of is None:
         found = [life for life in found if life.is_current]
     else:
@@ -119,7 +121,7 @@ def replay_run(
     allow_version_mismatch: bool = False,
 ) -> Replay:
     """Replay all predictions of a run, or a random sample of them. Raises as ``replay_key``."""
-    run = runs.get_run(database, run_id)
+    run = records.get_run(database, run_id)
     if run is None or run.job != job.name:
         raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
     which = WhichRows(run_id=run_id, sample=sample)
@@ -130,7 +132,7 @@ def replay_run(
         )
     if sample is None:
         with database.read() as connection:
-            written = lives.count_of_run(connection, layout_of(database, job), run_id)
+            written = history.count_of_run(connection, layout_of(database, job), run_id)
         done.missing_count = written - done.row_count
     return done
 
@@ -138,15 +140,15 @@ def replay_run(
 def _replay(
     database: Database, artifacts_dir: Path, job: Job, which: WhichRows, *, allow_version_mismatch: bool
 ) -> Replay:
-    run = runs.get_run(database, which.run_id)
+    run = records.get_run(database, which.run_id)
     done = Replay(job=job.name)
     layout = layout_of(database, job)
-    if run is None or run.model_name is None or not store.has_inputs(database, layout):
+    if run is None or run.model_name is None or not stored_inputs.has_inputs(database, layout):
         return done
     scorer = _scorer(database, artifacts_dir, job, run, allow_version_mismatch=allow_version_mismatch)
     done.models.append(f"{run.model_name} version {run.model_version} ({run.artifact_sha256})")
     columns = preparation.inputs_of(scorer.manifest)
-    pages = store.pages(database, bulk_for(database, job.run.bulk), layout, columns, which)
+    pages = stored_inputs.pages(database, bulk_for(database, job.run.bulk), layout, columns, which)
     for rows in pages:
         done.row_count += len(rows.scores)
         for deviation, difference in _compared(rows, scorer, layout.key_names, which.run_id):
@@ -163,7 +165,7 @@ def _scorer(database: Database, artifacts_dir: Path, job: Job, run: Run, *, allo
     """The very artifact of a run, read as the run's job read it."""
     assert run.model_name is not None
     assert run.model_version is not None
-    version = models.get_version(database, run.model_name, run.model_version)
+    version = registry.get_version(database, run.model_name, run.model_version)
     if version.artifact_sha256 != run.artifact_sha256:
         raise ArtifactChanged(
             f"{version.name} version {version.version} is registered with another artifact than run {run.run_id} used"

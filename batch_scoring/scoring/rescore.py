@@ -10,11 +10,13 @@ from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import InputFault
 from batch_scoring.scoring import preparation
-from batch_scoring.store import migrations, models, runs
-from batch_scoring.store.database import Database
-from batch_scoring.store.requests import get_request
-from batch_scoring.store.selection import Request, Selection
-from batch_scoring.store.source import Source
+from batch_scoring.store import registry
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.requests import get_request
+from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.source.selection import Request, Selection
+from batch_scoring.store.source.table import Source
 
 _SHOWN_KEYS = 5
 _MAX_VERSION = 2**31 - 1
@@ -65,10 +67,10 @@ def plan(
     source does not have. Raises InputFault naming such keys otherwise, SourceFault, ModelRefused, SchemaOutOfDate.
     """
     with database.read() as connection:
-        migrations.check_revision(connection)
+        revision.check_revision(connection)
     found = _version(database, job, version)
     if request.selection.scored_by_version is not None:
-        models.get_version(database, job.model.name, request.selection.scored_by_version)
+        registry.get_version(database, job.model.name, request.selection.scored_by_version)
     rescore = Rescore(request=request, model_version=found.version)
     return _plan(database, job, rescore, found, skip_unknown=skip_unknown)
 
@@ -76,8 +78,8 @@ def plan(
 def continuation(database: Database, job: Job, run_id: int) -> Plan:
     """The rest of an interrupted rescore: the same rows, the same version. Raises InputFault, and as ``plan``."""
     with database.read() as connection:
-        migrations.check_revision(connection)
-    run = runs.get_run(database, run_id)
+        revision.check_revision(connection)
+    run = records.get_run(database, run_id)
     if run is None or run.job != job.name or run.trigger != "rescore":
         raise InputFault(f"run {run_id} is no rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")
     begun_by = run.continues_run_id or run.run_id
@@ -86,7 +88,7 @@ def continuation(database: Database, job: Job, run_id: int) -> Plan:
         raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore anew")
     request, version = asked
     rescore = Rescore(request=request, model_version=version, begun_by=begun_by)
-    found = _plan(database, job, rescore, models.get_version(database, job.model.name, version), skip_unknown=True)
+    found = _plan(database, job, rescore, registry.get_version(database, job.model.name, version), skip_unknown=True)
     return replace(found, reason=run.reason)
 
 
@@ -99,7 +101,7 @@ def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion,
     preparation.check_signature(manifest, source, version)
     layout = source.layout(job)
     with database.read() as connection:
-        if not migrations.check_tables(connection, job, layout):
+        if not job_tables.check_tables(connection, job, layout):
             raise InputFault(f"job {job.name} has scored nothing yet; `batch-scoring run {job.name}` does it")
     since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
     selection, missing = rescore.selection_in(database, source, since_run=since)
@@ -133,5 +135,5 @@ def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
     if wanted is not None and wanted.isascii() and wanted.isdigit():
         if int(wanted) > _MAX_VERSION:
             raise InputFault(f"--model-version {wanted}: expected a version that exists")
-        return models.get_version(database, name, int(wanted))
-    return models.resolve_alias(database, name, job.model.alias if wanted is None else wanted)
+        return registry.get_version(database, name, int(wanted))
+    return registry.resolve_alias(database, name, job.model.alias if wanted is None else wanted)

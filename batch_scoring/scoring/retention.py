@@ -9,10 +9,11 @@ from batch_scoring.errors import InputFault
 from batch_scoring.scoring.quarantine import layout_of
 from batch_scoring.scoring.record import by_hand
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store import lives, retention, runs
-from batch_scoring.store.database import Database
-from batch_scoring.store.lives import EntryFilter
-from batch_scoring.store.retention import Cutoffs, Purged
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes import history, retention
+from batch_scoring.store.outcomes.history import EntryFilter
+from batch_scoring.store.outcomes.retention import Cutoffs, Purged
+from batch_scoring.store.runs import records
 
 
 def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:
@@ -52,15 +53,15 @@ def hold(
     layout = layout_of(database, job)
     if key is not None:
         with database.read() as connection:
-            keys = lives.keys_of(connection, layout, [key])
-            seen = lives.lives(connection, layout, keys) or lives.entries(
+            keys = history.keys_of(connection, layout, [key])
+            seen = history.lives(connection, layout, keys) or history.entries(
                 connection, layout, EntryFilter(keys=keys), is_open=False
             )
         if not seen:
             raise InputFault(f"{key_text(layout.key_names, key)} was never scored by job {job.name}: nothing to hold")
     else:
         assert run_id is not None
-        run = runs.get_run(database, run_id)
+        run = records.get_run(database, run_id)
         if run is None or run.job != job.name:
             raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
     source_key = None if key is None else dict(zip(layout.key_names, key, strict=True))

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Mode, Run
-from batch_scoring.store import runs
-from batch_scoring.store.database import Database, earlier, now
+from batch_scoring.store.engine.clock import earlier, now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ def choose(database: Database, job: Job) -> Search:
         return Search(mode="sweep", lookback_from=None)
     with database.read() as connection:
         moment = now(connection)
-    last = runs.last_success(database, job.name, mode="sweep")
+    last = records.last_success(database, job.name, mode="sweep")
     is_recent = last is not None and moment - last.started_at < source.sweep and _asked(last) == _asks(job)
     return Search(mode="lookback" if is_recent else "sweep", lookback_from=earlier(moment, source.lookback))
 

@@ -15,10 +15,13 @@ from batch_scoring.domain.runs import Run, Status
 from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
-from batch_scoring.store import migrations, models, runs
-from batch_scoring.store.database import Database, now
-from batch_scoring.store.predictions import VersionCount, count_by_version, count_quarantined
-from batch_scoring.store.source import Source
+from batch_scoring.store import registry
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes.counts import VersionCount, count_by_version, count_quarantined
+from batch_scoring.store.runs import records
+from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.source.table import Source
 
 _GROWING = 3
 """Runs in a row, each with more due than the one before, that make a growing backlog."""
@@ -71,17 +74,17 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
     Raises SchemaOutOfDate, SourceFault, DatabaseFault.
     """
     with database.read() as connection:
-        migrations.check_revision(connection)
+        revision.check_revision(connection)
         source = Source.inspect(database, connection, job)
         layout = source.layout(job)
-        made = migrations.check_tables(connection, job, layout)
+        made = job_tables.check_tables(connection, job, layout)
         due = source.count_due(connection, layout).total if made else source.count(connection)
         versions = count_by_version(connection, layout) if made else []
         quarantined = count_quarantined(connection, layout) if made else 0
         moment = now(connection)
-    latest = runs.latest_ordinary(database, job.name, limit=_GROWING)
+    latest = records.latest_ordinary(database, job.name, limit=_GROWING)
     last_run = latest[0] if latest else None
-    success = runs.last_success(database, job.name)
+    success = records.last_success(database, job.name)
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None
     trouble = (
         _model_trouble(database, job, source, artifacts_dir)
@@ -129,7 +132,7 @@ _Found = tuple[Trouble, str]
 
 def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: Path) -> _Found | None:
     try:
-        version = models.resolve_alias(database, job.model.name, job.model.alias)
+        version = registry.resolve_alias(database, job.model.name, job.model.alias)
         manifest = version.manifest
         manifest.positive_index(job)
         preparation.check_signature(manifest, source, version)
@@ -141,7 +144,7 @@ def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: 
 
 def _model_version(database: Database, job: Job) -> int | None:
     try:
-        return models.resolve_alias(database, job.model.name, job.model.alias).version
+        return registry.resolve_alias(database, job.model.name, job.model.alias).version
     except ModelRefused:
         return None
 

@@ -10,10 +10,13 @@ from typing import Any, Literal
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.schedule import next_slot
-from batch_scoring.store import lives, migrations, runs
-from batch_scoring.store.database import Database, now
-from batch_scoring.store.lives import Entry, EntryFilter, Life
-from batch_scoring.store.source import Source
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes import history
+from batch_scoring.store.outcomes.history import Entry, EntryFilter, Life
+from batch_scoring.store.runs import records
+from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.source.table import Source
 
 State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
 
@@ -57,9 +60,9 @@ class FailedRun:
 def why(database: Database, job: Job, key: TextKey) -> Answer:
     """Answer for one key. Raises InputFault where it can be no key of the source, SourceFault, SchemaOutOfDate."""
     with database.read() as connection:
-        migrations.check_revision(connection)
+        revision.check_revision(connection)
         moment = now(connection)
-        layout = migrations.registered_layout(connection, job)
+        layout = job_tables.registered_layout(connection, job)
         source = Source.inspect(database, connection, job)
         found, _ = source.find(connection, [key])
         is_outside = not found and source.where and source.find_anywhere(connection, key)
@@ -68,9 +71,9 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         entries: Sequence[Entry] = []
         is_due = bool(found)
         if layout is not None:
-            keys = lives.keys_of(connection, layout, [key])
-            predictions = lives.lives(connection, layout, keys)
-            entries = lives.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
+            keys = history.keys_of(connection, layout, [key])
+            predictions = history.lives(connection, layout, keys)
+            entries = history.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
             is_due = bool(found) and source.count_due_of(connection, layout, (found[0],)) > 0
     state: State = "unknown"
     if is_outside:
@@ -103,7 +106,7 @@ def _failed_runs(
     database: Database, job: Job, source: Source, key: Key, *, after: int, since: datetime | None
 ) -> Sequence[FailedRun]:
     found = []
-    candidates = runs.failed_since(database, job.name, after=after)
+    candidates = records.failed_since(database, job.name, after=after)
     with database.read() as connection:
         for run in candidates:
             if since is not None and run.finished_at is not None and run.finished_at < since:

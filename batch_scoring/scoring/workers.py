@@ -23,8 +23,8 @@ from batch_scoring.scoring import preparation
 from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store import runs
-from batch_scoring.store.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.runs import records
 
 _SHARES = 2
 """A range is so many times smaller than what a worker would get if what is left were dealt out evenly."""
@@ -86,7 +86,7 @@ def score_in_processes(
     parallel = joblib.Parallel(
         n_jobs=workers, prefer="processes", return_as="generator_unordered", pre_dispatch="n_jobs", max_nbytes=None
     )
-    database = Database(task.database_url, label=runs.session_label(task.work.run_id), timeouts=task.timeouts)
+    database = Database(task.database_url, label=records.session_label(task.work.run_id), timeouts=task.timeouts)
     try:
         results = parallel(joblib.delayed(score_range)(task, within) for within in ranges)
         with _stop_told_to_workers(database, task.work.run_id, stop), closing(results):
@@ -112,13 +112,13 @@ def score_range(task: Task, within: KeyRange) -> ScoredRange:
     """What a worker does: score one key range on connections of its own."""
     committed: list[CommittedChunk] = []
     is_whole = True
-    database = Database(task.database_url, label=runs.session_label(task.work.run_id), timeouts=task.timeouts)
+    database = Database(task.database_url, label=records.session_label(task.work.run_id), timeouts=task.timeouts)
     parent = os.getppid()
 
     def check() -> None:
         if os.getppid() != parent:
             raise RunStopped("the process of the run is gone")
-        if persistently(lambda: runs.is_stop_requested(database, task.work.run_id)):
+        if persistently(lambda: records.is_stop_requested(database, task.work.run_id)):
             raise RunStopped("the run was asked to stop")
 
     try:
@@ -163,7 +163,7 @@ def _stop_told_to_workers(database: Database, run_id: int, stop: threading.Event
         while not ended.wait(0.1):
             if stop.is_set():
                 with suppress(DatabaseFault, Fenced):
-                    runs.request_stop(database, run_id)
+                    records.request_stop(database, run_id)
                     return
 
     thread = threading.Thread(target=relay, name=f"stop of run {run_id}", daemon=True)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from batch_scoring.store.schema import metadata
+from batch_scoring.store.schema.tables import metadata
 
 connection = context.config.attributes.get("connection")
 

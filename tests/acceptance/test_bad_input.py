@@ -387,7 +387,7 @@ def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorde
     assert "version_mismatch_accepted" in accepted.stderr
     assert count_rows(loan_workspace, "predictions") == 367
     with loan_workspace.database() as database:
-        from batch_scoring.store.runs import get_run
+        from batch_scoring.store.runs.records import get_run
 
         run = get_run(database, 2)
     assert run is not None

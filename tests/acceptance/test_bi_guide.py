@@ -19,8 +19,8 @@ from conftest import prepare_loans
 from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.store.migrations import registered_layout
-from batch_scoring.store.views import PER_JOB, SHARED, dictionary, markdown
+from batch_scoring.store.schema.job_tables import registered_layout
+from batch_scoring.store.schema.views import PER_JOB, SHARED, dictionary, markdown
 
 GUIDE = (REPOSITORY / "docs" / "bi.md").read_text(encoding="utf-8")
 VIEWS = {*SHARED, *(f"predictions_{view}" for view in PER_JOB)}

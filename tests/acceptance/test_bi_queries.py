@@ -16,7 +16,7 @@ from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.rescore import plan
-from batch_scoring.store.selection import Request
+from batch_scoring.store.source.selection import Request
 
 FILES = sorted((REPOSITORY / "sql" / "bi").glob("*.sql"))
 SUNDAY, MONDAY = "2026-03-01 23:59:59.999999", "2026-03-02 00:00:00.000000"

@@ -20,11 +20,14 @@ from batch_scoring.domain.job import Job, Kind
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
 from batch_scoring.scoring.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.store.database import FOREVER, Database, driver_sql, now
-from batch_scoring.store.migrations import registered_layout
-from batch_scoring.store.schema import PredictionsLayout
-from batch_scoring.store.selection import Request, Selection
-from batch_scoring.store.views import PER_JOB, SHARED, dictionary, view_name
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.engine.sql_types import FOREVER
+from batch_scoring.store.schema.job_tables import registered_layout
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.views import PER_JOB, SHARED, dictionary, view_name
+from batch_scoring.store.source.selection import Request, Selection
 
 LABEL = """it's "on" 100%"""
 KINDS: dict[Kind, str] = {

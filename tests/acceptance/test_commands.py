@@ -272,7 +272,7 @@ def test_check_names_a_folder_without_jobs(sqlite_workspace: Workspace) -> None:
 
 
 def test_the_printed_sql_makes_the_schema_that_a_run_needs(workspace: Workspace, loan_model: TrainedModel) -> None:
-    from batch_scoring.store.loading import load_csv
+    from batch_scoring.store.source.loading import load_csv
 
     workspace.write_job(NAME, LOAN_JOB)
     with workspace.database() as database:

@@ -42,7 +42,7 @@ from batch_scoring.errors import (
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import record, retrying
 from batch_scoring.scoring.events import ChunkCommitted, Event, Observer
-from batch_scoring.store.database import Timeouts
+from batch_scoring.store.engine.database import Timeouts
 
 ALL = 2 * 367
 CHUNK_ROWS = 40

@@ -580,7 +580,7 @@ def test_chunks_make_no_difference_and_what_is_set_aside_has_no_inputs(workspace
 def test_a_run_that_is_killed_leaves_inputs_and_predictions_in_step(workspace: Workspace, call: int) -> None:
     prepare(workspace, predictions=KEEP, run="chunk_rows = 7")
     # each chunk says twice how many rows it expects to have written: once for each table
-    killed(workspace, "run", "facts", at="batch_scoring.store.predictions._expect", call=call)
+    killed(workspace, "run", "facts", at="batch_scoring.store.outcomes.chunk._expect", call=call)
     assert workspace.scalar("SELECT count(*) FROM predictions") == 7
     assert_in_step(workspace)
 

@@ -34,7 +34,7 @@ from batch_scoring.scoring import record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
-from batch_scoring.store.database import Timeouts
+from batch_scoring.store.engine.database import Timeouts
 
 pytestmark = [
     pytest.mark.slow,

@@ -177,9 +177,9 @@ def test_a_hold_of_another_job_holds_nothing_of_this_one(aged: Workspace) -> Non
 @pytest.mark.parametrize(
     ("at", "call", "left"),
     [
-        pytest.param("batch_scoring.store.runs.record_purged", 1, 18, id="before the first commit"),
-        pytest.param("batch_scoring.store.runs.record_purged", 2, 10, id="before the second"),
-        pytest.param("batch_scoring.store.retention.purge_some", 3, 2, id="between two"),
+        pytest.param("batch_scoring.store.runs.records.record_purged", 1, 18, id="before the first commit"),
+        pytest.param("batch_scoring.store.runs.records.record_purged", 2, 10, id="before the second"),
+        pytest.param("batch_scoring.store.outcomes.retention.purge_some", 3, 2, id="between two"),
     ],
 )
 def test_what_a_purge_that_was_killed_left_goes_with_the_next(aged: Workspace, at: str, call: int, left: int) -> None:

@@ -294,8 +294,8 @@ def test_a_retry_while_another_run_is_active_changes_nothing(simple: Workspace) 
 @pytest.mark.parametrize(
     ("at", "after", "is_done"),
     [
-        pytest.param("batch_scoring.store.lives.close_entries", True, False, id="before it commits"),
-        pytest.param("batch_scoring.store.runs.record_plan", False, True, id="after it has committed"),
+        pytest.param("batch_scoring.store.outcomes.history.close_entries", True, False, id="before it commits"),
+        pytest.param("batch_scoring.store.runs.records.record_plan", False, True, id="after it has committed"),
     ],
 )
 def test_a_retry_that_is_killed_leaves_all_of_it_or_nothing(

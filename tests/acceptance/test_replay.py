@@ -220,7 +220,7 @@ def test_a_chunk_writes_its_inputs_with_its_predictions_or_neither(
     keeping: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from batch_scoring.errors import WrittenCountDiffers
-    from batch_scoring.store import predictions
+    from batch_scoring.store.outcomes import chunk as predictions
 
     expect = predictions._expect
 

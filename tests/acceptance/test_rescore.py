@@ -49,13 +49,13 @@ from batch_scoring.scoring.events import ChunkCommitted, Event
 from batch_scoring.scoring.preview import preview
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.scoring.status import status_of
-from batch_scoring.store import models
+from batch_scoring.store import registry
 from batch_scoring.store.bulk import bulk_for
-from batch_scoring.store.conditions import parse
-from batch_scoring.store.rows import plain
-from batch_scoring.store.runs import list_runs
-from batch_scoring.store.selection import Request, Selection
-from batch_scoring.store.walk import Walk
+from batch_scoring.store.due.reader import Walk
+from batch_scoring.store.runs.records import list_runs
+from batch_scoring.store.source.conditions import parse
+from batch_scoring.store.source.rows import plain
+from batch_scoring.store.source.selection import Request, Selection
 
 NAME = "loan_eligibility"
 ALL = Request()
@@ -75,7 +75,7 @@ def everything(workspace: Workspace) -> dict[str, list[str]]:
 def promote(workspace: Workspace, version: int, *, name: str = NAME) -> None:
     """Point the champion at a version."""
     with workspace.database() as database:
-        models.point_alias(database, name=name, alias="champion", version=version, changed_by="tests")
+        registry.point_alias(database, name=name, alias="champion", version=version, changed_by="tests")
 
 
 def rescored(workspace: Workspace, request: Request = ALL, *, name: str = NAME, version: str | None = None) -> Run:
@@ -183,7 +183,7 @@ def story(
 
 def clock(workspace: Workspace) -> datetime:
     """The database's time."""
-    from batch_scoring.store.database import now
+    from batch_scoring.store.engine.clock import now
 
     with workspace.database() as database, database.read() as connection:
         return now(connection)
@@ -374,7 +374,7 @@ def test_a_rescore_makes_a_job_neither_healthy_nor_unhealthy(scored: Workspace) 
 def champion_of(workspace: Workspace) -> str:
     """What the file of the champion has in its name."""
     with workspace.database() as database:
-        return Path(models.resolve_alias(database, NAME, "champion").artifact_uri).stem
+        return Path(registry.resolve_alias(database, NAME, "champion").artifact_uri).stem
 
 
 def applicant_changes(workspace: Workspace, *keys: str, at: str = "2026-03-01 00:00:00.000000") -> None:

@@ -13,9 +13,9 @@ from support import LOAN_JOB, Workspace
 from batch_scoring.errors import AnotherRunActive, InputFault
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import retention as scoring
-from batch_scoring.store import retention
-from batch_scoring.store.opening import open_run
-from batch_scoring.store.retention import Cutoffs, Purged
+from batch_scoring.store.outcomes import retention
+from batch_scoring.store.outcomes.retention import Cutoffs, Purged
+from batch_scoring.store.runs.claim import open_run
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 EVERYTHING = Cutoffs(superseded_before=LATER, inputs_before=None)

@@ -24,8 +24,8 @@ from batch_scoring.cli.app import app
 from batch_scoring.errors import AccessDenied, BatchScoringError
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.rescore import plan
-from batch_scoring.store.roles import ROLES
-from batch_scoring.store.selection import Request, Selection
+from batch_scoring.store.schema.roles import ROLES
+from batch_scoring.store.source.selection import Request, Selection
 
 NAME = "loan_eligibility"
 KEPT = LOAN_JOB.replace('kind = "binary"', 'kind = "binary"\nkeep_inputs = true')

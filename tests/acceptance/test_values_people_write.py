@@ -10,8 +10,8 @@ from support import Workspace
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.errors import InputFault, NoSuchModel
 from batch_scoring.scoring import rescore
-from batch_scoring.store.conditions import parse
-from batch_scoring.store.selection import Request, Selection
+from batch_scoring.store.source.conditions import parse
+from batch_scoring.store.source.selection import Request, Selection
 
 _JOB = """
 [source]

@@ -20,8 +20,8 @@ from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.bulk import Values, binary, postgresql
 from batch_scoring.store.bulk.postgresql import CopyBulk
-from batch_scoring.store.database import FOREVER, Database, UtcTimestamp
-from batch_scoring.store.schema import RawType
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import FOREVER, RawType, UtcTimestamp
 
 MOMENT = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 

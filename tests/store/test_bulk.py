@@ -22,8 +22,8 @@ from batch_scoring.store.bulk import Bulk, Values, bulk_for, take
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
-from batch_scoring.store.database import FOREVER, Database, UtcTimestamp
-from batch_scoring.store.schema import RawType
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import FOREVER, RawType, UtcTimestamp
 
 WAYS: dict[str, type[Bulk]] = {
     "sqlite portable": PortableBulk,

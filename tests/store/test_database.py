@@ -28,7 +28,9 @@ from batch_scoring.errors import (
     DatabaseUnreachable,
     PassingFault,
 )
-from batch_scoring.store.database import FOREVER, Database, Timeouts, UtcTimestamp, database_now, now
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.sql_types import FOREVER, UtcTimestamp, database_now
 
 IMPATIENT = Timeouts(lock=timedelta(milliseconds=100))
 SECRET = "s3cr3t-Pa%ss"

@@ -12,8 +12,8 @@ from sklearn.linear_model import LinearRegression
 from support import Workspace
 
 from batch_scoring.errors import ConfigurationError
-from batch_scoring.store.database import Database
-from batch_scoring.store.where_clause import broken_structure
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.source.where_clause import broken_structure
 
 JOB = """
 [source]

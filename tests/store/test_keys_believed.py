@@ -14,9 +14,9 @@ from support import Workspace
 
 from batch_scoring.errors import SourceFault
 from batch_scoring.scoring.events import Event, RunPlanned
-from batch_scoring.store import indexes
-from batch_scoring.store.database import driver_sql
-from batch_scoring.store.source import Source
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.source import index_advice
+from batch_scoring.store.source.table import Source
 
 JOB = """
 [source]
@@ -222,7 +222,7 @@ def test_a_foreign_table_enforces_nothing(postgresql_workspace: Workspace) -> No
     assert source.guarantee.doubt == "customers is a foreign table, whose constraints are not enforced here"
     job = postgresql_workspace.job("j")
     with postgresql_workspace.database() as database, database.read() as connection:
-        (advice,) = indexes.advice(connection, job, source)
+        (advice,) = index_advice.advice(connection, job, source)
     assert advice == "customers is a foreign table: see that the table on its server has indexes on id"
 
 
@@ -310,7 +310,7 @@ def test_an_invalid_index_is_proposed_again(postgresql_workspace: Workspace) -> 
     source = _inspected(postgresql_workspace)
 
     with postgresql_workspace.database() as database, database.read() as connection:
-        (advice,) = indexes.advice(connection, postgresql_workspace.job("j"), source)
+        (advice,) = index_advice.advice(connection, postgresql_workspace.job("j"), source)
 
     assert 'CREATE INDEX "ix_customers_id"' in advice
 

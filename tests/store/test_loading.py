@@ -14,8 +14,10 @@ import sqlalchemy as sa
 from support import PostgresServer, Workspace
 
 from batch_scoring.errors import BatchScoringError, InputFault
-from batch_scoring.store.database import Database, UtcTimestamp, driver_sql
-from batch_scoring.store.loading import Loaded, load_csv
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.engine.sql_types import UtcTimestamp
+from batch_scoring.store.source.loading import Loaded, load_csv
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -139,7 +141,7 @@ def test_values_are_stored_as_what_they_are(desk: Desk) -> None:
 
 def test_new_rows_carry_the_database_s_time_of_the_load(desk: Desk) -> None:
     with desk.database.write(create=True) as connection:
-        from batch_scoring.store.database import now
+        from batch_scoring.store.engine.clock import now
 
         before = now(connection)
     desk.load("id,income\n1,100\n2,200\n")

@@ -14,15 +14,17 @@ from support import Workspace
 
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
-from batch_scoring.store import migrations, models
-from batch_scoring.store.database import Database, now
+from batch_scoring.store import registry
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema import upgrade
 
 
 @pytest.fixture
 def ready(workspace: Workspace) -> Workspace:
     """A database with our schema and no model."""
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     return workspace
 
 
@@ -33,7 +35,7 @@ def _register(database: Database, name: str = "loans", **values: Any) -> ModelVe
         "manifest": {"metrics": {"auc": 0.75}},
         "created_by": "ada",
     }
-    return models.register_version(database, name=name, **{**described, **values})
+    return registry.register_version(database, name=name, **{**described, **values})
 
 
 def test_a_version_is_registered_with_all_that_is_known_of_it(ready: Workspace) -> None:
@@ -50,7 +52,7 @@ def test_a_version_is_registered_with_all_that_is_known_of_it(ready: Workspace) 
         assert registered.stored_manifest == manifest
         assert before <= registered.created_at <= after
         assert registered.created_at.utcoffset() == timedelta(0)
-        assert models.get_version(database, "loans", 1) == registered
+        assert registry.get_version(database, "loans", 1) == registered
 
 
 def test_versions_count_up_from_one_for_each_model(ready: Workspace) -> None:
@@ -58,10 +60,10 @@ def test_versions_count_up_from_one_for_each_model(ready: Workspace) -> None:
         found = [_register(database, name).version for name in ("loans", "cards", "loans", "loans", "cards")]
 
         assert found == [1, 1, 2, 3, 2]
-        listed = [(version.name, version.version) for version in models.list_versions(database)]
+        listed = [(version.name, version.version) for version in registry.list_versions(database)]
         assert listed == [("cards", 1), ("cards", 2), ("loans", 1), ("loans", 2), ("loans", 3)]
-        assert [version.version for version in models.list_versions(database, "cards")] == [1, 2]
-        assert models.list_versions(database, "nobody's") == []
+        assert [version.version for version in registry.list_versions(database, "cards")] == [1, 2]
+        assert registry.list_versions(database, "nobody's") == []
 
 
 def test_versions_registered_at_once_get_numbers_of_their_own(ready: Workspace) -> None:
@@ -78,25 +80,25 @@ def test_versions_registered_at_once_get_numbers_of_their_own(ready: Workspace) 
 
     assert sorted(versions) == list(range(1, many + 1))
     with ready.database() as database:
-        assert len({version.artifact_uri for version in models.list_versions(database)}) == many
-        assert models.resolve_alias(database, "loans", "champion").version == 1
+        assert len({version.artifact_uri for version in registry.list_versions(database)}) == many
+        assert registry.resolve_alias(database, "loans", "champion").version == 1
 
 
 def test_the_first_version_becomes_champion_and_later_ones_do_not(ready: Workspace) -> None:
     with ready.database() as database:
         _register(database)
-        assert models.resolve_alias(database, "loans", "champion").version == 1
+        assert registry.resolve_alias(database, "loans", "champion").version == 1
         _register(database)
 
-        assert models.resolve_alias(database, "loans", "champion").version == 1
-        assert models.list_aliases(database) == {("loans", 1): ["champion"]}
+        assert registry.resolve_alias(database, "loans", "champion").version == 1
+        assert registry.list_aliases(database) == {("loans", 1): ["champion"]}
 
 
 def test_the_first_version_gets_the_alias_that_was_asked_for(ready: Workspace) -> None:
     with ready.database() as database:
         _register(database, first_alias="challenger")
 
-        assert models.list_aliases(database) == {("loans", 1): ["challenger"]}
+        assert registry.list_aliases(database) == {("loans", 1): ["challenger"]}
 
 
 def test_a_version_s_number_is_used_once(ready: Workspace) -> None:
@@ -116,13 +118,13 @@ def test_an_alias_moves_and_says_where_it_pointed_before(ready: Workspace) -> No
             _register(database)
 
         moves = [
-            models.point_alias(database, name="loans", alias=alias, version=version, changed_by="grace")
+            registry.point_alias(database, name="loans", alias=alias, version=version, changed_by="grace")
             for alias, version in (("champion", 3), ("champion", 2), ("challenger", 3), ("challenger", 3))
         ]
 
         assert moves == [1, 3, None, 3]
-        assert models.resolve_alias(database, "loans", "champion").version == 2
-        assert models.list_aliases(database) == {("loans", 2): ["champion"], ("loans", 3): ["challenger"]}
+        assert registry.resolve_alias(database, "loans", "champion").version == 2
+        assert registry.list_aliases(database) == {("loans", 2): ["champion"], ("loans", 3): ["challenger"]}
     assert set(ready.query("SELECT alias, changed_by FROM model_aliases")) == {
         ("champion", "grace"),
         ("challenger", "grace"),
@@ -132,19 +134,19 @@ def test_an_alias_moves_and_says_where_it_pointed_before(ready: Workspace) -> No
 def test_several_aliases_of_a_version_are_listed_together(ready: Workspace) -> None:
     with ready.database() as database:
         _register(database)
-        models.point_alias(database, name="loans", alias="audited", version=1, changed_by="ada")
+        registry.point_alias(database, name="loans", alias="audited", version=1, changed_by="ada")
 
-        assert models.list_aliases(database) == {("loans", 1): ["audited", "champion"]}
+        assert registry.list_aliases(database) == {("loans", 1): ["audited", "champion"]}
 
 
 def test_an_alias_of_one_model_leaves_those_of_others_alone(ready: Workspace) -> None:
     with ready.database() as database:
         for name in ("loans", "cards", "cards"):
             _register(database, name)
-        models.point_alias(database, name="cards", alias="champion", version=2, changed_by="ada")
+        registry.point_alias(database, name="cards", alias="champion", version=2, changed_by="ada")
 
-        assert models.resolve_alias(database, "loans", "champion").version == 1
-        assert models.resolve_alias(database, "cards", "champion").version == 2
+        assert registry.resolve_alias(database, "loans", "champion").version == 1
+        assert registry.resolve_alias(database, "cards", "champion").version == 2
 
 
 def test_aliases_moved_at_once_end_at_one_of_their_targets_and_report_a_chain(ready: Workspace) -> None:
@@ -157,13 +159,13 @@ def test_aliases_moved_at_once_end_at_one_of_their_targets_and_report_a_chain(re
     def move(version: int) -> int | None:
         with ready.database() as database:
             start.wait()
-            return models.point_alias(database, name="loans", alias="champion", version=version, changed_by="ada")
+            return registry.point_alias(database, name="loans", alias="champion", version=version, changed_by="ada")
 
     with ThreadPoolExecutor(many) as pool:
         befores = list(pool.map(move, range(2, many + 2)))
 
     with ready.database() as database:
-        last = models.resolve_alias(database, "loans", "champion").version
+        last = registry.resolve_alias(database, "loans", "champion").version
     # each move found what another one had left: together they are one line of succession
     assert Counter([*befores, last]) == Counter(range(1, many + 2))
 
@@ -178,7 +180,7 @@ def test_an_alias_that_many_make_at_once_is_made_by_one_and_moved_by_the_others(
     def make(version: int) -> int | None:
         with ready.database() as database:
             start.wait()
-            return models.point_alias(database, name="loans", alias="challenger", version=version, changed_by="ada")
+            return registry.point_alias(database, name="loans", alias="challenger", version=version, changed_by="ada")
 
     with ThreadPoolExecutor(many) as pool:
         befores = list(pool.map(make, range(1, many + 1)))
@@ -191,9 +193,9 @@ def test_an_alias_cannot_point_at_a_version_that_is_not_registered(ready: Worksp
         _register(database)
 
         with pytest.raises(NoSuchModel):
-            models.point_alias(database, name="loans", alias="champion", version=2, changed_by="ada")
+            registry.point_alias(database, name="loans", alias="champion", version=2, changed_by="ada")
 
-        assert models.resolve_alias(database, "loans", "champion").version == 1
+        assert registry.resolve_alias(database, "loans", "champion").version == 1
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM model_versions", "UPDATE model_aliases SET version = 7"])
@@ -208,9 +210,9 @@ def test_the_database_keeps_an_alias_from_pointing_nowhere(ready: Workspace, sta
 def test_a_model_that_does_not_exist_is_answered_with_how_to_get_one(ready: Workspace) -> None:
     with ready.database() as database:
         with pytest.raises(NoSuchModel, match=r"model loans has no champion; .*batch-scoring train.*model register"):
-            models.resolve_alias(database, "loans", "champion")
+            registry.resolve_alias(database, "loans", "champion")
         with pytest.raises(NoSuchModel, match=r"model loans has no version 1 \(registered: none\).*model list"):
-            models.get_version(database, "loans", 1)
+            registry.get_version(database, "loans", 1)
 
 
 def test_an_alias_that_points_nowhere_is_answered_with_the_command_that_sets_it(ready: Workspace) -> None:
@@ -221,7 +223,7 @@ def test_an_alias_that_points_nowhere_is_answered_with_the_command_that_sets_it(
         with pytest.raises(
             NoSuchModel, match=r"has no challenger; .*`batch-scoring model promote loans 2 --alias challenger`"
         ):
-            models.resolve_alias(database, "loans", "challenger")
+            registry.resolve_alias(database, "loans", "challenger")
 
 
 def test_a_version_that_does_not_exist_is_answered_with_those_that_do(ready: Workspace) -> None:
@@ -230,7 +232,7 @@ def test_a_version_that_does_not_exist_is_answered_with_those_that_do(ready: Wor
             _register(database)
 
         with pytest.raises(NoSuchModel, match=r"no version 7 \(registered: 1, 2\); see `batch-scoring model list`"):
-            models.get_version(database, "loans", 7)
+            registry.get_version(database, "loans", 7)
 
 
 def test_a_name_is_bound_as_a_value_and_never_read_as_sql(ready: Workspace) -> None:
@@ -238,6 +240,6 @@ def test_a_name_is_bound_as_a_value_and_never_read_as_sql(ready: Workspace) -> N
     with ready.database() as database:
         _register(database, name)
 
-        assert models.resolve_alias(database, name, "champion").version == 1
+        assert registry.resolve_alias(database, name, "champion").version == 1
         with database.read() as connection:
             assert connection.execute(sa.text("SELECT count(*) FROM model_versions")).scalar_one() == 1

@@ -16,22 +16,20 @@ from batch_scoring.domain.keys import KeyRange
 from batch_scoring.domain.names import TableName
 from batch_scoring.domain.runs import ChunkCounts, Run, Status
 from batch_scoring.errors import ConstraintViolated, DatabaseFault, Fenced, WrittenCountDiffers
-from batch_scoring.store import migrations, opening, runs
 from batch_scoring.store.bulk import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
-from batch_scoring.store.database import FOREVER, Database, now
-from batch_scoring.store.predictions import (
-    Predictions,
-    Quarantined,
-    commit_chunk,
-    count_by_version,
-    count_quarantined,
-    prepare_outcomes,
-)
-from batch_scoring.store.rows import SourceRows
-from batch_scoring.store.schema import PredictionsLayout, metadata, scoring_runs
-from batch_scoring.store.source import Source
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import FOREVER
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.outcomes.counts import count_by_version, count_quarantined
+from batch_scoring.store.runs import claim, records
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import metadata, scoring_runs
+from batch_scoring.store.source.rows import SourceRows
+from batch_scoring.store.source.table import Source
 
 JOB = """
 [source]
@@ -131,7 +129,7 @@ class Desk:
             return [tuple(row) for row in connection.execute(query)]
 
     def run(self) -> Run:
-        run = runs.get_run(self.database, self.run_id)
+        run = records.get_run(self.database, self.run_id)
         assert run is not None
         return run
 
@@ -176,13 +174,13 @@ def _desk(workspace: Workspace, bulk: Bulk, database: Database, kind: Kind = "bi
     with database.read() as connection:
         source = Source.inspect(database, connection, job)
     layout = source.layout(job)
-    migrations.ensure_tables(database, job, layout)
+    job_tables.ensure_tables(database, job, layout)
     run_id = _open(database)
     return Desk(database=database, bulk=bulk, source=source, layout=layout, run_id=run_id)
 
 
 def _open(database: Database) -> int:
-    return opening.open_run(
+    return claim.open_run(
         database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5)
     ).run_id
 
@@ -575,7 +573,7 @@ def test_a_run_that_was_taken_over_commits_nothing(desk: Desk) -> None:
 
 def test_a_run_that_was_closed_commits_nothing(desk: Desk) -> None:
     rows = desk.read()
-    runs.close_run(desk.database, desk.run_id)
+    records.close_run(desk.database, desk.run_id)
 
     with pytest.raises(Fenced):
         desk.commit(rows)
@@ -594,7 +592,7 @@ def test_predictions_go_to_the_schema_the_job_names(postgresql_workspace: Worksp
             job = postgresql_workspace.write_job(
                 "moved", JOB.format(predictions='positive_label = "Y"\ntable = "scores.Predictions %"')
             )
-            migrations.ensure_tables(database, job, moved)
+            job_tables.ensure_tables(database, job, moved)
             elsewhere = replace(desk, layout=moved)
             elsewhere.commit(quarantine=[0])
             elsewhere.change(1, 2)

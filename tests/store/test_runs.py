@@ -18,9 +18,11 @@ from batch_scoring import __version__
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import ChunkCounts, Mode, OpenedRun, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, DatabaseFault, Fenced
-from batch_scoring.store import migrations, opening, runs
-from batch_scoring.store.database import Database, Timeouts, now
-from batch_scoring.store.schema import scoring_runs
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.runs import claim, records
+from batch_scoring.store.schema import upgrade
+from batch_scoring.store.schema.tables import scoring_runs
 
 STALLED_AFTER = timedelta(minutes=5)
 ONE_CHUNK = ChunkCounts(scored=7, superseded=3, quarantined=2, unseen_category=1)
@@ -30,19 +32,19 @@ ONE_CHUNK = ChunkCounts(scored=7, superseded=3, quarantined=2, unseen_category=1
 def ready(workspace: Workspace) -> Workspace:
     """A database with our schema and no job."""
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     return workspace
 
 
 @pytest.fixture
 def ready_postgresql(postgresql_workspace: Workspace) -> Workspace:
     with postgresql_workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     return postgresql_workspace
 
 
 def _open(database: Database, job: str = "loans", **values: Any) -> OpenedRun:
-    return opening.open_run(
+    return claim.open_run(
         database,
         job=job,
         **{"job_config": {"chunk_rows": 5}, "environment": {"python": "3"}, "stalled_after": STALLED_AFTER, **values},
@@ -50,7 +52,7 @@ def _open(database: Database, job: str = "loans", **values: Any) -> OpenedRun:
 
 
 def _get(database: Database, run_id: int) -> Run:
-    run = runs.get_run(database, run_id)
+    run = records.get_run(database, run_id)
     assert run is not None
     return run
 
@@ -64,7 +66,7 @@ def _set_heartbeat_back(database: Database, run_id: int, by: timedelta) -> None:
 
 def _count_chunk(database: Database, run_id: int, counts: ChunkCounts = ONE_CHUNK) -> datetime:
     with database.write() as connection:
-        return runs.fence(connection, run_id, counts)
+        return records.fence(connection, run_id, counts)
 
 
 def test_a_run_records_who_started_it_where_and_with_what(ready: Workspace) -> None:
@@ -124,7 +126,7 @@ def test_a_second_run_of_a_running_job_is_refused_by_the_database_itself(ready: 
 def test_a_finished_run_cannot_be_set_running_by_hand_while_another_runs(ready: Workspace) -> None:
     with ready.database() as database:
         first = _open(database).run_id
-        runs.close_run(database, first)
+        records.close_run(database, first)
         _open(database)
 
     with pytest.raises(ConstraintViolated):
@@ -152,7 +154,7 @@ def test_a_slot_of_the_schedule_is_filled_once(ready: Workspace) -> None:
     slot = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
     with ready.database() as database:
         first = _open(database, trigger="schedule", scheduled_for=slot)
-        runs.close_run(database, first.run_id)
+        records.close_run(database, first.run_id)
 
         with pytest.raises(BatchScoringError):
             _open(database, trigger="schedule", scheduled_for=slot)
@@ -165,7 +167,7 @@ def test_a_slot_of_the_schedule_is_filled_once(ready: Workspace) -> None:
 def test_a_slot_filled_before_is_not_called_an_active_run(ready: Workspace) -> None:
     slot = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
     with ready.database() as database:
-        runs.close_run(database, _open(database, trigger="schedule", scheduled_for=slot).run_id)
+        records.close_run(database, _open(database, trigger="schedule", scheduled_for=slot).run_id)
 
         with pytest.raises(BatchScoringError) as refused:
             _open(database, trigger="schedule", scheduled_for=slot)
@@ -182,7 +184,7 @@ def test_a_run_that_finds_another_active_records_itself_as_skipped_and_names_it(
         ):
             _open(database, trigger="schedule", scheduled_for=datetime.fromisoformat("2026-03-01T12:00:00+00:00"))
 
-        skipped, running = runs.list_runs(database)
+        skipped, running = records.list_runs(database)
         assert (skipped.status, skipped.error_type, skipped.trigger) == (Status.SKIPPED, "AnotherRunActive", "schedule")
         assert f"run {holder} is active" in (skipped.error_message or "")
         assert skipped.finished_at is not None
@@ -217,7 +219,7 @@ def test_a_heartbeat_moves_the_time_and_nothing_else(ready: Workspace) -> None:
         _set_heartbeat_back(database, run_id, timedelta(minutes=1))
         before = _get(database, run_id)
 
-        runs.heartbeat(database, run_id)
+        records.heartbeat(database, run_id)
 
         after = _get(database, run_id)
         assert after.heartbeat_at - before.heartbeat_at >= timedelta(minutes=1)
@@ -248,7 +250,7 @@ def test_a_chunk_that_is_rolled_back_is_not_counted(ready: Workspace) -> None:
 
         def fail_after_the_fence() -> None:
             with database.write() as connection:
-                runs.fence(connection, run_id, ONE_CHUNK)
+                records.fence(connection, run_id, ONE_CHUNK)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -276,12 +278,12 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
 
         for turn in (
             lambda: _count_chunk(database, zombie),
-            lambda: runs.heartbeat(database, zombie),
-            lambda: runs.record_plan(database, zombie, mode="sweep", due_count=5),
-            lambda: runs.record_model(database, zombie, version),
-            lambda: runs.record_environment(database, zombie, {}),
-            lambda: runs.close_run(database, zombie),
-            lambda: runs.close_run(database, zombie, error=BatchScoringError("late")),
+            lambda: records.heartbeat(database, zombie),
+            lambda: records.record_plan(database, zombie, mode="sweep", due_count=5),
+            lambda: records.record_model(database, zombie, version),
+            lambda: records.record_environment(database, zombie, {}),
+            lambda: records.close_run(database, zombie),
+            lambda: records.close_run(database, zombie, error=BatchScoringError("late")),
         ):
             with pytest.raises(Fenced, match=f"run {zombie} was fenced"):
                 turn()
@@ -292,7 +294,7 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
 
 def test_a_run_that_does_not_exist_is_fenced(ready: Workspace) -> None:
     with ready.database() as database, pytest.raises(Fenced):
-        runs.heartbeat(database, 4711)
+        records.heartbeat(database, 4711)
 
 
 def test_a_stalled_run_is_taken_over_and_marked_abandoned(ready: Workspace) -> None:
@@ -352,7 +354,7 @@ def test_a_heartbeat_keeps_a_run_from_being_taken_over(ready: Workspace) -> None
     with ready.database() as database:
         run_id = _open(database).run_id
         _set_heartbeat_back(database, run_id, timedelta(minutes=6))
-        runs.heartbeat(database, run_id)
+        records.heartbeat(database, run_id)
 
         with pytest.raises(AnotherRunActive):
             _open(database)
@@ -386,12 +388,12 @@ def test_a_frozen_run_that_holds_its_row_is_taken_over_and_its_session_ended(rea
         frozen = _open(database).run_id
         _count_chunk(database, frozen)
         _set_heartbeat_back(database, frozen, timedelta(minutes=6))
-    holder = Database(ready_postgresql.database_url, label=runs.session_label(frozen))
+    holder = Database(ready_postgresql.database_url, label=records.session_label(frozen))
     impatient = Database(ready_postgresql.database_url, timeouts=Timeouts(lock=timedelta(seconds=1)))
 
     def freeze_and_thaw() -> None:
         with holder.write() as connection:
-            runs.fence(connection, frozen, ONE_CHUNK)
+            records.fence(connection, frozen, ONE_CHUNK)
             assert _sessions(ready_postgresql, frozen) == 1
             opened.append(_open(impatient))
             wait_until(lambda: _sessions(ready_postgresql, frozen) == 0)
@@ -415,17 +417,17 @@ def test_sessions_of_other_runs_are_not_ended_by_a_takeover(ready_postgresql: Wo
         frozen = _open(database).run_id
         bystander = _open(database, "cards").run_id
         _set_heartbeat_back(database, frozen, timedelta(minutes=6))
-    holder = Database(ready_postgresql.database_url, label=runs.session_label(frozen))
-    other = Database(ready_postgresql.database_url, label=runs.session_label(bystander))
+    holder = Database(ready_postgresql.database_url, label=records.session_label(frozen))
+    other = Database(ready_postgresql.database_url, label=records.session_label(bystander))
     impatient = Database(ready_postgresql.database_url, timeouts=Timeouts(lock=timedelta(seconds=1)))
 
     def freeze_and_thaw() -> None:
         with holder.write() as connection:
-            runs.fence(connection, frozen, ONE_CHUNK)
+            records.fence(connection, frozen, ONE_CHUNK)
             assert _open(impatient).takeover is not None
 
     with other.write() as untouched:
-        runs.fence(untouched, bystander, ONE_CHUNK)
+        records.fence(untouched, bystander, ONE_CHUNK)
         with pytest.raises(DatabaseFault):
             freeze_and_thaw()
 
@@ -436,27 +438,27 @@ def test_sessions_of_other_runs_are_not_ended_by_a_takeover(ready_postgresql: Wo
 
 def _sessions(workspace: Workspace, run_id: int) -> Any:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = :label"
-    return workspace.scalar(query, label=runs.session_label(run_id))
+    return workspace.scalar(query, label=records.session_label(run_id))
 
 
 def test_a_run_that_succeeded_is_closed_and_gives_the_job_free(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
-        runs.close_run(database, run_id)
+        records.close_run(database, run_id)
 
         run = _get(database, run_id)
         assert (run.status, run.error_type, run.error_message) == (Status.SUCCEEDED, None, None)
         assert run.finished_at is not None
         assert run.seconds is not None
         assert run.seconds >= 0
-        assert runs.running(database, "loans") is None
+        assert records.running(database, "loans") is None
         assert _open(database).run_id > run_id
 
 
 def test_a_run_that_failed_says_why(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
-        runs.close_run(database, run_id, error=ConstraintViolated("constraint x refused the write"))
+        records.close_run(database, run_id, error=ConstraintViolated("constraint x refused the write"))
 
         run = _get(database, run_id)
         assert (run.status, run.error_type) == (Status.FAILED, "ConstraintViolated")
@@ -466,11 +468,11 @@ def test_a_run_that_failed_says_why(ready: Workspace) -> None:
 def test_a_run_that_ended_one_way_cannot_end_another_way(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
-        runs.close_run(database, run_id)
+        records.close_run(database, run_id)
         closed = _get(database, run_id)
 
         with pytest.raises(Fenced):
-            runs.close_run(database, run_id, error=BatchScoringError("too late"))
+            records.close_run(database, run_id, error=BatchScoringError("too late"))
 
         assert _get(database, run_id) == closed
 
@@ -479,10 +481,10 @@ def test_a_run_that_ended_one_way_cannot_end_another_way(ready: Workspace) -> No
 def test_closing_a_run_again_the_same_way_leaves_it_as_it_is(ready: Workspace, error: BatchScoringError | None) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
-        runs.close_run(database, run_id, error=error)
+        records.close_run(database, run_id, error=error)
         closed = _get(database, run_id)
 
-        runs.close_run(database, run_id, error=error)
+        records.close_run(database, run_id, error=error)
 
         assert _get(database, run_id) == closed
 
@@ -500,9 +502,9 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
             created_by="ada",
         )
 
-        runs.record_plan(database, run_id, mode="lookback", due_count=2**40, sweep_only_count=7)
-        runs.record_model(database, run_id, version)
-        runs.record_environment(database, run_id, {"scikit-learn": "1.8"})
+        records.record_plan(database, run_id, mode="lookback", due_count=2**40, sweep_only_count=7)
+        records.record_model(database, run_id, version)
+        records.record_environment(database, run_id, {"scikit-learn": "1.8"})
 
         run = _get(database, run_id)
         assert (run.mode, run.due_count, run.sweep_only_count) == ("lookback", 2**40, 7)
@@ -512,19 +514,19 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
 
 def test_the_last_success_is_the_newest_succeeded_run_of_the_job(ready: Workspace) -> None:
     with ready.database() as database:
-        assert runs.last_success(database, "loans") is None
+        assert records.last_success(database, "loans") is None
         succeeded = []
         for _ in range(2):
             succeeded.append(_open(database).run_id)
-            runs.close_run(database, succeeded[-1])
-        runs.close_run(database, _open(database).run_id, error=BatchScoringError("no"))
-        runs.close_run(database, _open(database, "cards").run_id)
+            records.close_run(database, succeeded[-1])
+        records.close_run(database, _open(database).run_id, error=BatchScoringError("no"))
+        records.close_run(database, _open(database, "cards").run_id)
         _open(database)
 
-        found = runs.last_success(database, "loans")
+        found = records.last_success(database, "loans")
         assert found is not None
         assert found.run_id == succeeded[-1]
-        assert runs.last_success(database, "loans", mode="sweep") is None
+        assert records.last_success(database, "loans", mode="sweep") is None
 
 
 def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(ready: Workspace) -> None:
@@ -532,13 +534,13 @@ def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(re
         modes: list[Mode] = ["sweep", "sweep", "lookback"]
         for mode in modes:
             run_id = _open(database).run_id
-            runs.record_plan(database, run_id, mode=mode, due_count=0)
-            runs.close_run(database, run_id)
+            records.record_plan(database, run_id, mode=mode, due_count=0)
+            records.close_run(database, run_id)
         failed = _open(database).run_id
-        runs.record_plan(database, failed, mode="sweep", due_count=0)
-        runs.close_run(database, failed, error=BatchScoringError("no"))
+        records.record_plan(database, failed, mode="sweep", due_count=0)
+        records.close_run(database, failed, error=BatchScoringError("no"))
 
-        found = runs.last_success(database, "loans", mode="sweep")
+        found = records.last_success(database, "loans", mode="sweep")
         assert found is not None
         assert (found.run_id, found.mode) == (2, "sweep")
 
@@ -546,13 +548,13 @@ def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(re
 def test_a_run_is_asked_to_stop_through_the_database(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
-        assert not runs.is_stop_requested(database, run_id)
-        runs.request_stop(database, run_id)
-        assert runs.is_stop_requested(database, run_id)
+        assert not records.is_stop_requested(database, run_id)
+        records.request_stop(database, run_id)
+        assert records.is_stop_requested(database, run_id)
 
-        runs.close_run(database, run_id)
+        records.close_run(database, run_id)
         with pytest.raises(Fenced):
-            runs.request_stop(database, run_id)
+            records.request_stop(database, run_id)
 
 
 def test_runs_are_listed_newest_first_by_job_and_up_to_a_limit(ready: Workspace) -> None:
@@ -560,20 +562,20 @@ def test_runs_are_listed_newest_first_by_job_and_up_to_a_limit(ready: Workspace)
         opened = []
         for job in ("loans", "cards", "loans", "cards"):
             opened.append(_open(database, job).run_id)
-            runs.close_run(database, opened[-1])
+            records.close_run(database, opened[-1])
 
-        assert [run.run_id for run in runs.list_runs(database)] == opened[::-1]
-        assert [run.run_id for run in runs.list_runs(database, job="loans")] == [opened[2], opened[0]]
-        assert [run.run_id for run in runs.list_runs(database, limit=1)] == opened[-1:]
-        assert runs.list_runs(database, job="nobody's") == []
+        assert [run.run_id for run in records.list_runs(database)] == opened[::-1]
+        assert [run.run_id for run in records.list_runs(database, job="loans")] == [opened[2], opened[0]]
+        assert [run.run_id for run in records.list_runs(database, limit=1)] == opened[-1:]
+        assert records.list_runs(database, job="nobody's") == []
 
 
 def test_the_running_run_is_found_by_its_job(ready: Workspace) -> None:
     with ready.database() as database:
         run_id = _open(database).run_id
 
-        running = runs.running(database, "loans")
+        running = records.running(database, "loans")
         assert running is not None
         assert running.run_id == run_id
-        assert runs.running(database, "cards") is None
-        assert runs.get_run(database, 4711) is None
+        assert records.running(database, "cards") is None
+        assert records.get_run(database, 4711) is None

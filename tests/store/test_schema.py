@@ -29,11 +29,13 @@ from batch_scoring.errors import (
     SchemaOutOfDate,
     SourceFault,
 )
-from batch_scoring.store import migrations
-from batch_scoring.store.database import FOREVER, Database
-from batch_scoring.store.schema import SCHEMA_REVISION, PredictionsLayout, metadata
-from batch_scoring.store.source import Source
-from batch_scoring.store.views import PER_JOB, SHARED
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import FOREVER
+from batch_scoring.store.schema import job_tables, revision, script, upgrade
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import SCHEMA_REVISION, metadata
+from batch_scoring.store.schema.views import PER_JOB, SHARED
+from batch_scoring.store.source.table import Source
 
 AWKWARD = '100% "sure": the key'
 KINDS: list[Kind] = ["binary", "multiclass", "regression"]
@@ -220,7 +222,7 @@ def test_a_second_upgrade_changes_nothing(workspace: Workspace) -> None:
     jobs = workspace.query("SELECT job, created_at FROM scoring_jobs")
 
     with workspace.database() as database:
-        again = migrations.upgrade(database, [workspace.job("loans")])
+        again = upgrade.upgrade(database, [workspace.job("loans")])
 
     assert (again.revision_before, again.revision, again.created, again.waiting) == (
         SCHEMA_REVISION,
@@ -238,7 +240,7 @@ def test_an_upgrade_says_what_it_made_and_which_jobs_wait_for_their_source(works
     missing = workspace.write_job("cards", _job_text(table="cardholders", predictions="card_predictions"))
 
     with workspace.database() as database:
-        done = migrations.upgrade(database, [there, missing])
+        done = upgrade.upgrade(database, [there, missing])
 
     assert (done.revision_before, done.created) == (None, ("predictions",))
     (waiting,) = done.waiting
@@ -274,16 +276,16 @@ def test_many_upgrades_at_once_take_turns(workspace: Workspace) -> None:
     job = workspace.write_job("loans", _job_text())
     start = Barrier(4)
 
-    def upgrade(_: int) -> migrations.Upgrade:
+    def upgrade_once(_: int) -> upgrade.Upgrade:
         with workspace.database() as database:
             start.wait()
-            return migrations.upgrade(database, [job])
+            return upgrade.upgrade(database, [job])
 
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(upgrade, range(4)))
+        done = list(pool.map(upgrade_once, range(4)))
 
-    assert sorted(upgrade.created for upgrade in done) == [(), (), (), ("predictions",)]
-    assert sorted(str(upgrade.revision_before) for upgrade in done) == [SCHEMA_REVISION] * 3 + ["None"]
+    assert sorted(one.created for one in done) == [(), (), (), ("predictions",)]
+    assert sorted(str(one.revision_before) for one in done) == [SCHEMA_REVISION] * 3 + ["None"]
 
 
 def test_of_many_jobs_first_runs_at_once_one_makes_the_tables_and_all_find_them(workspace: Workspace) -> None:
@@ -296,7 +298,7 @@ def test_of_many_jobs_first_runs_at_once_one_makes_the_tables_and_all_find_them(
     def make(_: int) -> bool:
         with workspace.database() as database:
             start.wait()
-            return migrations.ensure_tables(database, job, layout)
+            return job_tables.ensure_tables(database, job, layout)
 
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(make, range(6)))
@@ -325,7 +327,7 @@ def test_a_database_without_our_schema_is_named_with_the_command_that_makes_it(w
         database.read() as connection,
         pytest.raises(SchemaOutOfDate, match=r"has no batch_scoring schema.*batch-scoring db upgrade"),
     ):
-        migrations.check_revision(connection)
+        revision.check_revision(connection)
 
 
 def test_a_database_of_another_revision_is_named_with_both_revisions(workspace: Workspace) -> None:
@@ -337,7 +339,7 @@ def test_a_database_of_another_revision_is_named_with_both_revisions(workspace: 
         database.read() as connection,
         pytest.raises(SchemaOutOfDate, match=f"0999.*{SCHEMA_REVISION}.*newer"),
     ):
-        migrations.check_revision(connection)
+        revision.check_revision(connection)
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
@@ -346,7 +348,7 @@ def test_the_script_applied_by_hand_makes_what_upgrade_makes(workspace: Workspac
     job = workspace.write_job("loans", _job_text(key=["branch", "Loan_ID"], kind=kind))
     dialect = "postgresql" if workspace.is_postgresql else "sqlite"
     with workspace.database() as database:
-        printed = migrations.script(database, [job], dialect)
+        printed = script.script(database, [job], dialect)
     assert printed.left_out == ()
 
     _apply_by_hand(second_url, printed.sql)
@@ -364,7 +366,7 @@ def test_the_script_spells_awkward_column_names_as_upgrade_does(workspace: Works
     job = workspace.write_job("loans", _job_text(key=[AWKWARD]))
     dialect = "postgresql" if workspace.is_postgresql else "sqlite"
     with workspace.database() as database:
-        printed = migrations.script(database, [job], dialect)
+        printed = script.script(database, [job], dialect)
 
     _apply_by_hand(second_url, printed.sql)
     workspace.upgrade()
@@ -382,12 +384,12 @@ def test_an_upgrade_after_the_script_finds_everything_in_place(workspace: Worksp
     job = workspace.write_job("loans", _job_text())
     dialect = "postgresql" if workspace.is_postgresql else "sqlite"
     with workspace.database() as database:
-        printed = migrations.script(database, [job], dialect)
+        printed = script.script(database, [job], dialect)
     _apply_by_hand(workspace.database_url, printed.sql)
     before = _described(workspace.database_url)
 
     with workspace.database() as database:
-        done = migrations.upgrade(database, [job])
+        done = upgrade.upgrade(database, [job])
 
     assert (done.revision_before, done.created, done.waiting) == (SCHEMA_REVISION, (), ())
     assert _described(workspace.database_url) == before
@@ -400,7 +402,7 @@ def test_a_script_for_the_other_dialect_applies_to_it(
     job = workspace.write_job("loans", _job_text(key=["id", "code", "day"]))
     dialect = "sqlite" if workspace.is_postgresql else "postgresql"
     with workspace.database() as database:
-        printed = migrations.script(database, [job], dialect)
+        printed = script.script(database, [job], dialect)
     if dialect == "sqlite":
         url = f"sqlite:///{tmp_path / 'other.db'}"
     else:
@@ -419,7 +421,7 @@ def test_the_script_names_the_jobs_it_leaves_out(workspace: Workspace) -> None:
     workspace.upgrade()
 
     with workspace.database() as database:
-        printed = migrations.script(database, [job], "postgresql")
+        printed = script.script(database, [job], "postgresql")
 
     (reason,) = printed.left_out
     assert "job loans" in reason
@@ -602,8 +604,8 @@ def _assert_refused_as_made_for_something_else(workspace: Workspace, job: Job, w
     layout = _layout(workspace, job)
     with workspace.database() as database:
         for attempt in (
-            lambda: migrations.upgrade(database, [job]),
-            lambda: migrations.ensure_tables(database, job, layout),
+            lambda: upgrade.upgrade(database, [job]),
+            lambda: job_tables.ensure_tables(database, job, layout),
         ):
             with pytest.raises(ConfigurationError) as refused:
                 attempt()
@@ -620,7 +622,7 @@ def test_a_job_that_then_names_another_table_gets_it_and_keeps_the_history_of_th
     changed = workspace.write_job("loans", _job_text(kind="regression", predictions="amounts"))
 
     with workspace.database() as database:
-        done = migrations.upgrade(database, [changed])
+        done = upgrade.upgrade(database, [changed])
 
     assert done.created == ("amounts",)
     assert workspace.scalar("SELECT count(*) FROM amounts") == 0
@@ -632,15 +634,15 @@ def test_a_foreign_table_of_the_same_name_is_refused_and_left_alone(workspace: W
     _create_source(workspace)
     job = workspace.write_job("loans", _job_text())
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     workspace.sql(f"CREATE TABLE {foreign} (id INTEGER)")
     workspace.sql(f"INSERT INTO {foreign} VALUES (7)")
     layout = _layout(workspace, job)
 
     with workspace.database() as database:
         for attempt in (
-            lambda: migrations.upgrade(database, [job]),
-            lambda: migrations.ensure_tables(database, job, layout),
+            lambda: upgrade.upgrade(database, [job]),
+            lambda: job_tables.ensure_tables(database, job, layout),
         ):
             with pytest.raises(ConfigurationError, match=f"{foreign} exists already.*name another table"):
                 attempt()
@@ -669,7 +671,7 @@ def test_the_predictions_table_of_another_job_is_refused(workspace: Workspace) -
     with workspace.database() as database:
         other = Job.model_validate({**workspace.job("loans").model_dump(), "name": "cards"})
         with pytest.raises((ConfigurationError, DatabaseFault), match="predictions"):
-            migrations.upgrade(database, [other])
+            upgrade.upgrade(database, [other])
 
     assert [row["job"] for row in _jobs(workspace)] == ["loans"]
 

@@ -11,8 +11,9 @@ from support import Workspace
 
 from batch_scoring.domain.runs import Status
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, RunStopped
-from batch_scoring.store import migrations, opening, runs
-from batch_scoring.store.database import Database
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import claim, records
+from batch_scoring.store.schema import upgrade
 
 SLOT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STALLED_AFTER = timedelta(minutes=5)
@@ -21,12 +22,12 @@ STALLED_AFTER = timedelta(minutes=5)
 @pytest.fixture
 def ready(workspace: Workspace) -> Workspace:
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     return workspace
 
 
 def _open(database: Database, slot: datetime = SLOT, *, job: str = "loans") -> int:
-    opened = opening.open_run(
+    opened = claim.open_run(
         database,
         job=job,
         job_config={},
@@ -40,7 +41,7 @@ def _open(database: Database, slot: datetime = SLOT, *, job: str = "loans") -> i
 
 def _fail(database: Database) -> int:
     run_id = _open(database)
-    runs.close_run(database, run_id, error=RunStopped("stopped"))
+    records.close_run(database, run_id, error=RunStopped("stopped"))
     return run_id
 
 
@@ -52,7 +53,7 @@ def test_a_slot_whose_run_failed_is_filled_by_the_next_one_that_asks(ready: Work
     with ready.database() as database:
         failed = [_fail(database), _fail(database)]
         run_id = _open(database)
-        runs.close_run(database, run_id)
+        records.close_run(database, run_id)
 
         found = ready.query("SELECT run_id, status FROM scoring_runs WHERE scheduled_for IS NOT NULL ORDER BY run_id")
         assert found == [*((number, "failed") for number in failed), (run_id, "succeeded")]
@@ -72,14 +73,14 @@ def test_a_slot_whose_run_succeeded_stays_filled_and_the_refusal_names_that_run(
     with ready.database() as database:
         _fail(database)
         run_id = _open(database)
-        runs.close_run(database, run_id)
+        records.close_run(database, run_id)
 
         with pytest.raises(
             AnotherRunActive, match=rf"run {run_id} \(succeeded\) fills the slot of 2026-03-01 12:00:00"
         ):
             _open(database)
 
-        assert runs.filling(database, "loans", SLOT) == runs.get_run(database, run_id)
+        assert records.filling(database, "loans", SLOT) == records.get_run(database, run_id)
 
 
 def test_a_slot_whose_run_is_running_is_not_given_away(ready: Workspace) -> None:
@@ -93,8 +94,8 @@ def test_a_slot_whose_run_is_running_is_not_given_away(ready: Workspace) -> None
 
 def test_the_same_slot_of_another_job_is_another_slot(ready: Workspace) -> None:
     with ready.database() as database:
-        runs.close_run(database, _open(database))
-        runs.close_run(database, _open(database, job="other"))
+        records.close_run(database, _open(database))
+        records.close_run(database, _open(database, job="other"))
     assert ready.scalar("SELECT count(*) FROM scoring_runs WHERE status = 'succeeded'") == 2
 
 
@@ -102,7 +103,7 @@ def test_the_same_slot_of_another_job_is_another_slot(ready: Workspace) -> None:
 def test_the_database_itself_refuses_a_second_run_that_fills_a_slot(ready: Workspace, status: str) -> None:
     with ready.database() as database:
         failed = _fail(database)
-        runs.close_run(database, _open(database))
+        records.close_run(database, _open(database))
     ended = "NULL" if status == "running" else "finished_at"
 
     with pytest.raises(ConstraintViolated):
@@ -121,7 +122,9 @@ def test_of_many_that_ask_at_once_for_a_failed_slot_exactly_one_fills_it(ready: 
                 run_id = _open(database)
             except AnotherRunActive:
                 return None
-            runs.close_run(database, run_id)  # at once, so that the slot and not the active run refuses the late ones
+            records.close_run(
+                database, run_id
+            )  # at once, so that the slot and not the active run refuses the late ones
             return run_id
 
         with ThreadPoolExecutor(many) as pool:
@@ -135,7 +138,7 @@ def test_of_many_that_ask_at_once_for_a_failed_slot_exactly_one_fills_it(ready: 
 
 def test_a_failed_slot_counts_as_tried_for_a_service_that_catches_up(ready: Workspace) -> None:
     with ready.database() as database:
-        run = runs.get_run(database, _fail(database))
+        run = records.get_run(database, _fail(database))
         assert run is not None
         assert run.status is Status.FAILED
-        assert runs.last_slot(database, "loans") == SLOT
+        assert records.last_slot(database, "loans") == SLOT

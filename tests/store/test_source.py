@@ -21,15 +21,18 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import DatabaseFault, SourceFault
-from batch_scoring.store import migrations, opening
 from batch_scoring.store.bulk import Bulk, bulk_for
 from batch_scoring.store.bulk.portable import PortableBulk
-from batch_scoring.store.database import Database, driver_sql
-from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.rows import SourceRows
-from batch_scoring.store.schema import PredictionsLayout, metadata
-from batch_scoring.store.source import Source
-from batch_scoring.store.walk import Chunk, Walk
+from batch_scoring.store.due.reader import Chunk, Walk
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.runs import claim
+from batch_scoring.store.schema import job_tables, upgrade
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import metadata
+from batch_scoring.store.source.rows import SourceRows
+from batch_scoring.store.source.table import Source
 
 NO_LIMIT = 1_000_000
 
@@ -210,8 +213,8 @@ def _prepared(stack: ExitStack, workspace: Workspace, statements: Sequence[str],
         metadata.create_all(connection)
     source = _source(database, written)
     layout = source.layout(written)
-    migrations.ensure_tables(database, written, layout)
-    opened = opening.open_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
+    job_tables.ensure_tables(database, written, layout)
+    opened = claim.open_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
     fastest = bulk_for(database)
     return Desk(
         workspace=workspace,
@@ -527,7 +530,7 @@ def test_a_where_that_is_no_condition_is_a_fault_of_the_job(prepare: Prepare, wh
 def test_a_missing_table_is_named_with_the_job_and_the_database_but_no_password(workspace: Workspace) -> None:
     job = workspace.write_job("loans", _job_text(table="nowhere"))
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
 
         with pytest.raises(
             SourceFault, match=r"job loans: there is no table or view nowhere in .*fix \[source\] table"

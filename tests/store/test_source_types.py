@@ -24,14 +24,15 @@ from batch_scoring.domain.keys import EVERYTHING
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.signature import check_rows
-from batch_scoring.store import migrations
 from batch_scoring.store.bulk import Bulk, bulk_for
-from batch_scoring.store.database import Database, driver_sql
-from batch_scoring.store.opening import open_run
-from batch_scoring.store.predictions import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.reflection import SourceColumn
-from batch_scoring.store.rows import plain
-from batch_scoring.store.source import Source
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.runs.claim import open_run
+from batch_scoring.store.schema import upgrade
+from batch_scoring.store.source.rows import plain
+from batch_scoring.store.source.table import Source
 
 DOCUMENT = REPOSITORY / "docs" / "source-types.md"
 
@@ -215,7 +216,7 @@ def _given(workspace: Workspace, source: Source, kinds: Mapping[str, ColumnType]
     """What the model is given for each column by row: None for a missing value, FAULT for a row that is quarantined."""
     job = workspace.job(source.table.name)
     with workspace.database() as database:
-        migrations.upgrade(database, [job])
+        upgrade.upgrade(database, [job])
         layout = source.layout(job)
         with database.read() as connection:
             rows = source.read(connection, bulk_for(database, bulk), layout, EVERYTHING, list(kinds), 1000)
@@ -249,7 +250,7 @@ def every_type(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactor
     """A table with a column of every type of PostgreSQL."""
     workspace = Workspace(tmp_path_factory.mktemp("types"), postgres.create_database())
     with workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     _execute(workspace, *CREATED)
     _create(workspace, _of_postgresql(workspace))
     return workspace
@@ -315,7 +316,7 @@ def _fits(column: SourceColumn, kind: ColumnType) -> bool:
 def every_affinity(sqlite_workspace: Workspace) -> Workspace:
     """A table with a column of every documented type name of SQLite."""
     with sqlite_workspace.database() as database:
-        migrations.upgrade(database, [])
+        upgrade.upgrade(database, [])
     _create(sqlite_workspace, SQLITE)
     return sqlite_workspace
 
@@ -425,7 +426,7 @@ def _prepared_for_keys(workspace: Workspace, declared: str, values: Sequence[str
         _execute(workspace, f"INSERT INTO keyed VALUES ({value}, 1)")
     source = _inspected(workspace, "keyed", key="k")
     with workspace.database() as database:
-        migrations.upgrade(database, [workspace.job("keyed")])
+        upgrade.upgrade(database, [workspace.job("keyed")])
     return source
 
 

@@ -51,8 +51,8 @@ MAY_BE_HEAVY = {
     "store/bulk/packed.py",
     "store/bulk/postgresql.py",
     "store/bulk/sqlite.py",
-    "store/load_values.py",
-    "store/loading.py",
+    "store/source/load_values.py",
+    "store/source/loading.py",
 }
 
 
@@ -156,7 +156,7 @@ class C:
         ("alembic.config", True),
         ("json", True),
         ("batch_scoring.store", False),
-        ("batch_scoring.store.runs", False),
+        ("batch_scoring.store.runs.records", False),
         ("batch_scoring.domain.manifest", False),
     } <= found
 

@@ -30,8 +30,8 @@ MAY_NAME_AN_EXCEPTION = {
     "scheduling/after_run.py",
     "scoring/record.py",
     "scoring/registry.py",
-    "store/database.py",
-    "store/faults.py",
+    "store/engine/database.py",
+    "store/engine/driver_errors.py",
 }
 """Where ``type(exc).__name__`` is in a sentence that says what happened."""
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
-from batch_scoring.store.conditions import Comparison, Condition, Value
-from batch_scoring.store.reflection import SourceColumn
-from batch_scoring.store.selection import Request, Selection
-from batch_scoring.store.values import candidates, unmatched
+from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.source.conditions import Comparison, Condition, Value
+from batch_scoring.store.source.selection import Request, Selection
+from batch_scoring.store.source.values import candidates, unmatched
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15)
 MOMENTS = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(-timedelta(hours=3))]))

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
-from batch_scoring.store.database import Database
+from batch_scoring.store.engine.database import Database
 
 Values: TypeAlias = Sequence[Any]
 """A column of n values: a ``pyarrow.Array`` or a list."""

@@ -23,7 +23,8 @@ from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
-from batch_scoring.store.database import FOREVER, driver_sql, quoted
+from batch_scoring.store.engine.names import driver_sql, quoted
+from batch_scoring.store.engine.sql_types import FOREVER
 
 _BLOCK = 1 << 20
 """Bytes handed to the driver at once."""

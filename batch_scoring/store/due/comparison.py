@@ -1,0 +1,73 @@
+"""Predictions and quarantine entries as they are compared with the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.keys import KeyRange, Version
+from batch_scoring.domain.names import TableName
+from batch_scoring.store.engine.names import exactly
+from batch_scoring.store.engine.sql_types import FOREVER, RAW, UtcTimestamp
+from batch_scoring.store.schema.layout import PredictionsLayout
+
+
+def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
+    """A predictions or quarantine table as it is compared with the source: what comes from there stays as it is."""
+    return sa.table(
+        exactly(name.name),
+        *(sa.column(exactly(key), RAW) for key in layout.key_names),
+        sa.column("run_id", sa.BigInteger),
+        sa.column("model_version", sa.Integer),
+        sa.column("score", sa.Double),
+        sa.column("prediction", sa.Text),
+        sa.column("source_changed_at", RAW),
+        sa.column("attempts", sa.Integer),
+        sa.column("valid_from", UtcTimestamp()),
+        sa.column("valid_to", UtcTimestamp()),
+        schema=exactly(name.schema) if name.schema else None,
+    )
+
+
+def holds_for(
+    keys: Sequence[sa.ColumnElement[Any]], outcome: sa.FromClause, layout: PredictionsLayout, chunk: KeyRange
+) -> list[sa.ColumnElement[bool]]:
+    own = [outcome.c[name] for name in layout.key_names]
+    return [
+        *(key == other for key, other in zip(keys, own, strict=True)),
+        outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
+        *within(own, chunk),
+    ]
+
+
+def has_outcome(connection: sa.Connection, layout: PredictionsLayout, run_id: int, version: Version) -> bool:
+    """Whether a run has settled this version of a row: scored it or set it aside."""
+    for name in (layout.table, layout.quarantine):
+        outcome = outcome_table(name, layout)
+        mine = [
+            outcome.c[column] == sa.literal(value, RAW)
+            for column, value in zip(layout.key_names, version.key, strict=True)
+        ]
+        query = sa.select(outcome.c.run_id).where(
+            *mine,
+            outcome.c.run_id == run_id,
+            outcome.c.source_changed_at.is_not_distinct_from(sa.literal(version.changed_at, RAW)),
+        )
+        if connection.execute(query.limit(1)).first() is not None:
+            return True
+    return False
+
+
+def within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
+    bounds: list[sa.ColumnElement[bool]] = []
+    if chunk.after is not None:
+        bounds.append(row_of(keys) > row_of([sa.literal(value, RAW) for value in chunk.after]))
+    if chunk.upto is not None:
+        bounds.append(row_of(keys) <= row_of([sa.literal(value, RAW) for value in chunk.upto]))
+    return bounds
+
+
+def row_of(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+    return values[0] if len(values) == 1 else sa.tuple_(*values)

@@ -1,0 +1,1 @@
+"""The database itself: connections and transactions, types, names, errors, and what its catalog says."""

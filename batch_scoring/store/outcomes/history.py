@@ -1,0 +1,174 @@
+"""What one key has been through: its predictions and quarantine entries, past and present."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.keys import Key, TextKey
+from batch_scoring.store.engine.reflection import SourceColumn, source_columns
+from batch_scoring.store.engine.sql_types import FOREVER
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import scoring_runs
+from batch_scoring.store.source.selection import Selection
+from batch_scoring.store.source.values import candidates
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Life:
+    """One prediction of a key, from when to when it held, and who had it made."""
+
+    run_id: int
+    trigger: str
+    requested_by: str
+    reason: str | None
+    model_name: str | None
+    model_version: int
+    artifact_sha256: str | None
+    score: float
+    prediction: str | None
+    source_changed_at: Any
+    valid_from: datetime
+    valid_to: datetime
+
+    @property
+    def is_current(self) -> bool:
+        return self.valid_to == FOREVER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One time that a row was set aside."""
+
+    key: Key
+    run_id: int
+    reason_code: str
+    column_name: str | None
+    message: str
+    attempts: int
+    source_changed_at: Any
+    valid_from: datetime
+    valid_to: datetime
+
+    @property
+    def is_open(self) -> bool:
+        return self.valid_to == FOREVER
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryFilter:
+    """Which open quarantine entries are meant. All that is said must hold."""
+
+    keys: tuple[Key, ...] | None = None
+    reason_code: str | None = None
+    column_name: str | None = None
+    before: datetime | None = None
+    """Set aside before this moment."""
+
+
+def key_columns(connection: sa.Connection, layout: PredictionsLayout) -> list[SourceColumn]:
+    """The key's columns as the predictions table has them."""
+    found = source_columns(connection, layout.table)
+    return [found[name] for name in layout.key_names]
+
+
+def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequence[TextKey]) -> tuple[Key, ...]:
+    """Keys as the database takes them. Raises InputFault where a text is no value of its column."""
+    columns = key_columns(connection, layout)
+    return tuple(key for text in texts for key in candidates(text, columns))
+
+
+def lives(connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]) -> Sequence[Life]:
+    """Every prediction a key ever had, the latest first. ``keys`` are the forms one key may have."""
+    table, run = layout.predictions_table, scoring_runs
+    columns = [run.c[f.name] if f.name in _OF_RUN else table.c[f.name] for f in fields(Life)]
+    query = (
+        sa.select(*columns)
+        .select_from(table.outerjoin(run, run.c.run_id == table.c.run_id))
+        .where(*_of_keys(table, layout, keys))
+        .order_by(table.c.valid_from.desc(), table.c.valid_to.desc())
+    )
+    return [Life(**row._asdict()) for row in connection.execute(query)]
+
+
+def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: int) -> int:
+    """How many predictions a run wrote that are there still."""
+    table = layout.predictions_table
+    return connection.execute(
+        sa.select(sa.func.count()).select_from(table).where(table.c.run_id == run_id)
+    ).scalar_one()
+
+
+_OF_RUN = {"trigger", "requested_by", "reason", "model_name", "artifact_sha256"}
+
+
+def entries(
+    connection: sa.Connection,
+    layout: PredictionsLayout,
+    chosen: EntryFilter,
+    *,
+    limit: int | None = None,
+    is_open: bool = True,
+) -> Sequence[Entry]:
+    """Quarantine entries, the latest first; only open ones unless the past is wanted too."""
+    table = layout.quarantine_table
+    query: sa.Select[Any] = (
+        sa.select(
+            *(table.c[name] for name in layout.key_names),
+            *(table.c[f.name] for f in fields(Entry) if f.name != "key"),
+        )
+        .order_by(table.c.valid_from.desc(), *(table.c[name] for name in layout.key_names))
+        .limit(limit)
+    )
+    width = len(layout.key)
+    names = [f.name for f in fields(Entry) if f.name != "key"]
+    found = [
+        Entry(key=tuple(row[:width]), **dict(zip(names, row[width:], strict=True)))
+        for piece in _pieces(chosen)
+        for row in connection.execute(query.where(*_chosen(table, layout, piece, is_open=is_open)))
+    ]
+    return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
+
+
+def close_entries(
+    connection: sa.Connection, layout: PredictionsLayout, chosen: EntryFilter, *, valid_to: datetime
+) -> int:
+    """End open entries, so that their rows are due again; returns how many. They stay as history."""
+    table = layout.quarantine_table
+    closed = 0
+    for piece in _pieces(chosen):
+        conditions = _chosen(table, layout, piece, is_open=True)
+        latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
+        if latest is not None:  # a clock that was set back must not make a life that ends before it began
+            moment = max(valid_to, latest + timedelta(microseconds=1))
+            closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(moment, table.c.valid_to.type))
+            closed += connection.execute(closing).rowcount
+    return closed
+
+
+def _pieces(chosen: EntryFilter) -> Iterator[EntryFilter]:
+    """The same in statements of a bearable size."""
+    return (replace(chosen, keys=piece.keys) for piece in Selection(keys=chosen.keys).pieces())
+
+
+def _chosen(
+    table: sa.Table, layout: PredictionsLayout, chosen: EntryFilter, *, is_open: bool
+) -> list[sa.ColumnElement[bool]]:
+    conditions = _of_keys(table, layout, chosen.keys)
+    if is_open:
+        conditions.append(table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type))
+    if chosen.reason_code is not None:
+        conditions.append(table.c.reason_code == chosen.reason_code)
+    if chosen.column_name is not None:
+        conditions.append(table.c.column_name == chosen.column_name)
+    if chosen.before is not None:
+        conditions.append(table.c.valid_from < sa.literal(chosen.before, table.c.valid_from.type))
+    return conditions
+
+
+def _of_keys(table: sa.Table, layout: PredictionsLayout, keys: tuple[Key, ...] | None) -> list[sa.ColumnElement[bool]]:
+    return Selection(keys=keys).of_keys([table.c[name] for name in layout.key_names])

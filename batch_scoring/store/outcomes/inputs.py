@@ -1,0 +1,134 @@
+"""The model's inputs that were kept beside predictions, read back with the score that came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
+from batch_scoring.domain.keys import Key, KeyRange
+from batch_scoring.store.bulk import Bulk, Values
+from batch_scoring.store.due.comparison import within
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.outcomes.history import key_columns
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.rows import plain
+from batch_scoring.store.source.selection import Selection
+
+_PAGE = 20_000
+
+_FAMILIES = {
+    ColumnType.NUMBER: Family.NUMBER,
+    ColumnType.INTEGER: Family.NUMBER,
+    ColumnType.BOOLEAN: Family.BOOLEAN,
+    ColumnType.TEXT: Family.TEXT,
+    ColumnType.TIMESTAMP: Family.TIMESTAMP,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WhichRows:
+    """Predictions of one run: all, a random sample of so many, or that of one key from one moment on."""
+
+    run_id: int
+    sample: int | None = None
+    keys: tuple[Key, ...] | None = None
+    valid_from: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptRows:
+    """n predictions with what the model was given for them."""
+
+    keys: Sequence[Key]
+    scores: Sequence[float]
+    labels: Sequence[str | None]
+    inputs: dict[str, Values]
+    digests: Sequence[bytes]
+
+
+def has_inputs(database: Database, layout: PredictionsLayout) -> bool:
+    """Whether inputs were ever kept."""
+    with database.read() as connection:
+        return sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
+
+
+def pages(
+    database: Database, bulk: Bulk, layout: PredictionsLayout, columns: Sequence[InputColumn], which: WhichRows
+) -> Iterator[KeptRows]:
+    """The rows, some thousands at a time, each page in a short transaction of its own."""
+    after: Key | None = None
+    while True:
+        with database.read() as connection:
+            page = _page(connection, bulk, layout, columns, which, after)
+        if page.keys:
+            yield page
+        if which.sample is not None or len(page.keys) < _PAGE:
+            return
+        after = page.keys[-1]
+
+
+def _page(
+    connection: sa.Connection,
+    bulk: Bulk,
+    layout: PredictionsLayout,
+    columns: Sequence[InputColumn],
+    which: WhichRows,
+    after: Key | None,
+) -> KeptRows:
+    predictions, inputs = layout.predictions_table, layout.inputs_table(columns)
+    own = [predictions.c[name] for name in layout.key_names]
+    same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
+    keys = {column.name: column for column in key_columns(connection, layout)}
+    conditions = [predictions.c.run_id == which.run_id, *Selection(keys=which.keys).of_keys(own)]
+    if which.valid_from is not None:
+        moment = predictions.c.valid_from
+        conditions.append(moment == sa.literal(which.valid_from, moment.type))
+    if after is not None:
+        conditions += within(own, KeyRange(after=after))
+    query = (
+        sa.select(
+            *(keys[column.name].as_read(column).label(f"k{i}") for i, column in enumerate(own)),
+            predictions.c.score.label("score"),
+            predictions.c.prediction.label("prediction"),
+            inputs.c.digest.label("digest"),
+            *(_input(inputs.c[column.name], keys).label(f"i{i}") for i, column in enumerate(columns)),
+        )
+        .join_from(predictions, inputs, sa.and_(*same, inputs.c.valid_from == predictions.c.valid_from))
+        .where(*conditions)
+        .limit(_PAGE if which.sample is None else which.sample)
+        .order_by(*(own if which.sample is None else [sa.func.random()]))
+    )
+    width = len(own)
+    found = bulk.fetch(
+        connection,
+        query,
+        [
+            *(Family.INTEGER if keys[name].family is Family.INTEGER else Family.OTHER for name in layout.key_names),
+            Family.NUMBER,
+            Family.TEXT,
+            Family.OTHER,
+            *(keys[column.name].family if column.name in keys else _FAMILIES[column.type] for column in columns),
+        ],
+    )
+    return KeptRows(
+        keys=list(zip(*map(plain, found[:width]), strict=True)),
+        scores=plain(found[width]),
+        labels=plain(found[width + 1]),
+        digests=[_bytes(value) for value in plain(found[width + 2])],
+        inputs={column.name: values for column, values in zip(columns, found[width + 3 :], strict=True)},
+    )
+
+
+def _input(column: sa.Column[Any], keys: Mapping[str, SourceColumn]) -> sa.ColumnElement[Any]:
+    return keys[column.name].as_read(column) if column.name in keys else column
+
+
+def _bytes(value: Any) -> bytes:
+    """A digest as the driver gives it: bytes, or PostgreSQL's text of them."""
+    return bytes.fromhex(value.removeprefix("\\x")) if isinstance(value, str) else bytes(value)

@@ -1,0 +1,188 @@
+"""Deleting what is past on request, and the legal holds that forbid it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import FOREVER, database_now
+from batch_scoring.store.outcomes.history import keys_of
+from batch_scoring.store.runs import records
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import legal_holds
+from batch_scoring.store.source.selection import Selection
+
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """A legal hold on a key or on all that a run wrote."""
+
+    hold_id: int
+    job: str
+    source_key: dict[str, str] | None
+    run_id: int | None
+    reason: str
+    created_at: datetime
+    created_by: str
+    removed_at: datetime | None
+    removed_by: str | None
+
+
+_COLUMNS = [legal_holds.c[f.name] for f in fields(Hold)]
+
+
+def add_hold(
+    database: Database,
+    *,
+    job: str,
+    source_key: Mapping[str, str] | None,
+    run_id: int | None,
+    reason: str,
+    created_by: str,
+) -> int:
+    """Hold a key, or a run; returns the number of the hold."""
+    values = {
+        "job": job,
+        "source_key": None if source_key is None else dict(source_key),
+        "run_id": run_id,
+        "reason": reason,
+        "created_at": database_now(),
+        "created_by": created_by,
+    }
+    with database.write() as connection:
+        result = connection.execute(sa.insert(legal_holds).values(values))
+        assert result.inserted_primary_key is not None
+        hold_id: int = result.inserted_primary_key[0]
+    return hold_id
+
+
+def remove_hold(database: Database, hold_id: int, *, removed_by: str) -> bool:
+    """End a hold, which stays on record; False where there is none that stands."""
+    with database.write() as connection:
+        result = connection.execute(
+            sa.update(legal_holds)
+            .where(legal_holds.c.hold_id == hold_id, legal_holds.c.removed_at.is_(None))
+            .values(removed_at=database_now(), removed_by=removed_by)
+        )
+    return bool(result.rowcount)
+
+
+def list_holds(database: Database, *, job: str | None = None, with_removed: bool = False) -> Sequence[Hold]:
+    """Holds by number."""
+    query = sa.select(*_COLUMNS).order_by(legal_holds.c.hold_id)
+    if job is not None:
+        query = query.where(legal_holds.c.job == job)
+    if not with_removed:
+        query = query.where(legal_holds.c.removed_at.is_(None))
+    with database.read() as connection:
+        return [Hold(**row._asdict()) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cutoffs:
+    """What may go. None leaves that kind alone."""
+
+    superseded_before: datetime | None
+    """Predictions that were superseded, and quarantine entries that were closed, before this moment."""
+    inputs_before: datetime | None
+    """Inputs kept for predictions that began to hold before this moment."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Purged:
+    """Rows that retention deleted, or would."""
+
+    predictions: int
+    quarantine_entries: int
+    inputs: int
+    held: int
+    """Rows old enough to go that a legal hold keeps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    """Old rows of a table, those on hold among them or not."""
+
+    kind: str
+    table: sa.Table
+    is_old: sa.ColumnElement[bool]
+    is_held: sa.ColumnElement[bool]
+
+
+def count_purgeable(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> Purged:
+    """What a purge would delete now."""
+    counts = dict.fromkeys(("predictions", "quarantine_entries", "inputs"), 0)
+    held = 0
+    for target in _targets(connection, job, layout, cutoffs):
+        query = sa.select(sa.func.count()).select_from(target.table)
+        counts[target.kind] += connection.execute(query.where(target.is_old, ~target.is_held)).scalar_one()
+        held += connection.execute(query.where(target.is_old, target.is_held)).scalar_one()
+    return Purged(**counts, held=held)
+
+
+def purge_some(database: Database, run_id: int, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> int:
+    """Delete some thousand rows in one transaction, fenced and counted; 0 once nothing is left to delete.
+
+    Which holds stand is asked in that transaction. Raises Fenced.
+    """
+    with database.write() as connection:
+        for target in _targets(connection, job, layout, cutoffs):
+            key = list(target.table.primary_key.columns)
+            some = sa.select(*key).where(target.is_old, ~target.is_held).limit(_ROWS_AT_ONCE)
+            rows = sa.tuple_(*key) if len(key) > 1 else key[0]
+            deleted = connection.execute(sa.delete(target.table).where(rows.in_(some))).rowcount
+            if deleted:
+                records.record_purged(connection, run_id, deleted)
+                return deleted
+    return 0
+
+
+def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> list[_Target]:
+    """The tables in the order in which they are emptied: inputs go before the predictions they belong to."""
+    predictions, quarantine, inputs = layout.predictions_table, layout.quarantine_table, layout.inputs_table(())
+    holds = connection.execute(
+        sa.select(legal_holds.c.source_key, legal_holds.c.run_id).where(
+            legal_holds.c.job == job, legal_holds.c.removed_at.is_(None)
+        )
+    ).all()
+    # a hold from before the job had another key and another table holds nothing of this one
+    of_this = [hold.source_key for hold in holds if hold.source_key and set(hold.source_key) == set(layout.key_names)]
+    texts = [tuple(source_key[name] for name in layout.key_names) for source_key in of_this]
+    keys = keys_of(connection, layout, texts)
+    run_ids = [hold.run_id for hold in holds if hold.run_id is not None]
+
+    def target(kind: str, table: sa.Table, is_old: sa.ColumnElement[bool]) -> _Target:
+        is_held: list[sa.ColumnElement[bool]] = [sa.false()]
+        if run_ids:
+            is_held.append(table.c.run_id.in_(run_ids))
+        own = [table.c[name] for name in layout.key_names]
+        is_held += [sa.and_(*piece.of_keys(own)) for piece in Selection(keys=keys).pieces()]
+        return _Target(kind=kind, table=table, is_old=is_old, is_held=sa.or_(*is_held))
+
+    def ended(table: sa.Table, moment: datetime) -> sa.ColumnElement[bool]:
+        of = table.c.valid_to.type
+        return sa.and_(table.c.valid_to < sa.literal(moment, of), table.c.valid_to < sa.literal(FOREVER, of))
+
+    has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
+    found: list[_Target] = []
+    if has_inputs and cutoffs.inputs_before is not None:
+        began = inputs.c.valid_from
+        found.append(target("inputs", inputs, began < sa.literal(cutoffs.inputs_before, began.type)))
+    if cutoffs.superseded_before is not None:
+        if has_inputs:
+            same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
+            same.append(inputs.c.valid_from == predictions.c.valid_from)
+            gone: sa.ColumnElement[bool] = sa.exists().where(*same, ended(predictions, cutoffs.superseded_before))
+            if cutoffs.inputs_before is not None:
+                began = inputs.c.valid_from
+                gone = sa.and_(gone, began >= sa.literal(cutoffs.inputs_before, began.type))  # counted once
+            found.append(target("inputs", inputs, gone))
+        found.append(target("predictions", predictions, ended(predictions, cutoffs.superseded_before)))
+        found.append(target("quarantine_entries", quarantine, ended(quarantine, cutoffs.superseded_before)))
+    return found

@@ -1,0 +1,205 @@
+"""How a run comes to own its job: it takes over a stalled one, inserts itself as running, or is skipped."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring import __version__
+from batch_scoring.domain.runs import OpenedRun, Run, Status, Takeover, Trigger
+from batch_scoring.errors import AnotherRunActive, ConstraintViolated, PassingFault
+from batch_scoring.login import login
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.runs.records import filling, get_run, running, session_label
+from batch_scoring.store.schema.tables import scoring_runs
+
+
+@dataclass(kw_only=True)
+class Opening:
+    """The opening of one run. It may be carried out again after a fault that passes: a COMMIT that was done though
+    its answer was lost is recognised.
+    """
+
+    database: Database
+    job: str
+    job_config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    stalled_after: timedelta
+    trigger: Trigger = "cli"
+    scheduled_for: datetime | None = None
+    requested_by: str | None = None
+    reason: str | None = None
+    continues_run_id: int | None = None
+    _mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells the row of this opening from every other."""
+    _stalled: Takeover | None = None
+
+    def carry_out(self) -> OpenedRun:
+        """Begin the run: unique constraints decide who owns the job, and who fills a slot.
+
+        A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where
+        a live run owns the job, or a run that succeeded filled the slot, a skipped run is recorded and
+        AnotherRunActive raised. A slot whose runs all failed or were abandoned is free. Raises DatabaseFault.
+        """
+        takeover = self._take_over()
+        try:
+            with self.database.write() as connection:
+                run_id = _insert(connection, {**self._values(), "status": Status.RUNNING})
+        except ConstraintViolated:
+            holder = running(self.database, self.job)
+            if holder is None or holder.environment.get("opening") != self._mark:
+                raise self._skip(holder) from None
+            run_id = holder.run_id
+        return OpenedRun(run_id=run_id, takeover=takeover)
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            "job_config": dict(self.job_config),
+            "environment": {**self.environment, "opening": self._mark},
+            "trigger": self.trigger,
+            "scheduled_for": self.scheduled_for,
+            "requested_by": self.requested_by or login(),
+            "reason": self.reason,
+            "continues_run_id": self.continues_run_id,
+            "host": socket.gethostname(),
+            "process_id": os.getpid(),
+            "package_version": __version__,
+            "started_at": database_now(),
+            "heartbeat_at": database_now(),
+        }
+
+    def _skip(self, holder: Run | None) -> AnotherRunActive:
+        message = f"job {self.job}: another run began and ended at the same moment; nothing done"
+        if self.scheduled_for is not None:
+            slot = f"{self.scheduled_for:%Y-%m-%d %H:%M:%S}"
+            by = filling(self.database, self.job, self.scheduled_for)
+            who = "another run" if by is None else f"run {by.run_id} ({by.status})"
+            message = (
+                f"job {self.job}: {who} fills the slot of {slot} UTC; nothing done. To score what is due now, run"
+                " without --scheduled-for"
+            )
+        if holder is not None:
+            message = (
+                f"job {self.job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"
+                f" last heartbeat {holder.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC); nothing done"
+            )
+        skipped = {
+            **self._values(),
+            "environment": dict(self.environment),
+            "status": Status.SKIPPED,
+            "finished_at": database_now(),
+            "scheduled_for": None,
+            "error_type": AnotherRunActive.__name__,
+            "error_message": message,
+        }
+        with self.database.write() as connection:
+            _insert(connection, skipped)
+        return AnotherRunActive(message)
+
+    def _take_over(self) -> Takeover | None:
+        with self.database.read() as connection:
+            found = _stalled(connection, self.job, self.stalled_after)
+        if found is None:
+            return self._taken_over_before()
+        self._stalled = found
+        try:
+            return _abandon(self.database, found, self.stalled_after)
+        except PassingFault:  # its frozen session still holds the row: end that session, then ask again
+            _end_sessions(self.database, found.run_id)
+            return _abandon(self.database, found, self.stalled_after)
+
+    def _taken_over_before(self) -> Takeover | None:
+        """The stalled run, where an earlier attempt abandoned it and did not hear so."""
+        if self._stalled is None:
+            return None
+        found = get_run(self.database, self._stalled.run_id)
+        return self._stalled if found is not None and found.status is Status.ABANDONED else None
+
+
+def open_run(database: Database, **values: Any) -> OpenedRun:
+    """Carry an opening out once; takes what Opening takes."""
+    return Opening(database=database, **values).carry_out()
+
+
+def _insert(connection: sa.Connection, values: Mapping[str, Any]) -> int:
+    result = connection.execute(sa.insert(scoring_runs).values(values))
+    assert result.inserted_primary_key is not None
+    run_id: int = result.inserted_primary_key[0]
+    return run_id
+
+
+def _stalled(connection: sa.Connection, job: str, stalled_after: timedelta) -> Takeover | None:
+    columns = [scoring_runs.c[field.name] for field in fields(Takeover)]
+    row = connection.execute(
+        sa.select(*columns).where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.status == Status.RUNNING,
+            scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
+        )
+    ).one_or_none()
+    return None if row is None else Takeover(**row._asdict())
+
+
+def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) -> Takeover | None:
+    message = (
+        f"no heartbeat since {stalled.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC, longer than the {stalled_after} allowed;"
+        " its finished chunks stay, the rest is due"
+    )
+    with database.write() as connection:
+        result = connection.execute(
+            sa.update(scoring_runs)
+            .where(
+                scoring_runs.c.run_id == stalled.run_id,
+                scoring_runs.c.status == Status.RUNNING,
+                scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
+            )
+            .values(_abandoned(message))
+        )
+    return stalled if result.rowcount else None
+
+
+def _abandoned(message: str) -> dict[str, Any]:
+    return {
+        "status": Status.ABANDONED,
+        "finished_at": database_now(),
+        "error_type": "Abandoned",
+        "error_message": message,
+    }
+
+
+def _end_sessions(database: Database, run_id: int) -> None:
+    if database.dialect != "postgresql":
+        return
+    with database.write() as connection:
+        connection.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
+            {"label": session_label(run_id)},
+        )
+
+
+def abandon_dead(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
+    """Close the run of a process of this machine that is known to have died; None where it left no running run.
+
+    The next run then need not wait until it counts as stalled.
+    """
+    with database.write() as connection:
+        mine = sa.and_(
+            scoring_runs.c.running_job == job,
+            scoring_runs.c.host == socket.gethostname(),
+            scoring_runs.c.process_id == process_id,
+        )
+        run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
+        if run_id is None:
+            return None
+        connection.execute(sa.update(scoring_runs).where(mine).values(_abandoned(message)))
+    return get_run(database, run_id)

@@ -1,0 +1,129 @@
+"""What the runs of each job add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.runs import ORDINARY, Status
+from batch_scoring.errors import WorkerDied
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema.tables import scoring_runs
+
+_LOOKED_BACK = 20
+"""Runs that are looked at to find out how the last ones ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTotals:
+    """All runs of a job that ended, or go on, in one way."""
+
+    job: str
+    status: Status
+    runs: int
+    scored: int
+    superseded: int
+    quarantined: int
+
+
+def deaths_in_a_row(database: Database, job: str, *, before: int) -> int:
+    """How many of the job's latest runs before this one lost their process, or a worker's, one after the other.
+
+    Skipped runs do not count; at most 20 runs are looked at.
+    """
+    c = scoring_runs.c
+    query = (
+        sa.select(c.status, c.error_type)
+        .where(c.job == job, c.run_id < before, c.status != Status.SKIPPED)
+        .order_by(c.run_id.desc())
+        .limit(_LOOKED_BACK)
+    )
+    with database.read() as connection:
+        endings = list(connection.execute(query))
+    died = takewhile(lambda end: end[0] == Status.ABANDONED or end[1] == WorkerDied.__name__, endings)
+    return sum(1 for _ in died)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A run that did not succeed."""
+
+    run_id: int
+    started_at: datetime
+    status: Status
+    error_type: str | None
+    error_message: str | None
+
+
+def failures_in_a_row(database: Database, job: str, *, upto: int) -> Sequence[Failure]:
+    """The job's ordinary runs that failed or were abandoned since the last success before a run, oldest first.
+
+    ``upto`` is the number of that run, which is among them where it did not succeed.
+    """
+    c = scoring_runs.c
+    of_job = (c.job == job, c.trigger.in_(ORDINARY))
+    success = sa.select(sa.func.max(c.run_id)).where(*of_job, c.status == Status.SUCCEEDED, c.run_id < upto)
+    with database.read() as connection:
+        after = connection.execute(success).scalar_one() or 0
+        rows = connection.execute(
+            sa.select(c.run_id, c.started_at, c.status, c.error_type, c.error_message)
+            .where(*of_job, c.run_id > after, c.run_id <= upto, c.status.in_([Status.FAILED, Status.ABANDONED]))
+            .order_by(c.run_id)
+        )
+        return [Failure(**{**row._asdict(), "status": Status(row.status)}) for row in rows]
+
+
+def over_limit_in_a_row(database: Database, job: str, limit: float, *, upto: int) -> Sequence[datetime]:
+    """When the job's ordinary runs started that quarantined more than a share of their rows, oldest first.
+
+    They are those up to a run, since one that read rows and stayed within the limit.
+    """
+    c = scoring_runs.c
+    read = c.scored_count + c.quarantined_count
+    succeeded = (c.job == job, c.trigger.in_(ORDINARY), c.status == Status.SUCCEEDED)
+    within = sa.select(sa.func.max(c.run_id)).where(
+        *succeeded, c.run_id < upto, read > 0, c.quarantined_count <= sa.literal(limit, sa.Double) * read
+    )
+    with database.read() as connection:
+        after = connection.execute(within).scalar_one() or 0
+        return list(
+            connection.execute(
+                sa.select(c.started_at)
+                .where(*succeeded, c.run_id > after, c.run_id <= upto)
+                .where(c.quarantined_count > sa.literal(limit, sa.Double) * read)
+                .order_by(c.run_id)
+            ).scalars()
+        )
+
+
+def run_totals(database: Database) -> Sequence[RunTotals]:
+    """Every job and status there is a run of, by name."""
+    c = scoring_runs.c
+    query = (
+        sa.select(
+            c.job,
+            c.status,
+            sa.func.count(),
+            sa.func.sum(c.scored_count),
+            sa.func.sum(c.superseded_count),
+            sa.func.sum(c.quarantined_count),
+        )
+        .group_by(c.job, c.status)
+        .order_by(c.job, c.status)
+    )
+    with database.read() as connection:
+        return [
+            RunTotals(
+                job=job,
+                status=Status(status),
+                runs=count,
+                scored=int(scored),
+                superseded=int(superseded),
+                quarantined=int(quarantined),
+            )
+            for job, status, count, scored, superseded, quarantined in connection.execute(query)
+        ]

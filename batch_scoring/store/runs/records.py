@@ -1,0 +1,242 @@
+"""Runs: heartbeat, fence, close, list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, Mode, Run, Status
+from batch_scoring.errors import BatchScoringError, Fenced
+from batch_scoring.store.engine.clock import now
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.schema.tables import scoring_runs
+
+
+def last_slot(database: Database, job: str) -> datetime | None:
+    """The latest slot that a run of the job was started for, however that run ended: the scheduler service does not
+    retry a slot whose run failed, the next slot scores what is due.
+    """
+    query = sa.select(sa.func.max(scoring_runs.c.scheduled_for)).where(scoring_runs.c.job == job)
+    with database.read() as connection:
+        slot: datetime | None = connection.execute(query).scalar_one()
+    return slot
+
+
+def session_label(run_id: int) -> str:
+    """The application name a run's sessions carry, so that a frozen one can be found."""
+    return f"batch-scoring run {run_id}"
+
+
+def heartbeat(database: Database, run_id: int) -> None:
+    """Show that the run is alive. Raises Fenced where it no longer owns its job."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"heartbeat_at": database_now()})
+
+
+def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> datetime:
+    """Inside a chunk's transaction: check that the run owns its job, count the chunk, and lock the run's row.
+
+    Returns the database's time, read after the lock was won. Raises Fenced; the transaction must then not commit.
+    """
+    columns = scoring_runs.c
+    _update_running(
+        connection,
+        run_id,
+        {
+            "heartbeat_at": database_now(),
+            "scored_count": columns.scored_count + counts.scored,
+            "superseded_count": columns.superseded_count + counts.superseded,
+            "quarantined_count": columns.quarantined_count + counts.quarantined,
+            "unseen_category_count": columns.unseen_category_count + counts.unseen_category,
+            "chunk_count": columns.chunk_count + 1,
+        },
+    )
+    return now(connection)
+
+
+def record_plan(
+    database: Database, run_id: int, *, mode: Mode | None, due_count: int, sweep_only_count: int = 0
+) -> None:
+    """Write down how many rows were due when the run began, and where it looked for them."""
+    values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
+    with database.write() as connection:
+        _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
+
+
+def record_purged(connection: sa.Connection, run_id: int, count: int) -> None:
+    """Inside the transaction that deleted rows: check that the run owns its job, and count them. Raises Fenced."""
+    purged = scoring_runs.c.purged_count + count
+    _update_running(connection, run_id, {"purged_count": purged, "heartbeat_at": database_now()})
+
+
+def request_stop(database: Database, run_id: int) -> None:
+    """Ask a run, wherever its processes are, to stop at the next chunk boundary. Raises Fenced where it is over."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"stop_requested_at": database_now()})
+
+
+def is_stop_requested(database: Database, run_id: int) -> bool:
+    """Whether somebody asked the run to stop."""
+    query = sa.select(scoring_runs.c.stop_requested_at.is_not(None)).where(scoring_runs.c.run_id == run_id)
+    with database.read() as connection:
+        return bool(connection.execute(query).scalar_one())
+
+
+def record_model(database: Database, run_id: int, model: ModelVersion) -> None:
+    """Write down which model version the run uses."""
+    with database.write() as connection:
+        values = {
+            "model_name": model.name,
+            "model_version": model.version,
+            "artifact_sha256": model.artifact_sha256,
+            "heartbeat_at": database_now(),
+        }
+        _update_running(connection, run_id, values)
+
+
+def record_environment(database: Database, run_id: int, environment: Mapping[str, Any]) -> None:
+    """Write down the versions of the libraries that score, and what was overridden."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"environment": dict(environment), "heartbeat_at": database_now()})
+
+
+def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
+    """End a run as succeeded, or as failed with its error; a run that has ended that way stays as it is.
+
+    Raises Fenced where it no longer owned its job.
+    """
+    with database.write() as connection:
+        values: dict[str, Any] = {"status": Status.SUCCEEDED, "finished_at": database_now()}
+        if error is not None:
+            values |= {
+                "status": Status.FAILED,
+                "error_type": type(error).__name__,
+                "error_message": str(error)[:4000],
+                "failed_keys": getattr(error, "failed_keys", None),
+            }
+        status = connection.execute(sa.select(scoring_runs.c.status).where(scoring_runs.c.run_id == run_id))
+        if status.scalar_one() != values["status"]:
+            _update_running(connection, run_id, values)
+
+
+def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> None:
+    result = connection.execute(
+        sa.update(scoring_runs)
+        .where(scoring_runs.c.run_id == run_id, scoring_runs.c.status == Status.RUNNING)
+        .values(values)
+    )
+    if result.rowcount != 1:
+        raise Fenced(
+            f"run {run_id} was fenced: it stalled and another run took its job over, so it wrote nothing more;"
+            " what it had committed stays, the rest is scored by the other run"
+        )
+
+
+_COLUMNS = [scoring_runs.c[field.name] for field in fields(Run)]
+
+
+def get_run(database: Database, run_id: int) -> Run | None:
+    """One run by its number."""
+    with database.read() as connection:
+        row = connection.execute(sa.select(*_COLUMNS).where(scoring_runs.c.run_id == run_id)).one_or_none()
+    return None if row is None else _run(row)
+
+
+def list_runs(
+    database: Database,
+    *,
+    job: str | None = None,
+    since: datetime | None = None,
+    statuses: Sequence[Status] = (),
+    limit: int = 20,
+) -> Sequence[Run]:
+    """The latest runs, newest first: of a job, started at ``since`` or later, with one of the statuses."""
+    query = sa.select(*_COLUMNS).order_by(scoring_runs.c.run_id.desc()).limit(limit)
+    if job is not None:
+        query = query.where(scoring_runs.c.job == job)
+    if since is not None:
+        query = query.where(scoring_runs.c.started_at >= since)
+    if statuses:
+        query = query.where(scoring_runs.c.status.in_(statuses))
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def latest_ordinary(database: Database, job: str, *, limit: int, before: int | None = None) -> Sequence[Run]:
+    """The latest runs that scored what was due or tried to, newest first; ``before`` leaves out that run and later."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.trigger.in_(ORDINARY),
+            scoring_runs.c.status != Status.SKIPPED,
+        )
+        .order_by(scoring_runs.c.run_id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(scoring_runs.c.run_id < before)
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -> Sequence[Run]:
+    """The latest ordinary runs after a run number that failed or were abandoned, newest first."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            scoring_runs.c.job == job,
+            scoring_runs.c.run_id > after,
+            scoring_runs.c.trigger.in_(ORDINARY),
+            scoring_runs.c.status.in_((Status.FAILED, Status.ABANDONED)),
+        )
+        .order_by(scoring_runs.c.run_id.desc())
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [_run(row) for row in connection.execute(query)]
+
+
+def running(database: Database, job: str) -> Run | None:
+    """The run that owns the job now."""
+    query = sa.select(*_COLUMNS).where(scoring_runs.c.running_job == job)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def filling(database: Database, job: str, slot: datetime) -> Run | None:
+    """The run that fills a slot: one that is running or succeeded. No other run can be opened for that slot."""
+    query = sa.select(*_COLUMNS).where(
+        scoring_runs.c.job == job,
+        scoring_runs.c.scheduled_for == sa.literal(slot, scoring_runs.c.scheduled_for.type),
+        scoring_runs.c.status.in_((Status.RUNNING, Status.SUCCEEDED)),
+    )
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def last_success(database: Database, job: str, *, mode: Mode | None = None) -> Run | None:
+    """The latest ordinary run of the job that succeeded, or the latest that did in one mode."""
+    query = sa.select(*_COLUMNS).where(
+        scoring_runs.c.job == job,
+        scoring_runs.c.status == Status.SUCCEEDED,
+        scoring_runs.c.trigger.in_(ORDINARY),
+    )
+    if mode is not None:
+        query = query.where(scoring_runs.c.mode == mode)
+    with database.read() as connection:
+        row = connection.execute(query.order_by(scoring_runs.c.run_id.desc()).limit(1)).one_or_none()
+    return None if row is None else _run(row)
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    values = row._asdict()
+    return Run(**{**values, "status": Status(values["status"])})

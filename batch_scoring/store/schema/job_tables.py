@@ -1,0 +1,235 @@
+"""The tables and views of a job: created where they are missing, checked where they exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateColumn, CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.sql.ddl import DDLElement
+
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import TableName
+from batch_scoring.errors import (
+    ConfigurationError,
+    Problem,
+)
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql, quoted
+from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.retype import execute, holds_versions
+from batch_scoring.store.schema.tables import LONGEST_NAME, scoring_jobs
+from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
+
+SUFFIXES = ("quarantine", "inputs", *FUNCTIONS, *PER_JOB)
+"""Of the tables, views and functions whose names begin with that of a predictions table."""
+
+
+_UPGRADE_LOCK = 7_164_224_001
+"""Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
+
+
+def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
+    """Make the job's tables where they are missing; returns whether it did.
+
+    Raises ConfigurationError where they exist and were made for another key or kind.
+    """
+    with database.read() as connection:
+        if check_tables(connection, job, layout):
+            return False
+    with database.write() as connection:
+        lock_schema(connection)
+        created = create_tables(connection, job, layout)
+        if created:
+            execute(connection, view_statements(connection, job, layout))
+            execute(connection, shared_sql(connection.dialect, registered_layouts(connection)))
+    return created
+
+
+def view_statements(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
+    """The statements that create or replace a job's views and functions."""
+    views = job_sql(connection.dialect, layout, job.predictions.positive_label)
+    if connection.dialect.name != "postgresql":
+        return views
+    schemas = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
+    return [*views, *gone_sql(connection.dialect, layout, job.source, schemas)]
+
+
+def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> bool:
+    """Make the table of kept inputs where it is missing, and the columns that an earlier model had no use for.
+
+    Returns whether anything was made. Raises ConfigurationError where a column is there and holds something else.
+    """
+    table = layout.inputs_table(kept)
+    with database.read() as connection:
+        if _lacking(connection, layout, table) == []:
+            return False
+    with database.write() as connection:
+        lock_schema(connection)
+        lacking = _lacking(connection, layout, table)
+        if lacking is None:
+            for element in _ddl_of(connection.dialect, table):
+                connection.execute(element)
+            return True
+        for column in lacking:
+            name = quoted(connection.dialect, *layout.inputs)
+            described = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(driver_sql(connection.dialect, f"ALTER TABLE {name} ADD COLUMN {described}"))
+    return bool(lacking)
+
+
+def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Table) -> list[sa.Column[Any]] | None:
+    """The columns the table of kept inputs lacks; None where there is no such table."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(layout.inputs.name, schema=layout.inputs.schema):
+        return None
+    found = {
+        column["name"]: column["type"].compile(dialect=connection.dialect)
+        for column in inspector.get_columns(layout.inputs.name, schema=layout.inputs.schema)
+    }
+    wanted = {column.name: column.type.compile(dialect=connection.dialect) for column in table.columns}
+    if not {"digest", "run_id", "valid_from", *layout.key_names} <= found.keys():
+        message = f"{layout.inputs} exists already and is no table of kept inputs; name another predictions table"
+        raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
+    if differing := [name for name, ddl in wanted.items() if name in found and found[name] != ddl]:
+        said = "; ".join(f"{name} is {found[name]} and the model takes {wanted[name]}" for name in differing)
+        message = f"{layout.inputs} was made for other inputs ({said}); rename that table, then run again"
+        raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
+    return [column for column in table.columns if column.name not in found]
+
+
+def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    """Whether the job's tables exist. Raises ConfigurationError where they were made for another key or kind."""
+    check_names(connection.dialect, job)
+    known = _registered(connection, job)
+    if known is None:
+        return False
+    wanted = job_row(job, layout)
+    differing = [name for name in ("kind", "key_columns") if getattr(known, name) != wanted[name]]
+    if differing:
+        shown = "; ".join(f"{name}: table {getattr(known, name)}, job {wanted[name]}" for name in differing)
+        message = f"{layout.table} was created for something else ({shown}); name another table, its history stays"
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+    if needs_versions(connection, job, layout):
+        message = (
+            f"names a column now, and {layout.table} was created without one;"
+            " run `batch-scoring db upgrade`, which keeps what it holds"
+        )
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="source.changed_at", message=message)])
+    return True
+
+
+def needs_versions(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    """Whether the job names a changed_at of a type for which its tables, which hold no version yet, were not created.
+
+    Raises ConfigurationError where they hold versions of another type.
+    """
+    known = _registered(connection, job)
+    if known is None or job.source.changed_at is None or known.changed_at_type == layout.changed_at_type:
+        return False
+    if not holds_versions(connection, layout):
+        return True
+    message = (
+        f"{job.source.changed_at} is {layout.changed_at_type}, and the versions in {layout.table} are"
+        f" {known.changed_at_type}; cast it in a view, or name another table in [predictions], the history stays"
+    )
+    raise ConfigurationError([Problem(where=f"job {job.name}", key="source.changed_at", message=message)])
+
+
+def check_names(dialect: sa.Dialect, job: Job) -> None:
+    """Raise ConfigurationError where PostgreSQL would cut the name of one of the job's tables or views."""
+    table = job.predictions.table_name
+    limit = LONGEST_NAME - max(len(suffix) for suffix in SUFFIXES) - 1
+    if dialect.name == "postgresql" and len(table.name.encode()) > limit:
+        longest = max(SUFFIXES, key=len)
+        message = (
+            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}: PostgreSQL cuts names"
+            f" after {LONGEST_NAME}, and <table>_{longest} is one of the job's views; shorten it"
+        )
+        raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+
+
+def table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLElement]:
+    for table in (layout.predictions_table, layout.quarantine_table):
+        yield from _ddl_of(dialect, table)
+
+
+def _ddl_of(dialect: sa.Dialect, table: sa.Table) -> Iterator[DDLElement]:
+    yield CreateTable(table)
+    if dialect.supports_comments and not dialect.inline_comments:
+        yield SetTableComment(table)
+        yield from (SetColumnComment(column) for column in table.columns)
+
+
+def create_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
+    if check_tables(connection, job, layout):
+        return False
+    views = [view_name(layout, view) for view in PER_JOB]
+    for name in (layout.table, layout.quarantine, layout.inputs, *views):
+        if sa.inspect(connection).has_table(name.name, schema=name.schema):
+            message = (
+                f"{name} exists already and was not made for job {job.name}; name another table in [predictions] table"
+            )
+            raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
+    for element in table_ddl(connection.dialect, layout):
+        connection.execute(element)
+    row = {**job_row(job, layout), "created_at": database_now()}
+    connection.execute(sa.insert(scoring_jobs).values(row))
+    return True
+
+
+def job_row(job: Job, layout: PredictionsLayout) -> dict[str, Any]:
+    return {
+        "job": job.name,
+        "predictions_table": str(layout.table),
+        "kind": layout.kind,
+        "key_columns": [{"name": name, "type": ddl} for name, ddl in layout.key],
+        "changed_at_type": layout.changed_at_type,
+    }
+
+
+def _registered(connection: sa.Connection, job: Job) -> sa.Row[Any] | None:
+    query = sa.select(scoring_jobs).where(
+        scoring_jobs.c.job == job.name, scoring_jobs.c.predictions_table == job.predictions.table
+    )
+    return connection.execute(query).one_or_none()
+
+
+def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout | None:
+    """The shape that the job's tables were made in, whatever its source is now; None where they are not made."""
+    known = _registered(connection, job)
+    return None if known is None else _layout_from(known)
+
+
+def registered_layouts(connection: sa.Connection) -> list[tuple[str, PredictionsLayout]]:
+    """Every job whose tables are there, with the newest of them, by name."""
+    inspector = sa.inspect(connection)
+    rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.job, scoring_jobs.c.created_at))
+    newest = {row.job: _layout_from(row) for row in rows}
+    return [
+        (job, layout)
+        for job, layout in newest.items()
+        if inspector.has_table(layout.quarantine.name, schema=layout.quarantine.schema)
+    ]
+
+
+def _layout_from(known: sa.Row[Any]) -> PredictionsLayout:
+    return PredictionsLayout(
+        table=TableName.parse(known.predictions_table),
+        kind=known.kind,
+        key=tuple((column["name"], column["type"]) for column in known.key_columns),
+        changed_at_type=known.changed_at_type,
+    )
+
+
+def lock_schema(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+
+
+def waiting_problem(job: Job, exc: Exception) -> Problem:
+    where = f"job {job.name}"
+    return Problem(where=where, key="", message=str(exc).removeprefix(f"{where}: "))

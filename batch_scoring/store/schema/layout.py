@@ -1,0 +1,168 @@
+"""The tables of one job: predictions, quarantine and inputs, shaped by its key and kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.column_types import ColumnType, InputColumn
+from batch_scoring.domain.job import Kind
+from batch_scoring.domain.names import TableName
+from batch_scoring.errors import ConfigurationError, Problem
+from batch_scoring.store.engine.names import exactly
+from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp
+from batch_scoring.store.schema.tables import metadata
+
+_INPUT_TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
+    ColumnType.NUMBER: sa.Double(),
+    ColumnType.INTEGER: sa.Double(),
+    ColumnType.BOOLEAN: sa.Boolean(),
+    ColumnType.TEXT: sa.Text(),
+    ColumnType.TIMESTAMP: sa.DateTime(),
+}
+
+
+_OF_INPUTS = ("run_id", "valid_from", "digest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionsLayout:
+    """What shapes a job's predictions table and its quarantine."""
+
+    table: TableName
+    kind: Kind
+    key: tuple[tuple[str, str], ...]
+    """Key columns in order: name and the type's DDL as the source has it."""
+    changed_at_type: str
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.key)
+
+    @property
+    def quarantine(self) -> TableName:
+        return self.table._replace(name=f"{self.table.name}_quarantine")
+
+    @property
+    def inputs(self) -> TableName:
+        return self.table._replace(name=f"{self.table.name}_inputs")
+
+    def inputs_table(self, columns: Sequence[InputColumn]) -> sa.Table:
+        """What the model was given for each prediction: one row each, by its key and the moment it began to hold.
+
+        An input that is a key column stands there already. Raises ConfigurationError for a name that is taken.
+        """
+        if taken := [column.name for column in columns if column.name.lower() in _OF_INPUTS]:
+            message = f"the model's input {', '.join(taken)} bears the name of a column of its own; rename it in a view"
+            raise ConfigurationError([Problem(where=str(self.inputs), key="predictions.keep_inputs", message=message)])
+        return sa.Table(
+            exactly(self.inputs.name),
+            sa.MetaData(naming_convention=metadata.naming_convention),
+            *(_key_column(name, ddl) for name, ddl in self.key),
+            sa.Column(
+                "valid_from", UtcTimestamp, primary_key=True, comment="Since when the prediction holds or held, UTC"
+            ),
+            sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+            *(
+                sa.Column(exactly(column.name), _INPUT_TYPES[column.type], comment="What the model was given")
+                for column in columns
+                if column.name not in self.key_names
+            ),
+            sa.Column("digest", sa.LargeBinary, nullable=False, comment="Checksums of the inputs, in their order"),
+            schema=exactly(self.table.schema) if self.table.schema else None,
+            comment="One row is what the model was given for one prediction",
+            sqlite_with_rowid=False,
+        )
+
+    @cached_property
+    def predictions_table(self) -> sa.Table:
+        """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
+        label = "expected NULL for a regression" if self.kind == "regression" else "the label that was decided"
+        return self._table(
+            self.table,
+            [
+                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+                sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that scored"),
+                sa.Column("score", sa.Double, nullable=self.kind == "label", comment=SCORE_COMMENTS[self.kind]),
+                sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
+            ],
+            [sa.CheckConstraint(_SCORE_IS_SOUND[self.kind], name="score")],
+            "One row is one prediction; the current one of a key has valid_to 9999-12-31",
+        )
+
+    @cached_property
+    def quarantine_table(self) -> sa.Table:
+        """The rows set aside; the same key and life as a prediction."""
+        return self._table(
+            self.quarantine,
+            [
+                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that set the row aside"),
+                sa.Column("reason_code", sa.String(32), nullable=False, comment="Why it could not be scored"),
+                sa.Column("column_name", sa.Text, comment="The column at fault, where there is one"),
+                sa.Column("message", sa.Text, nullable=False, comment="The reason in words; never applicant data"),
+                sa.Column("attempts", sa.Integer, nullable=False, comment="Times in a row the key failed"),
+            ],
+            [],
+            "One row is a source row set aside; an open entry has valid_to 9999-12-31",
+        )
+
+    def _table(
+        self, name: TableName, columns: list[sa.Column[Any]], constraints: list[sa.Constraint], comment: str
+    ) -> sa.Table:
+        keys = [_key_column(name, ddl) for name, ddl in self.key]
+        changed_at: sa.Column[Any] = sa.Column(
+            "source_changed_at",
+            RawType(self.changed_at_type),
+            comment="Version of the source row that was read",
+        )
+        life: list[sa.Column[Any]] = [
+            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Holds from this moment, UTC"),
+            sa.Column(
+                "valid_to",
+                UtcTimestamp,
+                primary_key=True,
+                comment="Holds until this moment, exclusive, UTC; 9999-12-31 while current",
+            ),
+        ]
+        return sa.Table(
+            exactly(name.name),
+            sa.MetaData(naming_convention=metadata.naming_convention),
+            *keys,
+            *columns,
+            changed_at,
+            *life,
+            *constraints,
+            sa.CheckConstraint("valid_from < valid_to", name="life"),
+            schema=exactly(name.schema) if name.schema else None,
+            comment=comment,
+            sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
+        )
+
+
+def _key_column(name: str, ddl: str) -> sa.Column[Any]:
+    return sa.Column(
+        exactly(name), RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row"
+    )
+
+
+SCORE_COMMENTS: dict[Kind, str] = {
+    "binary": "Probability of the positive label, 0 to 1",
+    "multiclass": "Probability of the predicted label, 0 to 1",
+    "regression": "The predicted value",
+    "label": "Margin of the decision, or score of an outlier detector; NULL where the model gives labels only",
+}
+
+
+_FINITE = "abs(score) <= 1.7976931348623157e308"
+
+
+_SCORE_IS_SOUND: dict[Kind, str] = {
+    "binary": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
+    "multiclass": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
+    "regression": f"{_FINITE} AND prediction IS NULL",
+    "label": f"(score IS NULL OR {_FINITE}) AND prediction IS NOT NULL",
+}

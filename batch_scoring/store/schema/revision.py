@@ -1,0 +1,43 @@
+"""Which revision of the fixed tables a database has, and Alembic's configuration."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.errors import (
+    SchemaOutOfDate,
+)
+from batch_scoring.resources import resource
+from batch_scoring.store.schema.tables import SCHEMA_REVISION
+
+
+def check_revision(connection: sa.Connection) -> None:
+    """Raise SchemaOutOfDate where the database's schema is not the one this package works with."""
+    found = current_revision(connection)
+    if found != SCHEMA_REVISION:
+        raise unknown_revision(found)
+
+
+def unknown_revision(found: str | None) -> SchemaOutOfDate:
+    state = "has no batch_scoring schema" if found is None else f"has schema revision {found}"
+    return SchemaOutOfDate(
+        f"the database {state}, this version works with {SCHEMA_REVISION};"
+        " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)"
+    )
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def alembic_config(buffer: io.StringIO | None = None) -> Any:
+    from alembic.config import Config
+
+    config = Config(stdout=io.StringIO(), output_buffer=buffer)
+    config.set_main_option("script_location", str(resource("sql") / "migrations").replace("%", "%%"))
+    return config

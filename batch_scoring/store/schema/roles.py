@@ -1,0 +1,64 @@
+"""Roles for PostgreSQL: templates under ``sql/roles``, filled in for jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from string import Template
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import TableName
+from batch_scoring.resources import resource
+from batch_scoring.store.engine.names import quoted
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
+
+ROLES = ("scorer", "operator", "bi_reader")
+"""In the order in which they are made."""
+
+_FOR_EACH_JOB = "-- for each job\n"
+
+
+def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
+    """The statements that make the roles and grant them what they need, and no more, for each job.
+
+    A job comes with the layout of its tables, and whether it has a table of kept inputs. Applying them again changes
+    nothing.
+    """
+    from sqlalchemy.dialects import postgresql
+
+    dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    schemas = dict.fromkeys(
+        name.schema or "public" for job, layout, _ in jobs for name in (job.source.table_name, layout.table)
+    )
+    listed = ", ".join(quoted(dialect, schema) for schema in dict.fromkeys(["public", *schemas]))
+    parts: list[str] = []
+    for role in ROLES:
+        text = (resource("sql") / "roles" / f"{role}.sql").read_text(encoding="utf-8")
+        once, _, each = text.partition(_FOR_EACH_JOB)
+        parts.append(Template(once).substitute(schemas=listed).strip())
+        for job, layout, has_inputs in jobs:
+            filled = Template(each).substitute(_names(dialect, job, layout))
+            parts.append(f"-- job {job.name}\n" + "\n".join(_fitting(filled, dialect, layout, has_inputs=has_inputs)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _names(dialect: sa.Dialect, job: Job, layout: PredictionsLayout) -> dict[str, str]:
+    tables: dict[str, TableName] = {
+        "source": job.source.table_name,
+        "predictions": layout.table,
+        "quarantine": layout.quarantine,
+        "inputs": layout.inputs,
+        **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
+    }
+    return {name: quoted(dialect, *table) for name, table in tables.items()}
+
+
+def _fitting(filled: str, dialect: sa.Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:
+    inputs = quoted(dialect, *layout.inputs)
+    for line in filled.strip().splitlines():
+        if has_inputs or inputs not in line:
+            yield line
+        elif f", {inputs}" in line:
+            yield line.replace(f", {inputs}", "")

@@ -1,0 +1,165 @@
+"""Every table, once. Migrations must equal what stands here; a test compares them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from batch_scoring.store.engine.sql_types import UtcTimestamp
+
+SCHEMA_REVISION = "0001"
+"""The newest migration under ``sql/migrations``; a test holds both together."""
+
+LONGEST_NAME = 63
+"""Bytes of a name in PostgreSQL, which cuts the rest off."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_json = sa.JSON()
+_identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _count(name: str, comment: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
+
+
+_FILLS_ITS_SLOT = "scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')"
+"""A run that failed or was abandoned leaves its slot to another one."""
+
+scoring_runs = sa.Table(
+    "scoring_runs",
+    metadata,
+    sa.Column("run_id", _identity, primary_key=True, autoincrement=True, comment="Number of the run"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
+    sa.Column(
+        "trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule, rescore, retry or purge"
+    ),
+    sa.Column(
+        "status",
+        sa.String(16),
+        nullable=False,
+        comment="running, succeeded, failed, abandoned (its process died) or skipped (another run was active)",
+    ),
+    sa.Column("scheduled_for", UtcTimestamp, comment="The slot of the schedule this run fills, UTC"),
+    sa.Column("started_at", UtcTimestamp, nullable=False, comment="When the run began, by the database's clock"),
+    sa.Column("heartbeat_at", UtcTimestamp, nullable=False, comment="When the run last showed that it is alive"),
+    sa.Column("finished_at", UtcTimestamp, comment="When the run ended; NULL while it is running"),
+    sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
+    sa.Column("model_version", sa.Integer, comment="The version that scored"),
+    sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
+    _count("due_count", "Rows that were due when the run began"),
+    _count("scored_count", "Predictions written"),
+    _count("superseded_count", "Predictions closed because a newer one took their place"),
+    _count("quarantined_count", "Rows set aside because they could not be scored"),
+    _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+    _count("chunk_count", "Chunks committed"),
+    sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
+    sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+    sa.Column(
+        "failed_keys",
+        sa.JSON(none_as_null=True),
+        comment="First and last key and row count of the chunk whose rows all failed; NULL for any other error",
+    ),
+    sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
+    sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
+    sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
+    sa.Column("environment", _json, nullable=False, comment="Versions of Python and libraries, and overrides"),
+    sa.Column("job_config", _json, nullable=False, comment="The job as it was declared at the time"),
+    sa.Column("mode", sa.String(16), comment="Where it looked: sweep (the whole source) or lookback (changed lately)"),
+    _count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
+    sa.Column("stop_requested_at", UtcTimestamp, comment="When it was asked to stop at the next chunk boundary"),
+    sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
+    sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
+    sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore whose rest this run did"),
+    _count("purged_count", "Rows that retention deleted"),
+    sa.Column(
+        "running_job",
+        sa.String(63),
+        sa.Computed("CASE WHEN status = 'running' THEN job END", persisted=True),
+        comment="The job while the run is running, else NULL: unique, so that a job has one running run",
+    ),
+    sa.UniqueConstraint("running_job"),
+    sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name="trigger"),
+    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
+    sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    sa.Index(
+        "uq_scoring_runs_job_scheduled_for",
+        "job",
+        "scheduled_for",
+        unique=True,
+        postgresql_where=sa.text(_FILLS_ITS_SLOT),
+        sqlite_where=sa.text(_FILLS_ITS_SLOT),
+    ),
+    comment="One row is one attempt at a job",
+)
+
+rescore_requests = sa.Table(
+    "rescore_requests",
+    metadata,
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that began the rescore"),
+    sa.Column("selection", _json, nullable=False, comment="Which rows were to be scored again"),
+    sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was asked for"),
+    comment="One row is a rescore that was asked for: what an interrupted one is continued from",
+)
+
+legal_holds = sa.Table(
+    "legal_holds",
+    metadata,
+    sa.Column("hold_id", _identity, primary_key=True, autoincrement=True, comment="Number of the hold"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are held"),
+    sa.Column("source_key", sa.JSON(none_as_null=True), comment="The key that is held, by column; NULL if a run is"),
+    sa.Column("run_id", sa.BigInteger, comment="The run whose rows are held; NULL if a key is"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Why"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="Held since"),
+    sa.Column("created_by", sa.String(255), nullable=False, comment="The login that asked for it"),
+    sa.Column("removed_at", UtcTimestamp, comment="Held until; NULL while the hold stands"),
+    sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+    sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name="one"),
+    sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name="removed"),
+    comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
+)
+
+model_versions = sa.Table(
+    "model_versions",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False, comment="Its versions count from 1"),
+    sa.Column("artifact_uri", sa.Text, nullable=False, comment="The model file, relative to the artifacts folder"),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, comment="SHA-256 of the model file"),
+    sa.Column("manifest", _json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was registered"),
+    sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
+    comment="One row is one registered model file",
+)
+
+model_aliases = sa.Table(
+    "model_aliases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("alias", sa.String(63), primary_key=True, comment="champion, challenger or another name"),
+    sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at"),
+    sa.Column("changed_at", UtcTimestamp, nullable=False, comment="When it was last moved"),
+    sa.Column("changed_by", sa.String(255), nullable=False, comment="The login that moved it"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row is a name that points at a version of a model",
+)
+
+scoring_jobs = sa.Table(
+    "scoring_jobs",
+    metadata,
+    sa.Column("predictions_table", sa.String(255), primary_key=True, comment="A predictions table"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
+    sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass, regression or label"),
+    sa.Column("key_columns", _json, nullable=False, comment="Key columns in order, each with its type"),
+    sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were made"),
+    comment="One row is a predictions table of this database, and the job it was made for",
+)

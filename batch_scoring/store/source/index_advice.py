@@ -1,0 +1,65 @@
+"""Which indexes a source lacks. A run is right without them; with them it costs what its new rows cost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex
+
+from batch_scoring.domain.job import Job
+from batch_scoring.store.engine.catalog import Index, Relation, structure
+from batch_scoring.store.engine.names import exactly
+from batch_scoring.store.schema.tables import LONGEST_NAME
+from batch_scoring.store.source.table import Source
+
+
+def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
+    """What would make the job's runs cheaper, each with the statement that does it."""
+    table = source.table
+    built = structure(connection, table)
+    wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
+    if built.relation is Relation.VIEW:
+        return [f"{table} is a view: see that the tables under it have indexes on {', '.join(wanted)}"]
+    if built.relation is Relation.FOREIGN_TABLE:
+        return [f"{table} is a foreign table: see that the table on its server has indexes on {', '.join(wanted)}"]
+    indexed = [index.columns for index in built.indexes if _serves(index)]
+    found = []
+    if not _is_covered(source.key, indexed):
+        found.append(
+            f"no index of {table} begins with its key, so every chunk reads the whole table:"
+            f" {_create_index(connection.dialect, source, source.key)}"
+        )
+    if job.source.lookback and job.source.changed_at and not _is_covered([job.source.changed_at], indexed):
+        found.append(
+            f"no index of {table} begins with {job.source.changed_at}, so lookback reads the whole table:"
+            f" {_create_index(connection.dialect, source, [job.source.changed_at])}"
+        )
+    return found
+
+
+def _serves(index: Index) -> bool:
+    return index.is_valid and not index.is_partial and index.keeps_order
+
+
+def _is_covered(columns: Sequence[str], indexed: Sequence[Sequence[str | None]]) -> bool:
+    return any(list(names[: len(columns)]) == list(columns) for names in indexed)
+
+
+def _create_index(dialect: sa.Dialect, source: Source, columns: Sequence[str]) -> str:
+    schema = exactly(source.table.schema) if source.table.schema else None
+    table = sa.Table(
+        exactly(source.table.name), sa.MetaData(), *(sa.Column(exactly(name)) for name in columns), schema=schema
+    )
+    index = sa.Index(exactly(_index_name(source.table.name, columns)), *table.c)
+    statement = str(CreateIndex(index).compile(dialect=dialect))
+    return statement.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else statement
+
+
+def _index_name(table: str, columns: Sequence[str]) -> str:
+    name = "_".join(["ix", table, *columns])
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending

@@ -1,0 +1,263 @@
+"""``load``: rows of a CSV file into a source table, which is created if it is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchTableError
+
+from batch_scoring.domain.names import TableName
+from batch_scoring.errors import DatabaseFault, InputFault
+from batch_scoring.files.columns import guess
+from batch_scoring.files.content import is_parquet, read_content
+from batch_scoring.files.csv_table import CsvTable, read_csv_table
+from batch_scoring.files.format import PLAIN, FileFormat
+from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import driver_sql, exactly, quoted
+from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp, database_now
+from batch_scoring.store.source.load_refusals import first_refused, refusal
+from batch_scoring.store.source.load_values import NOTHING_LOADED, TYPES, Converter, TableColumn, check_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What a load did, in rows."""
+
+    table: str
+    read: int
+    inserted: int
+    updated: int
+    created: bool
+    """Whether the table was made."""
+
+    @property
+    def unchanged(self) -> int:
+        return self.read - self.inserted - self.updated
+
+
+def load_csv(
+    database: Database,
+    table: str,
+    file: Path,
+    *,
+    key: Sequence[str],
+    changed_at: str = "updated_at",
+    form: FileFormat = PLAIN,
+    notify: Callable[[str], None] | None = None,
+) -> Loaded:
+    """Put the rows of a CSV file with a header into a table, all or none.
+
+    New keys are inserted, rows that differ are updated and get ``changed_at`` = now, others stay untouched. An empty
+    field is NULL. A table that is absent is created: its types are those all values of a column have, its primary key
+    is ``key``. ``notify`` gets a sentence for each guess that may be a surprise. Raises InputFault.
+    """
+    if database.dialect not in ("sqlite", "postgresql"):
+        raise InputFault(
+            f"load works on SQLite and PostgreSQL, this is {database.dialect}; use the database's own loader"
+        )
+    try:
+        name = TableName.parse(table)
+    except ValueError as exc:
+        raise InputFault(f"{table!r} names no table: {exc}") from exc
+    if len(set(key)) != len(key):
+        raise InputFault(f"--key {', '.join(key)}: name each column once")
+    content = read_content(file)
+    if is_parquet(file, content):
+        raise InputFault(f"{file} is a Parquet file, and load reads CSV; save it as CSV")
+    rows = read_csv_table(file, content, form, keep=key)
+    if missing := [column for column in key if column not in rows.columns]:
+        raise rows.lacks(missing)
+    if changed_at in rows.columns:
+        raise InputFault(f"{file} has a column {changed_at}, which load maintains; name another with --changed-at")
+    with database.write(create=True) as connection:
+        target = _existing(connection, name, rows, key, changed_at)
+        converter = Converter(rows, str(name), database.dialect)
+        if target is None:
+            guessed = {column: guess(rows, column, is_key=column in key) for column in rows.columns}
+            types = {column: TYPES[found.kind] for column, found in guessed.items()}
+            converted = {column: converter.of_kind(found) for column, found in guessed.items()}
+            check_key(rows, converted, types, key)
+            _create(connection, name, types, key, changed_at, file)
+        else:
+            types = {column: target[column].declared for column in rows.columns}
+            converted = {
+                column: converter.of_column(replace(target[column], nullable=True) if column in key else target[column])
+                for column in rows.columns
+            }
+            check_key(rows, converted, types, key)
+        inserted, updated = _write(database, connection, name, rows, converted, types, key, changed_at)
+    for note in [*rows.notes, *converter.notes]:
+        if notify:
+            notify(f"{file.name}: {note}")
+    return Loaded(table=table, read=rows.rows, inserted=inserted, updated=updated, created=target is None)
+
+
+def _existing(
+    connection: sa.Connection, name: TableName, rows: CsvTable, key: Sequence[str], changed_at: str
+) -> dict[str, TableColumn] | None:
+    """The table's columns by name; None where it is absent. Raises InputFault where it cannot take the file."""
+    inspector = sa.inspect(connection)
+    try:
+        reflected = {column["name"]: column for column in inspector.get_columns(name.name, schema=name.schema)}
+    except NoSuchTableError:
+        return None
+    if unknown := [column for column in [*rows.columns, changed_at] if column not in reflected]:
+        raise InputFault(
+            f"{name} has no column {', '.join(unknown)} (it has {', '.join(reflected)});"
+            f" add it, or correct the header of {rows.file} or --changed-at"
+        )
+    _refuse_generated(name, [reflected[column] for column in rows.columns])
+    unique = [inspector.get_pk_constraint(name.name, schema=name.schema)["constrained_columns"]]
+    unique += [c["column_names"] for c in inspector.get_unique_constraints(name.name, schema=name.schema)]
+    if not any(set(columns) == set(key) for columns in unique):
+        raise InputFault(f"no primary key or unique constraint of {name} is on ({', '.join(key)}); correct --key")
+    return {
+        column["name"]: TableColumn(
+            name=column["name"],
+            declared=getattr(column["type"], "data_type", column["type"]),  # of a domain what it is based on
+            ddl=column["type"].compile(dialect=connection.dialect),
+            nullable=column["nullable"],
+        )
+        for column in reflected.values()
+        if not isinstance(column["type"], sa.types.NullType)
+    } | {
+        column["name"]: TableColumn(
+            name=column["name"], declared=column["type"], ddl="BLOB", nullable=column["nullable"]
+        )
+        for column in reflected.values()
+        if isinstance(column["type"], sa.types.NullType)
+    }
+
+
+def _refuse_generated(name: TableName, columns: Sequence[Any]) -> None:
+    if generated := [column["name"] for column in columns if column.get("computed")]:
+        raise InputFault(
+            f"{name} computes column {', '.join(generated)} itself (GENERATED ALWAYS); leave it out of the file"
+        )
+    if identities := [column["name"] for column in columns if (column.get("identity") or {}).get("always")]:
+        raise InputFault(
+            f"{name} numbers column {', '.join(identities)} itself (GENERATED ALWAYS AS IDENTITY); leave it out of the"
+            " file and name another unique key with --key, or declare it GENERATED BY DEFAULT"
+        )
+
+
+def _create(
+    connection: sa.Connection,
+    name: TableName,
+    types: dict[str, sa.types.TypeEngine[Any]],
+    key: Sequence[str],
+    changed_at: str,
+    file: Path,
+) -> None:
+    _check_new_names(connection.dialect, [*types, changed_at], file)
+    columns: list[sa.Column[Any]] = [
+        sa.Column(exactly(column), type_, primary_key=column in key, autoincrement=False, nullable=column not in key)
+        for column, type_ in types.items()
+    ]
+    columns.append(sa.Column(exactly(changed_at), UtcTimestamp, nullable=False))
+    schema = exactly(name.schema) if name.schema else None
+    sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=schema).create(connection)
+
+
+def _check_new_names(dialect: sa.Dialect, names: Sequence[str], file: Path) -> None:
+    if dialect.name == "postgresql":
+        if long := [name for name in names if len(name.encode()) > dialect.max_identifier_length]:
+            raise InputFault(
+                f"{file}: PostgreSQL shortens names of more than {dialect.max_identifier_length} bytes;"
+                f" shorten column {', '.join(long)} in the header"
+            )
+        return
+    folded = [name.lower() for name in names]
+    if alike := [name for name in names if folded.count(name.lower()) > 1]:
+        raise InputFault(
+            f"{file}: SQLite does not tell names in capital letters from others; rename one of {', '.join(alike)}"
+        )
+
+
+def _write(
+    database: Database,
+    connection: sa.Connection,
+    name: TableName,
+    rows: CsvTable,
+    columns: dict[str, pa.Array],
+    types: dict[str, sa.types.TypeEngine[Any]],
+    key: Sequence[str],
+    changed_at: str,
+) -> tuple[int, int]:
+    """Insert and update; returns how many of each. Raises InputFault with the line that the table refuses."""
+
+    def write(start: int, end: int) -> tuple[int, int]:
+        part = {column: values[start:end] for column, values in columns.items()}
+        return _upsert(database, connection, name, part, types, key, changed_at)
+
+    try:
+        with database.faults(), connection.begin_nested():
+            return write(0, rows.rows)
+    except DatabaseFault as fault:
+        found = refusal(fault, list(columns))
+        if found is None:
+            raise
+        column, why = found
+        if column is not None and column not in columns:
+            raise InputFault(
+                f"{name} needs a value in column {column} (NOT NULL, without a default) and {rows.file} does not have"
+                f" it; add it to the file{NOTHING_LOADED}"
+            ) from fault
+        line = rows.line_of(first_refused(database, connection, rows.rows, write))
+        where = f", column {column}" if column else ""
+        raise InputFault(f"{rows.file}, line {line}{where}: {why}; {name} refused the row{NOTHING_LOADED}") from fault
+
+
+def _upsert(
+    database: Database,
+    connection: sa.Connection,
+    name: TableName,
+    columns: dict[str, pa.Array],
+    types: dict[str, sa.types.TypeEngine[Any]],
+    key: Sequence[str],
+    changed_at: str,
+) -> tuple[int, int]:
+    dialect = connection.dialect
+    quote = partial(quoted, dialect)
+    target = quoted(dialect, *name)
+    stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # no table of anybody's
+    stage = sa.Table(
+        stage_name,
+        sa.MetaData(),
+        *(sa.Column(exactly(column), RawType(types[column].compile(dialect=dialect))) for column in columns),
+        prefixes=["TEMPORARY"],
+    )
+    stage.create(connection)
+    bulk = bulk_for(database)
+    bulk.insert(connection, stage, bulk.prepare(stage, columns), {})
+    names = ", ".join(quote(column) for column in columns)
+    others = [column for column in columns if column not in key]
+    same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)
+    differs = "IS DISTINCT FROM" if dialect.name == "postgresql" else "IS NOT"
+    clock = str(database_now().compile(dialect=dialect)).replace("%%", "%")
+    updated = 0
+    if others:
+        assignments = ", ".join(f"{quote(column)} = stage.{quote(column)}" for column in others)
+        changed = " OR ".join(f"target.{quote(column)} {differs} stage.{quote(column)}" for column in others)
+        update = (
+            f"UPDATE {target} AS target SET {assignments}, {quote(changed_at)} = {clock}"  # noqa: S608 - quoted identifiers
+            f" FROM {stage_name} AS stage WHERE {same} AND ({changed})"
+        )
+        updated = connection.exec_driver_sql(driver_sql(dialect, update)).rowcount
+    insert = (
+        f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {stage_name} AS stage"  # noqa: S608 - quoted identifiers
+        f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
+    )
+    inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount
+    if dialect.name == "postgresql":
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # while the row that is refused can be located
+    stage.drop(connection)
+    return inserted, updated

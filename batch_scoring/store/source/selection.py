@@ -1,0 +1,104 @@
+"""Which rows a rescore does again, as values: what people say, checked against the source and kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.keys import Key, TextKey
+from batch_scoring.store.source import conditions
+from batch_scoring.store.source.conditions import Condition
+
+NOTHING_YET = 2**62
+"""A run number that no run has: whatever was scored was scored before."""
+
+_KEYS_AT_ONCE = 5_000
+_COMPOSITE_KEYS_AT_ONCE = 500
+"""Keys in one statement; a list of composite ones is searched one by one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The rows of a source that are to be scored again. All that is said must hold; with nothing said it is all rows.
+
+    A row counts as done once a run from ``since_run`` on has scored it or set it aside.
+    """
+
+    keys: tuple[Key, ...] | None = None
+    scored_by_version: int | None = None
+    scored_before: datetime | None = None
+    scored_after: datetime | None = None
+    where: tuple[Condition, ...] = ()
+    since_run: int = NOTHING_YET
+
+    def pieces(self, most: int | None = None) -> Iterator[Selection]:
+        """The same in statements of a bearable size, of ``most`` keys at most."""
+        if self.keys is None:
+            yield self
+            return
+        width = len(self.keys[0]) if self.keys else 1
+        step = min(_KEYS_AT_ONCE if width == 1 else _COMPOSITE_KEYS_AT_ONCE, most or _KEYS_AT_ONCE)
+        for start in range(0, len(self.keys), step):
+            yield replace(self, keys=self.keys[start : start + step])
+
+    def of_keys(self, keys: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[bool]]:
+        """That the key is one of those selected."""
+        if self.keys is None:
+            return []
+        if len(keys) == 1:
+            return [keys[0].in_([key[0] for key in self.keys])]
+        return [sa.tuple_(*keys).in_(self.keys)]
+
+    @property
+    def asks_for_a_prediction(self) -> bool:
+        """Whether only rows that have a current prediction are selected."""
+        return not (self.scored_by_version is None and self.scored_before is None and self.scored_after is None)
+
+    def of_prediction(self, current: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """That the current prediction is one of those selected."""
+        conditions: list[sa.ColumnElement[bool]] = []
+        if self.scored_by_version is not None:
+            conditions.append(current.c.model_version == self.scored_by_version)
+        if self.scored_before is not None:
+            conditions.append(current.c.valid_from < sa.literal(self.scored_before, current.c.valid_from.type))
+        if self.scored_after is not None:
+            conditions.append(current.c.valid_from >= sa.literal(self.scored_after, current.c.valid_from.type))
+        return conditions
+
+    def record(self) -> dict[str, Any]:
+        """The selection as JSON keeps it."""
+        return {
+            "keys": None if self.keys is None else [[str(value) for value in key] for key in self.keys],
+            "scored_by_version": self.scored_by_version,
+            "scored_before": self.scored_before and self.scored_before.isoformat(),
+            "scored_after": self.scored_after and self.scored_after.isoformat(),
+            "where": [str(condition) for condition in self.where],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What somebody asked to be scored again: a selection whose keys are text still."""
+
+    keys: tuple[TextKey, ...] | None = None
+    selection: Selection = field(default_factory=Selection)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Request:
+        """Read what ``Selection.record`` wrote."""
+
+        def moment(name: str) -> datetime | None:
+            return datetime.fromisoformat(record[name]) if record[name] else None
+
+        selection = Selection(
+            scored_by_version=record["scored_by_version"],
+            scored_before=moment("scored_before"),
+            scored_after=moment("scored_after"),
+            where=tuple(map(conditions.from_record, record["where"])),
+        )
+        keys = record["keys"]
+        return cls(keys=None if keys is None else tuple(map(tuple, keys)), selection=selection)
