@@ -14,10 +14,9 @@ from pathlib import Path
 
 from batch_scoring.domain.job_files import load_job
 from batch_scoring.model.scorer import let_idle_threads_sleep
-from batch_scoring.scoring import workers as _workers  # noqa: F401 - the same
 from batch_scoring.scoring.events import ChunkCommitted, Event
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from benchmarks.peers import peak_mib
 

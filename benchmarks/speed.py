@@ -25,8 +25,8 @@ from typing import Any
 
 from batch_scoring.domain.job_files import load_jobs, read_job
 from batch_scoring.model.training import Algorithm
+from batch_scoring.registry.registration import register_file
 from batch_scoring.resources import resource
-from batch_scoring.scoring.registry import register_file
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import upgrade
 from benchmarks import data, start

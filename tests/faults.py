@@ -16,7 +16,7 @@ from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.domain.job_files import load_job
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import rescore
+from batch_scoring.operations import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.selection import Request

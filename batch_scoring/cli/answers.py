@@ -26,8 +26,8 @@ from batch_scoring.counting import counted
 from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.scoring.replay import Replay
-    from batch_scoring.scoring.why import Answer
+    from batch_scoring.operations.replay import Replay
+    from batch_scoring.operations.why import Answer
 
 KeyArgument = Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x where it has several columns.")]
 
@@ -35,7 +35,7 @@ KeyArgument = Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x
 def why(job: JobName, key: KeyArgument, as_json: Json = False) -> None:
     """Say why a row has the score it has, or none: all its predictions and faults. Times are UTC."""
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.scoring.why import why as answer_for
+    from batch_scoring.operations.why import why as answer_for
 
     declared = load_job(settings().jobs_dir, job)
     answer = answer_for(database(), declared, parse_key(key, declared.source.key, "KEY"))
@@ -144,7 +144,7 @@ def replay(
     Exit code 0 if every score comes out again within 1e-12, else 1.
     """
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.scoring import replay as replaying
+    from batch_scoring.operations import replay as replaying
 
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):

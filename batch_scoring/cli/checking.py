@@ -9,10 +9,11 @@ from batch_scoring.cli.output import Json, database, settings, show_json, show_s
 
 def check(as_json: Json = False) -> None:
     """Check settings, database, schema, jobs, sources and models: every problem at once. Starts nothing."""
-    from batch_scoring.scoring import checking
+
+    from batch_scoring.monitoring import check as checks
 
     chosen = settings()
-    report = checking.check(database(), chosen.jobs_dir, chosen.artifacts_dir)
+    report = checks.check(database(), chosen.jobs_dir, chosen.artifacts_dir)
     if as_json:
         show_json(report.findings)
     else:

@@ -27,8 +27,8 @@ from batch_scoring.errors import UnusableModel
 
 if TYPE_CHECKING:
     from batch_scoring.domain.model_version import ModelVersion
-    from batch_scoring.scoring.promotion import Promotion
-    from batch_scoring.scoring.registry import Registered
+    from batch_scoring.registry.promotion import Promotion
+    from batch_scoring.registry.registration import Registered
     from batch_scoring.store.outcomes.counts import VersionCount
 
 app = typer.Typer(help="The registry of models.", no_args_is_help=True)
@@ -71,11 +71,11 @@ def train(
     """Fit the job's pipeline, measure it, and register it as a new version. The first one becomes champion."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.files.format import FileFormat
-    from batch_scoring.scoring import registry
+    from batch_scoring.registry import registration
 
     form = FileFormat.of(encoding, separator, decimal, thousands)
     chosen = settings()
-    registered = registry.train_and_register(
+    registered = registration.train_and_register(
         database(),
         chosen.artifacts_dir,
         load_job(chosen.jobs_dir, job),
@@ -149,9 +149,9 @@ def register(
     the sample is required; texts that the sample does not hold count as unseen categories. Give the training data.
     """
     from batch_scoring.files.format import FileFormat
-    from batch_scoring.scoring import registry
+    from batch_scoring.registry import registration
 
-    registered = registry.register_file(
+    registered = registration.register_file(
         database(),
         settings().artifacts_dir,
         file,
@@ -170,6 +170,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the versions of every model, with the aliases that point at them."""
+
     from batch_scoring.store import registry
 
     source = migrated_database()
@@ -217,6 +218,7 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 @app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a version: its signature, metrics, training data and libraries."""
+
     from batch_scoring.store import registry
 
     source = migrated_database()
@@ -269,9 +271,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check an artifact as a run would: its hash, the library's version, its golden rows."""
-    from batch_scoring.scoring import registry
 
-    verified = registry.verify(
+    from batch_scoring.registry import verification
+
+    verified = verification.verify(
         database(), settings().artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch
     )
     if as_json:
@@ -294,10 +297,10 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Point an alias at a version, once its artifact verifies. Runs that are under way keep theirs."""
+    from batch_scoring.registry import promotion
     from batch_scoring.scheduling.job_files import JobFiles
-    from batch_scoring.scoring import promotion, registry
 
-    before = registry.promote(
+    before = promotion.promote(
         database(),
         settings().artifacts_dir,
         name,

@@ -10,8 +10,8 @@ from batch_scoring.cli.output import Json, notice, settings, show_json
 from batch_scoring.errors import ConfigurationError, ExitCode, InputFault, Problem
 
 if TYPE_CHECKING:
-    from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.settings import Recipients
+    from batch_scoring.sinks.notifications import Delivery
 
 app = typer.Typer(help="Notices to operators: try whether they arrive.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def send_test(
     """
     import socket
 
-    from batch_scoring.scheduling.notifications import Notice, send
+    from batch_scoring.sinks.notifications import Notice, send
 
     notice_of_test = Notice(
         kind="test",

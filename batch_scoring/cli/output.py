@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,11 +64,10 @@ def database() -> Database:
 
 def migrated_database() -> Database:
     """The same, once its schema was found to be this version's. Raises SchemaOutOfDate."""
-    from batch_scoring.store.schema.revision import check_revision
+    from batch_scoring.store.schema.revision import check_schema
 
     found = database()
-    with found.read() as connection:
-        check_revision(connection)
+    check_schema(found)
     return found
 
 
@@ -167,8 +166,10 @@ def show_script(text: str) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "as_json"):
+        return _plain(value.as_json())
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from batch_scoring.domain.job import Job
-    from batch_scoring.scoring.preview import ComparedRow, Preview
-    from batch_scoring.scoring.rescore import Plan
+    from batch_scoring.operations.preview import ComparedRow, Preview
+    from batch_scoring.operations.rescore import Plan
 
 _BAR = 30
 """Characters of the longest bar of a histogram."""
@@ -38,7 +38,7 @@ def check_out(out: Path | None, *, dry_run: bool) -> None:
 
 def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismatch: bool, as_json: bool) -> None:
     """Find out what a rescore would change, show it, and write it where that is asked for."""
-    from batch_scoring.scoring.preview import preview
+    from batch_scoring.operations.preview import preview
 
     with _rows_to(out, job.source.key) as each:
         found = preview(

@@ -21,7 +21,7 @@ from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
-    from batch_scoring.scoring.quarantine import Chosen
+    from batch_scoring.operations.quarantine import Chosen
     from batch_scoring.store.outcomes.history import Entry
 
 app = typer.Typer(help="The rows that were set aside because they could not be scored.", no_args_is_help=True)
@@ -43,7 +43,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the rows that are set aside now, the latest first. Times are UTC."""
-    from batch_scoring.scoring import quarantine
+    from batch_scoring.operations import quarantine
 
     declared = _job(job)
     chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
@@ -60,7 +60,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show every time a row was set aside, the latest first."""
-    from batch_scoring.scoring import quarantine
+    from batch_scoring.operations import quarantine
 
     declared = _job(job)
     chosen = _chosen(declared, key=[key])
@@ -85,8 +85,8 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Give rows another try: the next run takes them, though the source has not changed."""
-    from batch_scoring.scoring import quarantine
-    from batch_scoring.scoring.rescore import not_among
+    from batch_scoring.operations import quarantine
+    from batch_scoring.operations.rescore import not_among
 
     declared = _job(job)
     chosen = _chosen(declared, key=key, keys_file=keys_file, code=code, column=column, older_than=older_than)
@@ -131,7 +131,7 @@ def export(
     older_than: OlderThan = None,
 ) -> None:
     """Write the rows that are set aside as CSV, for those who mend the source: keys and reasons, no other data."""
-    from batch_scoring.scoring import quarantine
+    from batch_scoring.operations import quarantine
 
     declared = _job(job)
     chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
@@ -190,7 +190,7 @@ def _chosen(
     column: str | None = None,
     older_than: str | None = None,
 ) -> Chosen:
-    from batch_scoring.scoring.quarantine import Chosen
+    from batch_scoring.operations.quarantine import Chosen
 
     keys = [parse_key(text, job.source.key) for text in key or []]
     if keys_file:

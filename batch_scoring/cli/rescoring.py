@@ -19,7 +19,7 @@ from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
-    from batch_scoring.scoring.rescore import Plan
+    from batch_scoring.operations.rescore import Plan
     from batch_scoring.store.source.selection import Request
 
 
@@ -72,7 +72,7 @@ def rescore(
     --where, --all, or --continue.
     """
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.scoring import rescore as rescoring
+    from batch_scoring.operations import rescore as rescoring
     from batch_scoring.scoring.runner import RunOptions
 
     declared = load_job(settings().jobs_dir, job)
@@ -119,7 +119,7 @@ def rescore(
 
 
 def _notice_what_is_not_selected(planned: Plan) -> None:
-    from batch_scoring.scoring.rescore import not_among
+    from batch_scoring.operations.rescore import not_among
 
     source, begun_by = planned.source, planned.rescore.begun_by
     if planned.unknown and begun_by is None:

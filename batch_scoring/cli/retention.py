@@ -48,7 +48,7 @@ def purge(
 ) -> None:
     """Delete what is past, for good. Current predictions, open entries and whatever is on legal hold stay."""
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.scoring import retention
+    from batch_scoring.operations import retention
     from batch_scoring.store.outcomes.retention import Cutoffs
 
     declared = load_job(settings().jobs_dir, job)
@@ -96,7 +96,7 @@ def add(
     """Protect a key, or all that a run wrote, from `purge`."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.login import login
-    from batch_scoring.scoring import retention
+    from batch_scoring.operations import retention
 
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):

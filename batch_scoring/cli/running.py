@@ -19,6 +19,7 @@ from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.output import (
     Json,
     TableColumn,
+    console,
     database,
     migrated_database,
     notice,
@@ -36,10 +37,10 @@ from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
     from batch_scoring.domain.runs import Run
-    from batch_scoring.scheduling.after_run import AfterRun
-    from batch_scoring.scheduling.notifications import Delivery
     from batch_scoring.scoring.events import Event, Observer
     from batch_scoring.scoring.runner import RunOptions
+    from batch_scoring.sinks.notifications import Delivery
+    from batch_scoring.sinks.notifier import Notifier
     from batch_scoring.store.engine.database import Database
 
 app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
@@ -84,9 +85,10 @@ def run(
 
 def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
     """Run a job and leave with what came of it."""
-    from batch_scoring.scheduling.after_run import AfterRun
     from batch_scoring.scoring import runner
     from batch_scoring.scoring.events import RunPlanned
+    from batch_scoring.sinks.metrics_file import MetricsFile
+    from batch_scoring.sinks.notifier import Notifier
     from batch_scoring.store.source.table import SCORED_ONCE
 
     def explain(event: Event) -> None:
@@ -94,15 +96,16 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
             notice(f"note: {SCORED_ONCE}")
 
     chosen = settings()
-    after = AfterRun(job, chosen, fault=_not_delivered, report=_report)
+    notifier = Notifier(job, chosen, report=_report)
+    metrics_file = MetricsFile(job=job, settings=chosen, fault=_not_delivered)
     explained = [explain] if options.scheduled_for is None else []
-    with _observers() as observers, _told(after, is_logged=options.scheduled_for is not None, as_json=as_json):
+    with _observers() as observers, _told(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
         finished = runner.run_job(
             job,
             chosen.database_url,
             chosen.artifacts_dir,
             options=options,
-            observers=[*observers, after, *explained],
+            observers=[*observers, notifier, metrics_file, *explained],
             stop=_stop_on_signals(),
         )
     code = runner.exit_code(finished, job)
@@ -121,17 +124,18 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
 
 
 @contextmanager
-def _told(after: AfterRun, *, is_logged: bool, as_json: bool) -> Iterator[None]:
+def _told(notifier: Notifier, *, is_logged: bool, as_json: bool) -> Iterator[None]:
     """Somebody hears of a run that could not even be recorded, too; beside the service, as an event of its log."""
     try:
         yield
     except BatchScoringError as exc:
-        after.without_record(exc)
+        notifier.without_record(exc)
         if not is_logged:
             raise
-        from batch_scoring.cli import logs
 
-        logs.log_failed(after.job.name, exc)
+        from batch_scoring.sinks import log
+
+        log.log_failed(notifier.job.name, exc)
         if as_json:
             show_error_json(exc)
         raise typer.Exit(exc.exit_code) from exc
@@ -145,9 +149,9 @@ def _report(delivery: Delivery) -> None:
     if not delivery.is_delivered:
         _not_delivered(delivery.channel, f"{delivery.reason}; {delivery.to}")
     elif settings().log_format is not None or not sys.stderr.isatty():
-        from batch_scoring.cli import logs
+        from batch_scoring.sinks import log
 
-        logs.log_delivery(delivery)
+        log.log_delivery(delivery)
 
 
 def _summary(run: Run) -> str:
@@ -175,13 +179,14 @@ def _observers() -> AbstractContextManager[list[Observer]]:
     """A progress bar on a terminal, log events elsewhere or where a format is asked for."""
     log_format = settings().log_format
     if log_format is None and sys.stderr.isatty():
-        from batch_scoring.cli.progress import progress_bar
+        from batch_scoring.sinks.progress import progress_bar
 
-        return progress_bar()
-    from batch_scoring.cli import logs
+        return progress_bar(console())
 
-    logs.configure(log_format or "json")
-    return nullcontext([logs.log_event])
+    from batch_scoring.sinks import log
+
+    log.configure(log_format or "json")
+    return nullcontext([log.log_event])
 
 
 def _stop_on_signals() -> threading.Event:
@@ -325,7 +330,7 @@ def status(
     """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
     from batch_scoring.domain.durations import parse_duration
     from batch_scoring.domain.job_files import load_job, load_jobs
-    from batch_scoring.scoring.status import status_of
+    from batch_scoring.monitoring.health import status_of
 
     chosen = settings()
     jobs = [load_job(chosen.jobs_dir, job)] if job else load_jobs(chosen.jobs_dir)

@@ -19,33 +19,34 @@ def schedule() -> None:
     One foreground process. SIGTERM and SIGINT end it after the chunks under way, a second one at once. Job files are
     read again when they change.
     """
-    from batch_scoring.cli import logs
-    from batch_scoring.scheduling.health import answering
+    from batch_scoring.scheduling import log as service_log
     from batch_scoring.scheduling.job_files import JobFiles
-    from batch_scoring.scheduling.notifications import notify
     from batch_scoring.scheduling.service import RunEnded, Service, ServiceEvent
     from batch_scoring.scheduling.watch import Watch
+    from batch_scoring.sinks import log
+    from batch_scoring.sinks.notifications import notify
+    from batch_scoring.web.probes import answering
 
     def emit(event: ServiceEvent) -> None:
-        logs.log_service_event(event)
+        service_log.log_service_event(event)
         if isinstance(event, RunEnded):
             watch.again.set()
 
     chosen = settings()
-    log_format = chosen.log_format or ("console" if logs.is_watched() else "json")
-    logs.configure(log_format)
+    log_format = chosen.log_format or ("console" if log.is_watched() else "json")
+    log.configure(log_format)
     if not chosen.jobs_dir.is_dir():
         message = f"there is no folder {chosen.jobs_dir}/; write job files there, or name another"
         raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
     files, found = JobFiles(chosen.jobs_dir), database()
     service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
-    watch = Watch(files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, logs.log_delivery))
+    watch = Watch(files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, log.log_delivery))
     _end_on_signals(service.stop, service.kill)
     ended = threading.Event()
     with ExitStack() as stack:
         if chosen.listen is not None:
             port = stack.enter_context(answering(chosen.listen, service, watch))
-            logs.log_listening(chosen.listen[0], port)
+            service_log.log_listening(chosen.listen[0], port)
         watcher = threading.Thread(target=watch.go_on, args=[ended], name="watch", daemon=True)
         watcher.start()
         try:

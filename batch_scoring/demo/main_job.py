@@ -14,8 +14,8 @@ from batch_scoring.demo.synthetic import applicants
 from batch_scoring.domain.job_files import load_job
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
+from batch_scoring.registry.registration import train_and_register
 from batch_scoring.resources import resource
-from batch_scoring.scoring.registry import train_and_register
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records

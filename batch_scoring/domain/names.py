@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from batch_scoring.errors import InputFault
+
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -38,3 +40,9 @@ class TableName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+def check_name(option: str, name: str, pattern: str) -> None:
+    """Raise InputFault where a name given with an option does not match a pattern of this module."""
+    if not re.fullmatch(pattern, name):
+        raise InputFault(f"{option} {name!r}: expected letters, digits, _ and -, the first of them a letter")

@@ -1,1 +1,1 @@
-"""What runs left behind, as figures for those who watch."""
+"""Whether jobs are healthy, and whether a run would succeed."""

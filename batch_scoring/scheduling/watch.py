@@ -14,10 +14,10 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Status
 from batch_scoring.domain.schedule import latest_slot
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.scheduling.after_run import repeated_failure
+from batch_scoring.monitoring.health import JobStatus, Trouble, status_of
 from batch_scoring.scheduling.job_files import JobFiles
-from batch_scoring.scheduling.notifications import Kind, Notice
-from batch_scoring.scoring.status import JobStatus, Trouble, status_of
+from batch_scoring.sinks.notifications import Kind, Notice
+from batch_scoring.sinks.notifier import repeated_failure
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import RunTotals, failures_in_a_row, run_totals
 

@@ -1,1 +1,1 @@
-"""The only place where model and store meet: runs, the registry's verbs, checks and status."""
+"""Runs: where model and store meet. What is due is read, scored and written chunk by chunk."""

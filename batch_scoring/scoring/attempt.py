@@ -20,16 +20,17 @@ from batch_scoring.errors import (
     SourceFault,
     WrittenCountDiffers,
 )
-from batch_scoring.scoring import preparation, search
+from batch_scoring.operations.rescore import Rescore
+from batch_scoring.scoring import preparation
+from batch_scoring.scoring import scan as search
 from batch_scoring.scoring.events import (
     Observer,
     RunPlanned,
 )
 from batch_scoring.scoring.execution import Execution
 from batch_scoring.scoring.heartbeat import Heartbeat
-from batch_scoring.scoring.rescore import Rescore
-from batch_scoring.scoring.retrying import persistently
-from batch_scoring.scoring.search import Search
+from batch_scoring.scoring.scan import Search
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records

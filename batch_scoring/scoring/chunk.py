@@ -20,8 +20,9 @@ from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
-from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.bulk import Bulk, Values, bulk_for
+from batch_scoring.scoring.transient import persistently
+from batch_scoring.store.bulk.choice import bulk_for
+from batch_scoring.store.bulk.contract import Bulk, Values
 from batch_scoring.store.due.comparison import has_outcome
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes.chunk import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes

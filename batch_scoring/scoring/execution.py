@@ -14,7 +14,7 @@ from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import ChunkCommitted, ScoringIsolated, ThresholdOverruled, VersionMismatchAccepted
 from batch_scoring.scoring.heartbeat import Heartbeat
-from batch_scoring.scoring.retrying import persistently
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.history import deaths_in_a_row
 from batch_scoring.store.schema.layout import PredictionsLayout
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batch_scoring.model.scorer import Scorer
     from batch_scoring.scoring.attempt import Attempt
     from batch_scoring.scoring.chunk import ChunkWork, CommittedChunk, RowScorer
-    from batch_scoring.scoring.isolation import IsolatedScorer
+    from batch_scoring.scoring.engines.isolated import IsolatedScorer
 
 _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows than this for each, more processes cost more than they bring."""
@@ -101,7 +101,7 @@ class Execution:
         return persistently(lambda: self._cut(fewest))
 
     def _cut(self, fewest: int) -> list[KeyRange]:
-        from batch_scoring.scoring.workers import guided
+        from batch_scoring.scoring.engines.processes import guided
 
         with self.attempt.database.read() as connection:
             total = self.sources[0].count(connection)
@@ -130,7 +130,7 @@ class Execution:
             Pipeline(stages, self._report, self._check).run(due_count=work.source.due_at_most(due_count))
 
     def _isolated(self, works: Sequence[ChunkWork], due_count: int, deaths: int) -> None:
-        from batch_scoring.scoring.isolation import IsolatedScorer, Recipe
+        from batch_scoring.scoring.engines.isolated import IsolatedScorer, Recipe
 
         attempt = self.attempt
         attempt.emit(ScoringIsolated(run_id=attempt.run_id, job=attempt.job.name, deaths=deaths))
@@ -153,7 +153,7 @@ class Execution:
         import joblib
 
         from batch_scoring.model.scorer import check_library_version
-        from batch_scoring.scoring.workers import Task, score_in_processes
+        from batch_scoring.scoring.engines.processes import Task, score_in_processes
 
         attempt = self.attempt
         self._record_environment(check_library_version(self.manifest, allow_mismatch=attempt.allow_version_mismatch))

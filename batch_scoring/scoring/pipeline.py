@@ -18,7 +18,7 @@ from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.events import StageSeconds
-from batch_scoring.scoring.retrying import persistently
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store.due.reader import Chunk, Walk
 
 

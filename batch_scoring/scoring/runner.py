@@ -11,10 +11,10 @@ from pathlib import Path
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Trigger
 from batch_scoring.errors import ExitCode
+from batch_scoring.operations.rescore import Rescore
 from batch_scoring.scoring.attempt import Attempt
 from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
-from batch_scoring.scoring.record import as_closed, closing, database_of, open_run, recorded
-from batch_scoring.scoring.rescore import Rescore
+from batch_scoring.scoring.lifecycle import as_closed, closing, database_of, open_run, recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from conftest import prepare_loans
 from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring.rescore import plan
+from batch_scoring.operations.rescore import plan
 from batch_scoring.store.source.selection import Request
 
 FILES = sorted((REPOSITORY / "sql" / "bi").glob("*.sql"))

@@ -18,7 +18,7 @@ from support import Workspace, wait_until
 
 from batch_scoring.domain.job import Job, Kind
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
-from batch_scoring.scoring.rescore import plan
+from batch_scoring.operations.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database

@@ -21,7 +21,7 @@ from batch_scoring import __version__
 from batch_scoring.cli.app import app
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import registry
+from batch_scoring.registry import promotion
 
 NAME = "loan_eligibility"
 
@@ -334,7 +334,7 @@ def test_promote_says_which_version_an_alias_left_and_which_it_points_at(
 def test_promote_moves_the_alias_it_is_told_and_no_other(loan_workspace: Workspace, loan_model: TrainedModel) -> None:
     loan_workspace.register(loan_model.pipeline, loan_model.features)
     with loan_workspace.database() as database:
-        before = registry.promote(database, loan_workspace.artifacts_dir, NAME, 2, alias="challenger")
+        before = promotion.promote(database, loan_workspace.artifacts_dir, NAME, 2, alias="challenger")
     assert before is None
     assert aliases(loan_workspace) == [("challenger", 2), ("champion", 1)]
 

@@ -40,7 +40,8 @@ from batch_scoring.errors import (
     PassingFault,
 )
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import record, retrying
+from batch_scoring.scoring import lifecycle as record
+from batch_scoring.scoring import transient as retrying
 from batch_scoring.scoring.events import ChunkCommitted, Event, Observer
 from batch_scoring.store.engine.database import Timeouts
 

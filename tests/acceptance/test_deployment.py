@@ -13,8 +13,8 @@ import pytest
 from environment import program
 from support import REPOSITORY
 
-from batch_scoring.monitoring.metrics import JobMetrics
 from batch_scoring.settings import SECRETS, SETTINGS
+from batch_scoring.sinks.prometheus import JobMetrics
 
 OPERATIONS = REPOSITORY / "docs" / "operations"
 DEPLOY = REPOSITORY / "deploy"

@@ -16,7 +16,8 @@ from support import DATA, Workspace
 
 from batch_scoring.login import login
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import execution, isolation
+from batch_scoring.scoring import execution
+from batch_scoring.scoring.engines import isolated as isolation
 
 
 def _bare(workspace: Workspace, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ from batch_scoring.model.artifact import dump
 from batch_scoring.model.describe import describe
 from batch_scoring.model.signature import check_rows, derive_signature
 from batch_scoring.model.training import Algorithm, train
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.loading import load_csv
 from batch_scoring.store.source.table import Source

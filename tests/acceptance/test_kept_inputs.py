@@ -34,7 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from support import Workspace
 
 from batch_scoring.domain.runs import Run
-from batch_scoring.scoring.replay import Replay, replay_key, replay_run
+from batch_scoring.operations.replay import Replay, replay_key, replay_run
 
 KEEP = "keep_inputs = true"
 

@@ -30,7 +30,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import Fenced, PassingFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import record
+from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk

@@ -22,7 +22,7 @@ from support import Workspace
 
 from batch_scoring.errors import EveryRowFailed, ExitCode
 from batch_scoring.model import proof
-from batch_scoring.scoring.replay import replay_key, replay_run
+from batch_scoring.operations.replay import replay_key, replay_run
 from batch_scoring.scoring.runner import exit_code
 
 RNG = np.random.default_rng(0)

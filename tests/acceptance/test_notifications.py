@@ -26,12 +26,12 @@ from sklearn.linear_model import LogisticRegression
 from support import Workspace
 
 from batch_scoring.errors import ConfigurationError
-from batch_scoring.scheduling import notifications
 from batch_scoring.scheduling.job_files import JobFiles
-from batch_scoring.scheduling.notifications import Delivery, Notice, ordinal, send, shown
-from batch_scoring.scheduling.repetition import is_worth_a_notice, repetition, same_cause
 from batch_scoring.scheduling.watch import Watch
 from batch_scoring.settings import Recipients, Settings, mail_addresses
+from batch_scoring.sinks import notifications
+from batch_scoring.sinks.notifications import Delivery, Notice, ordinal, send, shown
+from batch_scoring.sinks.repetition import is_worth_a_notice, repetition, same_cause
 
 NOTICE = Notice(kind="run_failed", job="loans", message="a & b <!channel>\nRené", run_id=7, host="h")
 SECRET = "s3cret-path"

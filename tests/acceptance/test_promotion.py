@@ -11,8 +11,8 @@ from commands import assert_no_traceback
 from support import Workspace
 
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.monitoring.metrics import write_metrics_file
-from batch_scoring.scoring.status import status_of
+from batch_scoring.monitoring.health import status_of
+from batch_scoring.sinks.prometheus import write_metrics_file
 from batch_scoring.store.runs.history import run_totals
 
 NAME = "loan_eligibility"

@@ -24,7 +24,7 @@ from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.domain.job import Job, Kind
 from batch_scoring.domain.job_files import read_job
-from batch_scoring.scoring.rescore import plan
+from batch_scoring.operations.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.schema.queries import DIALECTS, queries
 from batch_scoring.store.source.selection import Request, Selection

@@ -15,7 +15,7 @@ from support import DATA, LOAN_JOB, Workspace
 from batch_scoring.demo.synthetic import applicants
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, InputFault
 from batch_scoring.model.training import Algorithm, TrainedModel, train
-from batch_scoring.scoring.replay import Replay, replay_key, replay_run
+from batch_scoring.operations.replay import Replay, replay_key, replay_run
 
 KEEPING = LOAN_JOB.replace("[predictions]", "[predictions]\nkeep_inputs = true")
 

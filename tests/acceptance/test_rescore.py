@@ -44,13 +44,13 @@ from batch_scoring.domain.keys import key_text
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, InputFault, RunStopped
 from batch_scoring.model.training import Algorithm, TrainedModel, train
-from batch_scoring.scoring import rescore
+from batch_scoring.monitoring.health import status_of
+from batch_scoring.operations import rescore
+from batch_scoring.operations.preview import preview
 from batch_scoring.scoring.events import ChunkCommitted, Event
-from batch_scoring.scoring.preview import preview
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.scoring.status import status_of
 from batch_scoring.store import registry
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.due.reader import Walk
 from batch_scoring.store.runs.records import list_runs
 from batch_scoring.store.source.conditions import parse

@@ -12,7 +12,7 @@ from support import LOAN_JOB, Workspace
 
 from batch_scoring.errors import AnotherRunActive, InputFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import retention as scoring
+from batch_scoring.operations import retention as scoring
 from batch_scoring.store.outcomes import retention
 from batch_scoring.store.outcomes.retention import Cutoffs, Purged
 from batch_scoring.store.runs.claim import open_run

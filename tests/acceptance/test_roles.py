@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from batch_scoring.cli.app import app
 from batch_scoring.errors import AccessDenied, BatchScoringError
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring.rescore import plan
+from batch_scoring.operations.rescore import plan
 from batch_scoring.store.schema.roles import ROLES
 from batch_scoring.store.source.selection import Request, Selection
 

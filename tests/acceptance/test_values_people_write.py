@@ -9,7 +9,7 @@ from support import Workspace
 
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.errors import InputFault, NoSuchModel
-from batch_scoring.scoring import rescore
+from batch_scoring.operations import rescore
 from batch_scoring.store.source.conditions import parse
 from batch_scoring.store.source.selection import Request, Selection
 

@@ -18,7 +18,8 @@ from support import PostgresServer
 
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import DatabaseFault
-from batch_scoring.store.bulk import Values, binary, postgresql
+from batch_scoring.store.bulk import binary, postgresql
+from batch_scoring.store.bulk.contract import Values
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER, RawType, UtcTimestamp

@@ -18,7 +18,8 @@ from support import PostgresServer
 from batch_scoring.domain.column_types import ColumnType, Family
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
-from batch_scoring.store.bulk import Bulk, Values, bulk_for, take
+from batch_scoring.store.bulk.choice import bulk_for
+from batch_scoring.store.bulk.contract import Bulk, Values, take
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk

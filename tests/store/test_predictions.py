@@ -16,7 +16,7 @@ from batch_scoring.domain.keys import KeyRange
 from batch_scoring.domain.names import TableName
 from batch_scoring.domain.runs import ChunkCounts, Run, Status
 from batch_scoring.errors import ConstraintViolated, DatabaseFault, Fenced, WrittenCountDiffers
-from batch_scoring.store.bulk import Bulk
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.engine.clock import now

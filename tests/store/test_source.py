@@ -21,7 +21,8 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import DatabaseFault, SourceFault
-from batch_scoring.store.bulk import Bulk, bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.due.reader import Chunk, Walk
 from batch_scoring.store.engine.database import Database

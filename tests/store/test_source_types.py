@@ -24,7 +24,8 @@ from batch_scoring.domain.keys import EVERYTHING
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.signature import check_rows
-from batch_scoring.store.bulk import Bulk, bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.engine.reflection import SourceColumn

@@ -27,9 +27,9 @@ MAY_NAME_AN_EXCEPTION = {
     "model/bisection.py",
     "model/proof.py",
     "model/scorer.py",
-    "scheduling/after_run.py",
-    "scoring/record.py",
-    "scoring/registry.py",
+    "sinks/notifier.py",
+    "scoring/lifecycle.py",
+    "registry/registration.py",
     "store/engine/database.py",
     "store/engine/driver_errors.py",
 }

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_scoring.store.bulk import Scalar, Values
+from batch_scoring.store.bulk.contract import Scalar, Values
 
 _NULL_FIELD = pa.scalar(b"\xff\xff\xff\xff", pa.large_binary())
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)

@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
-from batch_scoring.store.bulk import Prepared, Scalar, Values
+from batch_scoring.store.bulk.contract import Prepared, Scalar, Values
 from batch_scoring.store.engine.sql_types import FOREVER
 
 Result = TypeVar("Result")

@@ -21,7 +21,8 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.files.buffers import arrow_buffer
-from batch_scoring.store.bulk import Prepared, Scalar, Values, binary
+from batch_scoring.store.bulk import binary
+from batch_scoring.store.bulk.contract import Prepared, Scalar, Values
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import FOREVER

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
-from batch_scoring.store.bulk import Prepared, Scalar, Values
+from batch_scoring.store.bulk.contract import Prepared, Scalar, Values
 from batch_scoring.store.bulk.portable import fetch_undecodable, is_undecodable_text, plain
 from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.sql_types import FOREVER

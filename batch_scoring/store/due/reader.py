@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
-from batch_scoring.store.bulk import Bulk
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import SourceRows
 from batch_scoring.store.source.table import Source

@@ -12,7 +12,7 @@ from batch_scoring.counting import counted, were
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import WrittenCountDiffers
-from batch_scoring.store.bulk import Bulk, Prepared, Values, take
+from batch_scoring.store.bulk.contract import Bulk, Prepared, Values, take
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.runs.records import fence

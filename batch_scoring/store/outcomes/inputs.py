@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.keys import Key, KeyRange
-from batch_scoring.store.bulk import Bulk, Values
+from batch_scoring.store.bulk.contract import Bulk, Values
 from batch_scoring.store.due.comparison import within
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.reflection import SourceColumn

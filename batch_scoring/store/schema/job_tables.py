@@ -14,6 +14,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
 from batch_scoring.errors import (
     ConfigurationError,
+    InputFault,
     Problem,
 )
 from batch_scoring.store.engine.database import Database
@@ -21,6 +22,7 @@ from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.retype import execute, holds_versions
+from batch_scoring.store.schema.revision import check_revision
 from batch_scoring.store.schema.tables import LONGEST_NAME, scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
@@ -233,3 +235,13 @@ def lock_schema(connection: sa.Connection) -> None:
 def waiting_problem(job: Job, exc: Exception) -> Problem:
     where = f"job {job.name}"
     return Problem(where=where, key="", message=str(exc).removeprefix(f"{where}: "))
+
+
+def existing_layout(database: Database, job: Job) -> PredictionsLayout:
+    """The shape of a job's tables, which may outlive its source. Raises InputFault where it has none yet."""
+    with database.read() as connection:
+        check_revision(connection)
+        layout = registered_layout(connection, job)
+    if layout is None:
+        raise InputFault(f"job {job.name} has no tables yet; its first run makes them, or `batch-scoring db upgrade`")
+    return layout

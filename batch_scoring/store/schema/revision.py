@@ -11,6 +11,7 @@ from batch_scoring.errors import (
     SchemaOutOfDate,
 )
 from batch_scoring.resources import resource
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.tables import SCHEMA_REVISION
 
 
@@ -19,6 +20,12 @@ def check_revision(connection: sa.Connection) -> None:
     found = current_revision(connection)
     if found != SCHEMA_REVISION:
         raise unknown_revision(found)
+
+
+def check_schema(database: Database) -> None:
+    """The same in a transaction of its own. Raises SchemaOutOfDate, DatabaseFault."""
+    with database.read() as connection:
+        check_revision(connection)
 
 
 def unknown_revision(found: str | None) -> SchemaOutOfDate:

@@ -19,7 +19,7 @@ from batch_scoring.files.columns import guess
 from batch_scoring.files.content import is_parquet, read_content
 from batch_scoring.files.csv_table import CsvTable, read_csv_table
 from batch_scoring.files.format import PLAIN, FileFormat
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql, exactly, quoted
 from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp, database_now

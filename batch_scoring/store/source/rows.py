@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch_scoring.domain.keys import Version
-from batch_scoring.store.bulk import Values
+from batch_scoring.store.bulk.contract import Values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

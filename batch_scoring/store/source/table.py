@@ -20,7 +20,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange, TextKey
 from batch_scoring.domain.names import TableName
 from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
-from batch_scoring.store.bulk import Bulk, Values
+from batch_scoring.store.bulk.contract import Bulk, Values
 from batch_scoring.store.due.comparison import holds_for, outcome_table, within
 from batch_scoring.store.engine.catalog import structure
 from batch_scoring.store.engine.database import Database

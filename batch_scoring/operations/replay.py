@@ -18,14 +18,14 @@ from batch_scoring.model.inputs import differing, kept
 from batch_scoring.model.scorer import Scorer, outputs_of_checked
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.quarantine import layout_of
 from batch_scoring.store import registry
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
 from batch_scoring.store.outcomes import inputs as stored_inputs
 from batch_scoring.store.outcomes.inputs import KeptRows, WhichRows
 from batch_scoring.store.runs import records
+from batch_scoring.store.schema.job_tables import existing_layout
 from batch_scoring.store.source.rows import plain
 
 TOLERANCE = 1e-12
@@ -88,7 +88,7 @@ def replay_key(
 
     Raises InputFault where there is none or its inputs were not kept, and ModelRefused, which says what is missing.
     """
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     with database.read() as connection:
         keys = history.keys_of(connection, layout, [key])
         found = history.lives(connection, layout, keys)
@@ -132,7 +132,7 @@ def replay_run(
         )
     if sample is None:
         with database.read() as connection:
-            written = history.count_of_run(connection, layout_of(database, job), run_id)
+            written = history.count_of_run(connection, existing_layout(database, job), run_id)
         done.missing_count = written - done.row_count
     return done
 
@@ -142,7 +142,7 @@ def _replay(
 ) -> Replay:
     run = records.get_run(database, which.run_id)
     done = Replay(job=job.name)
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     if run is None or run.model_name is None or not stored_inputs.has_inputs(database, layout):
         return done
     scorer = _scorer(database, artifacts_dir, job, run, allow_version_mismatch=allow_version_mismatch)

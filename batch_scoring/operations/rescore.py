@@ -14,7 +14,8 @@ from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.requests import get_request
-from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.revision import check_schema
 from batch_scoring.store.source.selection import Request, Selection
 from batch_scoring.store.source.table import Source
 
@@ -66,8 +67,7 @@ def plan(
     ``version`` is a number or an alias; without it the job's alias counts. ``skip_unknown`` leaves keys out that the
     source does not have. Raises InputFault naming such keys otherwise, SourceFault, ModelRefused, SchemaOutOfDate.
     """
-    with database.read() as connection:
-        revision.check_revision(connection)
+    check_schema(database)
     found = _version(database, job, version)
     if request.selection.scored_by_version is not None:
         registry.get_version(database, job.model.name, request.selection.scored_by_version)
@@ -77,8 +77,7 @@ def plan(
 
 def continuation(database: Database, job: Job, run_id: int) -> Plan:
     """The rest of an interrupted rescore: the same rows, the same version. Raises InputFault, and as ``plan``."""
-    with database.read() as connection:
-        revision.check_revision(connection)
+    check_schema(database)
     run = records.get_run(database, run_id)
     if run is None or run.job != job.name or run.trigger != "rescore":
         raise InputFault(f"run {run_id} is no rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")

@@ -22,7 +22,7 @@ from batch_scoring.model.scorer import Scorer
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
-from batch_scoring.scoring.retrying import persistently
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store.engine.database import Database, Timeouts
 from batch_scoring.store.runs import records
 

@@ -13,7 +13,8 @@ from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode
 from batch_scoring.scoring.preparation import artifact_of, check_signature
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.revision import check_schema
 from batch_scoring.store.source import index_advice
 from batch_scoring.store.source.row_security import hides_rows
 from batch_scoring.store.source.table import SCORED_ONCE, Source
@@ -54,8 +55,7 @@ def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckRepor
         findings += [_problem(_place(problem), exc, problem.message) for problem in exc.problems]
         jobs = list(_sound_jobs(jobs_dir))
     try:
-        with database.read() as connection:
-            revision.check_revision(connection)
+        check_schema(database)
     except BatchScoringError as exc:
         findings.append(_problem("database", exc))
         return CheckReport(findings=tuple(findings))

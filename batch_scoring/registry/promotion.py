@@ -4,15 +4,25 @@ predictions are by.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.job import Job
-from batch_scoring.domain.manifest import Manifest
-from batch_scoring.errors import BatchScoringError
+from batch_scoring.domain.names import ALIAS, check_name
+from batch_scoring.login import login
+from batch_scoring.registry import verification
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+
+if TYPE_CHECKING:
+    from batch_scoring.domain.manifest import Manifest
+
+from collections.abc import Iterable, Sequence
+
+from batch_scoring.domain.manifest import Manifest
+from batch_scoring.errors import BatchScoringError
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version
 from batch_scoring.store.schema import job_tables
 
@@ -105,3 +115,18 @@ _FIGURES: dict[str, Callable[[Manifest], Any]] = {
     "training rows": lambda manifest: manifest.training_data and manifest.training_data.rows,
     "created": lambda manifest: manifest.created_at,
 }
+
+
+def promote(
+    database: Database,
+    artifacts_dir: Path,
+    name: str,
+    version: int,
+    *,
+    alias: str = "champion",
+    allow_version_mismatch: bool = False,
+) -> int | None:
+    """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
+    check_name("--alias", alias, ALIAS)
+    verification.verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
+    return registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())

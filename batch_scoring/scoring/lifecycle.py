@@ -11,7 +11,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import OpenedRun, Run, Trigger
 from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
 from batch_scoring.scoring.heartbeat import Heartbeat
-from batch_scoring.scoring.retrying import persistently
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store.engine.database import Database, Timeouts
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.claim import Opening

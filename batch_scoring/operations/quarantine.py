@@ -10,13 +10,13 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.runs import ChunkCounts, Run
 from batch_scoring.errors import InputFault, SourceFault
-from batch_scoring.scoring.record import by_hand
+from batch_scoring.scoring.lifecycle import by_hand
 from batch_scoring.store.engine.clock import earlier, now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
 from batch_scoring.store.outcomes.history import Entry, EntryFilter
 from batch_scoring.store.runs import records
-from batch_scoring.store.schema import job_tables, revision
+from batch_scoring.store.schema.job_tables import existing_layout
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.table import Source
 from batch_scoring.store.source.values import unmatched
@@ -34,21 +34,11 @@ class Chosen:
     older_than: timedelta | None = None
 
 
-def layout_of(database: Database, job: Job) -> PredictionsLayout:
-    """The shape of a job's tables, which may outlive its source. Raises InputFault where it has none yet."""
-    with database.read() as connection:
-        revision.check_revision(connection)
-        layout = job_tables.registered_layout(connection, job)
-    if layout is None:
-        raise InputFault(f"job {job.name} has no tables yet; its first run makes them, or `batch-scoring db upgrade`")
-    return layout
-
-
 def list_entries(
     database: Database, job: Job, chosen: Chosen, *, limit: int | None = None, is_open: bool = True
 ) -> Sequence[Entry]:
     """Quarantine entries, the latest first. Raises InputFault."""
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     with database.read() as connection:
         return history.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
 
@@ -92,7 +82,7 @@ def retry(
         return closed, due
 
     database = Database(database_url)
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     unknown = _keys_without_entry(database, job, layout, chosen)
     if unknown and not skip_unknown:
         more = f" (and {len(unknown) - 1:,} more keys)" if len(unknown) > 1 else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from batch_scoring.cli.output import console
 from batch_scoring.scoring.events import (
     ChunkCommitted,
     Event,
@@ -21,10 +21,10 @@ from batch_scoring.scoring.events import (
 
 
 @contextmanager
-def progress_bar() -> Iterator[list[Observer]]:
+def progress_bar(console: Console) -> Iterator[list[Observer]]:
     """Observers that draw a bar on standard error while the block lasts."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("looking for what is due", total=None)
 
         def draw(event: Event) -> None:

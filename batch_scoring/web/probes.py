@@ -14,8 +14,8 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from batch_scoring.errors import ConfigurationError, Problem
-from batch_scoring.monitoring.metrics import JOB_LABEL, JobMetrics
-from batch_scoring.scoring.status import Trouble
+from batch_scoring.monitoring.health import Trouble
+from batch_scoring.sinks.prometheus import JOB_LABEL, JobMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,7 +32,7 @@ from batch_scoring.model.scorer import (
     let_idle_threads_sleep,
 )
 from batch_scoring.scoring import preparation
-from batch_scoring.store.bulk import Values
+from batch_scoring.store.bulk.contract import Values
 
 _MOST_ROWS = 10
 """Rows that may kill a child in one run; if there are more the fault is not the rows'."""

@@ -6,19 +6,19 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.scoring.quarantine import layout_of
-from batch_scoring.scoring.record import by_hand
-from batch_scoring.scoring.retrying import persistently
+from batch_scoring.scoring.lifecycle import by_hand
+from batch_scoring.scoring.transient import persistently
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history, retention
 from batch_scoring.store.outcomes.history import EntryFilter
 from batch_scoring.store.outcomes.retention import Cutoffs, Purged
 from batch_scoring.store.runs import records
+from batch_scoring.store.schema.job_tables import existing_layout
 
 
 def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:
     """What a purge would delete now, and what it would not for a legal hold. Raises InputFault."""
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     with database.read() as connection:
         return retention.count_purgeable(connection, job.name, layout, cutoffs)
 
@@ -30,7 +30,7 @@ def purge(job: Job, database_url: str, cutoffs: Cutoffs, *, reason: str, request
     """
 
     def work(database: Database, run_id: int) -> None:
-        layout = layout_of(database, job)
+        layout = existing_layout(database, job)
         while persistently(lambda: retention.purge_some(database, run_id, job.name, layout, cutoffs)):
             pass
 
@@ -50,7 +50,7 @@ def hold(
 
     Raises InputFault where nothing of that key was ever scored or set aside, or the job has no such run.
     """
-    layout = layout_of(database, job)
+    layout = existing_layout(database, job)
     if key is not None:
         with database.read() as connection:
             keys = history.keys_of(connection, layout, [key])

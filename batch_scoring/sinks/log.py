@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,12 +20,11 @@ from batch_scoring.scoring.events import (
     ThresholdOverruled,
     VersionMismatchAccepted,
 )
-from batch_scoring.scoring.retrying import Retry, observe_retries
+from batch_scoring.scoring.transient import Retry, observe_retries
 from batch_scoring.settings import LogFormat
 
 if TYPE_CHECKING:
-    from batch_scoring.scheduling.notifications import Delivery
-    from batch_scoring.scheduling.service import ServiceEvent
+    from batch_scoring.sinks.notifications import Delivery
 
 
 def configure(log_format: LogFormat) -> None:
@@ -121,47 +119,3 @@ def log_retry(retry: Retry) -> None:
     structlog.get_logger().warning(
         "retry_scheduled", number=retry.number, wait_seconds=retry.wait_seconds, error_type=retry.error_type
     )
-
-
-def log_listening(host: str, port: int) -> None:
-    """Where the service answers."""
-    structlog.get_logger().info("listening", host=host, port=port)
-
-
-def log_service_event(event: ServiceEvent) -> None:
-    """One log line for one fact of the scheduler service."""
-    from batch_scoring.scheduling import service
-
-    log = structlog.get_logger()
-    match event:
-        case service.ServiceStarted():
-            log.info("service_started", jobs=list(event.jobs))
-        case service.ServiceStopped():
-            log.info("service_stopped")
-        case service.JobScheduled():
-            log.info("job_scheduled", job=event.job, next_slot=_iso(event.next_slot))
-        case service.JobUnscheduled():
-            log.info("job_unscheduled", job=event.job)
-        case service.JobFileBroken():
-            log.error("job_file_broken", job=event.job, problem=event.problem)
-        case service.SlotFired():
-            log.info("slot_fired", job=event.job, slot=_iso(event.slot), process_id=event.process_id)
-        case service.SlotPassedOver():
-            log.warning("slot_passed_over", job=event.job, slot=_iso(event.slot))
-        case service.ServiceFault():
-            log.error("service_fault", job=event.job, problem=event.problem)
-        case service.RunEnded():
-            level = log.info if event.ended.exit_code == 0 else log.error
-            level(
-                "run_ended",
-                job=event.job,
-                process_id=event.ended.process_id,
-                exit_code=event.ended.exit_code,
-                died=event.ended.died,
-                overran=event.ended.overran,
-                abandoned_run_id=event.abandoned.run_id if event.abandoned else None,
-            )
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -15,10 +15,10 @@ import numpy as np
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import key_text
 from batch_scoring.model.scorer import ScoredRows, Scorer
+from batch_scoring.operations.rescore import Plan
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.rescore import Plan
-from batch_scoring.scoring.retrying import persistently
-from batch_scoring.store.bulk import bulk_for
+from batch_scoring.scoring.transient import persistently
+from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.due.reader import Walk
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.rows import SourceRows, plain

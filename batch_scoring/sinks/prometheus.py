@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from batch_scoring.domain.runs import Status
 
 if TYPE_CHECKING:
-    from batch_scoring.scoring.status import JobStatus
+    from batch_scoring.monitoring.health import JobStatus
     from batch_scoring.store.runs.history import RunTotals
 
 

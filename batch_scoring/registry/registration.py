@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.names import ALIAS, MODEL_NAME
+from batch_scoring.domain.names import ALIAS, MODEL_NAME, check_name
 from batch_scoring.errors import InputFault, UnusableModel
 from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.login import login
-from batch_scoring.scoring.preparation import artifact_of, load_model
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.schema.revision import check_revision
+from batch_scoring.store.schema.revision import check_schema
 
 if TYPE_CHECKING:
     from batch_scoring.domain.manifest import Manifest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
-    """An artifact that was found to be whole."""
-
-    version: ModelVersion
-    golden_rows: int
-    version_difference: str | None
-    """How scikit-learn differs from the manifest's, where that was allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +54,7 @@ def train_and_register(
     from batch_scoring.model.artifact import dump, sha256
     from batch_scoring.model.describe import describe
 
-    _check_schema(database)
+    check_schema(database)
     rows = read_content(data)
     frame = read_frame(data, rows, form, keep=[label], parse_dates=True, notify=notify)
     if label not in frame.columns and label.strip() in frame.columns:
@@ -112,10 +100,10 @@ def register_file(
     from batch_scoring.model.artifact import unpickle
     from batch_scoring.model.scorer import bound_parallelism
 
-    _check_name("--name", name, MODEL_NAME)
+    check_name("--name", name, MODEL_NAME)
     if alias is not None:
-        _check_name("--alias", alias, ALIAS)
-    _check_schema(database)
+        check_name("--alias", alias, ALIAS)
+    check_schema(database)
     artifact_format = "skops" if file.suffix == ".skops" else "joblib"
     try:
         content = file.read_bytes()
@@ -132,44 +120,6 @@ def register_file(
         version = registered.version.version
         registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
     return registered
-
-
-def verify(
-    database: Database,
-    artifacts_dir: Path,
-    name: str,
-    version: int | None,
-    *,
-    allow_version_mismatch: bool = False,
-) -> Verification:
-    """Check a version's artifact as a run would: hash, library version, golden rows.
-
-    Without ``version`` the champion is meant. Raises ModelRefused.
-    """
-    _check_schema(database)
-    found = (
-        registry.resolve_alias(database, name, "champion")
-        if version is None
-        else registry.get_version(database, name, version)
-    )
-    manifest = found.manifest
-    _, differs = load_model(artifact_of(artifacts_dir, found), manifest, allow_version_mismatch=allow_version_mismatch)
-    return Verification(version=found, golden_rows=len(manifest.golden.rows), version_difference=differs)
-
-
-def promote(
-    database: Database,
-    artifacts_dir: Path,
-    name: str,
-    version: int,
-    *,
-    alias: str = "champion",
-    allow_version_mismatch: bool = False,
-) -> int | None:
-    """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
-    _check_name("--alias", alias, ALIAS)
-    verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
-    return registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
 
 
 def _described(
@@ -248,13 +198,3 @@ _OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "art
 def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether two manifests of one file differ in nothing that a run would notice, but for the sample they are from."""
     return all(kept.get(name) == new.get(name) for name in {*kept, *new} - set(_OF_ONE_REGISTRATION))
-
-
-def _check_name(option: str, name: str, pattern: str) -> None:
-    if not re.fullmatch(pattern, name):
-        raise InputFault(f"{option} {name!r}: expected letters, digits, _ and -, the first of them a letter")
-
-
-def _check_schema(database: Database) -> None:
-    with database.read() as connection:
-        check_revision(connection)

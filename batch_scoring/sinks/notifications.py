@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from batch_scoring.scoring.retrying import stamina
+from batch_scoring.scoring.transient import stamina
 from batch_scoring.settings import Recipients
 
 if TYPE_CHECKING:

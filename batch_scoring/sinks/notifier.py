@@ -1,4 +1,4 @@
-"""What follows a run, whoever started it: notifying an operator, and metrics for those who have no service."""
+"""Notifying operators of a run that failed, quarantined too many rows, or succeeded again: a sink of its events."""
 
 from __future__ import annotations
 
@@ -11,39 +11,36 @@ from batch_scoring.counting import counted, were
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
-from batch_scoring.scheduling.notifications import Delivery, Kind, Notice, notify
-from batch_scoring.scheduling.repetition import Repetition, Unrecorded, repetition, same_cause
 from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
 from batch_scoring.settings import Settings
+from batch_scoring.sinks.notifications import Delivery, Kind, Notice, notify
+from batch_scoring.sinks.repetition import Repetition, Unrecorded, repetition, same_cause
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.history import Failure, failures_in_a_row, over_limit_in_a_row
 
 
 @dataclass
-class AfterRun:
+class Notifier:
     """An observer of a run. It raises nothing: no run fails because nobody could be notified."""
 
     job: Job
     settings: Settings
-    fault: Callable[[str, str], None]
-    """Called with what could not be written, and why."""
     report: Callable[[Delivery], None]
     """Called with what became of a notice on each channel."""
     is_finished: bool = False
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, RunFinished | RunTookOver):
+        if isinstance(event, RunFinished):
+            self.is_finished = True
+        if not isinstance(event, RunFinished | RunTookOver) or not self._has_recipients:
             return
         database = Database(self.settings.database_url)
         try:
             if isinstance(event, RunTookOver):
                 self._notify_of_abandoned(database, event.abandoned.run_id)
-                return
-            self.is_finished = True
-            if self._has_recipients:
+            else:
                 self._notify_of(database, event.run)
-            self._leave_metrics(database)
         finally:
             database.dispose()
 
@@ -102,8 +99,6 @@ class AfterRun:
 
     def _notify_of_abandoned(self, database: Database, run_id: int) -> None:
         """A run whose process died could not notify anybody itself, and this one may die likewise."""
-        if not self._has_recipients:
-            return
         try:
             run = records.get_run(database, run_id)
             failures = failures_in_a_row(database, self.job.name, upto=run_id)
@@ -135,20 +130,6 @@ class AfterRun:
             since=None if repeated is None or repeated.count == 1 else repeated.since,
         )
         notify(self.settings.recipients, notice, self.report)
-
-    def _leave_metrics(self, database: Database) -> None:
-        if self.settings.metrics_dir is None:
-            return
-        file = self.settings.metrics_dir / f"batch_scoring_{self.job.name}.prom"
-        from batch_scoring.monitoring.metrics import write_metrics_file
-        from batch_scoring.scoring.status import status_of
-        from batch_scoring.store.runs.history import run_totals
-
-        try:
-            totals = [total for total in run_totals(database) if total.job == self.job.name]
-            write_metrics_file(file, totals, [status_of(database, self.job, self.settings.artifacts_dir)])
-        except (BatchScoringError, OSError) as exc:
-            self.fault(f"metrics file {file}", str(exc) if isinstance(exc, BatchScoringError) else type(exc).__name__)
 
 
 def repeated_failure(failures: Sequence[Failure]) -> Repetition | None:

@@ -1,0 +1,1 @@
+"""Model versions: trained, registered, verified and promoted."""

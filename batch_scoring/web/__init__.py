@@ -1,0 +1,1 @@
+"""HTTP: probes and metrics of the scheduler service."""
