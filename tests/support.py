@@ -33,6 +33,7 @@ from batch_scoring.scoring.events import Observer
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.schema import upgrade
 
@@ -115,8 +116,13 @@ class Workspace:
         return self.folder / "artifacts"
 
     @property
+    def dialect(self) -> Dialect:
+        """What its database can do."""
+        return self._database.dialect
+
+    @property
     def is_postgresql(self) -> bool:
-        return self.database_url.startswith("postgresql")
+        return self.dialect.name == "postgresql"
 
     # --- in this process
 

@@ -23,8 +23,8 @@ from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
+    from batch_scoring.store.engine.dialects.dialect import Dialect
     from batch_scoring.store.schema.layout import PredictionsLayout
-    from batch_scoring.store.schema.queries import DialectName
 
 app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=True)
 
@@ -69,15 +69,14 @@ def sql(
     The tables of a job are typed after its source; a job whose source is not in the database yet is left out and named.
     """
     from batch_scoring.domain.job_files import load_jobs
-    from batch_scoring.errors import InputFault
+    from batch_scoring.store.engine.dialects.registered import dialects
     from batch_scoring.store.schema import script
 
-    if dialect is not None and dialect not in script.DIALECTS:
-        raise InputFault(f"--dialect {dialect}: expected one of {', '.join(script.DIALECTS)}")
+    wanted = [_dialect(dialect)] if dialect else dialects()
     jobs = load_jobs(settings().jobs_dir)
-    for name in [dialect] if dialect else script.DIALECTS:
-        printed = script.script(database(), jobs, name)
-        show_script(f"-- {name}\n\n{printed.sql}\n")
+    for one in wanted:
+        printed = script.script(database(), jobs, one)
+        show_script(f"-- {one.name}\n\n{printed.sql}\n")
         for reason in printed.left_out:
             notice(f"left out: {reason}")
 
@@ -147,7 +146,7 @@ def queries(
     from batch_scoring.store.schema import queries as store
 
     declared = load_job(settings().jobs_dir, job)
-    written_in = _dialect_of_queries(dialect)
+    written_in = database().dialect if dialect is None else _dialect(dialect)
     if by is not None:
         _check_column(declared, by)
     found = store.queries(
@@ -160,21 +159,20 @@ def queries(
     if as_json:
         show_json(found)
         return
-    typer.echo(f"-- Queries of job {declared.name} on {written_in}, after `db upgrade`. Times are UTC")
+    typer.echo(f"-- Queries of job {declared.name} on {written_in.name}, after `db upgrade`. Times are UTC")
     for query in found:
         typer.echo(f"\n{query.text}", nl=False)
 
 
-def _dialect_of_queries(given: str | None) -> DialectName:
+def _dialect(name: str) -> Dialect:
+    """A dialect by the name that an option gives. Raises InputFault."""
     from batch_scoring.errors import InputFault
-    from batch_scoring.store.schema.queries import DIALECTS
+    from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 
-    name = given or database().url.get_backend_name()
-    for known in DIALECTS:
-        if name == known:
-            return known
-    what = f"--dialect {name}" if given else f"the database is {name}; name another with --dialect"
-    raise InputFault(f"{what}: expected one of {', '.join(DIALECTS)}")
+    try:
+        return dialect_named(name)
+    except KeyError:
+        raise InputFault(f"--dialect {name}: expected one of {', '.join(d.name for d in dialects())}") from None
 
 
 def _check_column(job: Job, name: str) -> None:

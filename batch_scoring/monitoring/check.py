@@ -16,7 +16,6 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.schema.revision import check_schema
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.row_security import hides_rows
 from batch_scoring.store.source.table import SCORED_ONCE, Source
 
 
@@ -73,7 +72,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             source = Source.inspect(database, connection, job)
         source.check_where(database)
         with database.read() as connection:
-            if hides_rows(connection, source.table):
+            if database.dialect.hides_rows(connection, source.table):
                 raise SourceFault(
                     f"row-level security is active on {source.table} and may hide rows from this user: they would never"
                     " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"

@@ -12,7 +12,8 @@ from batch_scoring.domain.runs import OpenedRun, Run, Trigger
 from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.transient import persistently
-from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.claim import Opening
 from batch_scoring.store.schema import revision

@@ -43,7 +43,7 @@ from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring import transient as retrying
 from batch_scoring.scoring.events import ChunkCommitted, Event, Observer
-from batch_scoring.store.engine.database import Timeouts
+from batch_scoring.store.engine.timeouts import Timeouts
 
 ALL = 2 * 367
 CHUNK_ROWS = 40

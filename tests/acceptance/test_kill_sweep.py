@@ -34,7 +34,7 @@ from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
-from batch_scoring.store.engine.database import Timeouts
+from batch_scoring.store.engine.timeouts import Timeouts
 
 pytestmark = [
     pytest.mark.slow,

@@ -26,8 +26,11 @@ from batch_scoring.domain.job import Job, Kind
 from batch_scoring.domain.job_files import read_job
 from batch_scoring.operations.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
-from batch_scoring.store.schema.queries import DIALECTS, queries
+from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
+from batch_scoring.store.schema.queries import queries
 from batch_scoring.store.source.selection import Request, Selection
+
+DIALECTS = [dialect.name for dialect in dialects()]
 
 FOLDER = REPOSITORY / "sql" / "bi"
 ROWS = 40
@@ -400,7 +403,10 @@ KEY = ("LP001015",)
 
 def loan_queries(job: Job) -> dict[str, str]:
     """The files of the folder: the queries of the loan job, by database where they differ."""
-    by_dialect = [{query.name: query.text for query in queries(job, name, timestamp=AT, key=KEY)} for name in DIALECTS]
+    by_dialect = [
+        {query.name: query.text for query in queries(job, dialect_named(name), timestamp=AT, key=KEY)}
+        for name in DIALECTS
+    ]
     found: dict[str, str] = {}
     for name in dict.fromkeys(name for each in by_dialect for name in each):
         texts = {dialect: each[name] for dialect, each in zip(DIALECTS, by_dialect, strict=True) if name in each}
@@ -429,7 +435,9 @@ def statements(markdown: str) -> list[str]:
 
 @pytest.mark.parametrize("document", ["docs/bi.md", "README.md"])
 def test_each_statement_of_a_document_is_printed_for_any_job(document: str, loan_job: Job) -> None:
-    printed = {" ".join(query.sql.split()) for query in queries(loan_job, "postgresql", timestamp=AT, key=KEY)}
+    printed = {
+        " ".join(query.sql.split()) for query in queries(loan_job, dialect_named("postgresql"), timestamp=AT, key=KEY)
+    }
 
     shown = statements((REPOSITORY / document).read_text(encoding="utf-8"))
 

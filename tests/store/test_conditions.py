@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from support import Workspace
 
 from batch_scoring.errors import InputFault
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.reflection import SourceColumn
 from batch_scoring.store.engine.sql_types import RawType
 from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value, parse
 from batch_scoring.store.source.selection import Selection

@@ -29,8 +29,9 @@ from batch_scoring.errors import (
     PassingFault,
 )
 from batch_scoring.store.engine.clock import now
-from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER, UtcTimestamp, database_now
+from batch_scoring.store.engine.timeouts import Timeouts
 
 IMPATIENT = Timeouts(lock=timedelta(milliseconds=100))
 SECRET = "s3cr3t-Pa%ss"
@@ -105,8 +106,8 @@ def test_a_postgresql_url_without_a_driver_means_psycopg2(given: str) -> None:
 
     assert database.url.drivername == "postgresql+psycopg2"
     assert (database.url.host, database.url.port, database.url.database) == ("host", 5433, "loans")
-    assert database.dialect == "postgresql"
-    assert database.sqlite_file is None
+    assert database.dialect.name == "postgresql"
+    assert database.file is None
 
 
 def test_a_driver_that_is_named_is_kept() -> None:
@@ -338,13 +339,13 @@ def test_an_sqlite_file_locked_by_another_process_is_a_passing_fault(
     sqlite: Database, disposing: list[Database]
 ) -> None:
     other = _another(sqlite, disposing, IMPATIENT)
-    holder = sqlite3.connect(str(sqlite.sqlite_file), isolation_level=None)
+    holder = sqlite3.connect(str(sqlite.file), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
 
     fault = _fault(other, "SELECT 1")
 
     assert isinstance(fault, PassingFault)
-    assert str(fault) == f"{sqlite.sqlite_file} is locked by another process; try again when that has finished"
+    assert str(fault) == f"{sqlite.file} is locked by another process; try again when that has finished"
     holder.rollback()
     holder.close()
     _execute(other, "INSERT INTO applicants VALUES (3, 'joan')")
@@ -353,14 +354,14 @@ def test_an_sqlite_file_locked_by_another_process_is_a_passing_fault(
 def test_an_sqlite_file_opened_for_reading_only_is_named_as_read_only(
     sqlite: Database, disposing: list[Database]
 ) -> None:
-    read_only = Database(f"sqlite:///file:{sqlite.sqlite_file}?mode=ro&uri=true")
+    read_only = Database(f"sqlite:///file:{sqlite.file}?mode=ro&uri=true")
     disposing.append(read_only)
 
     assert _value(read_only, "SELECT count(*) FROM applicants") == 2
     fault = _fault(read_only, "INSERT INTO applicants VALUES (3, 'joan')")
 
     assert isinstance(fault, DatabaseReadOnly)
-    assert str(fault) == f"{sqlite.sqlite_file} can only be read; check the permissions of the file and its folder"
+    assert str(fault) == f"{sqlite.file} can only be read; check the permissions of the file and its folder"
 
 
 def test_an_sqlite_session_that_may_only_query_is_named_as_read_only(sqlite: Database) -> None:
@@ -389,7 +390,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, disposing: list[Dat
 def test_a_damaged_database_is_named(sqlite: Database) -> None:
     for id_ in range(3, 200):
         _execute(sqlite, f"INSERT INTO applicants VALUES ({id_}, '{'x' * 500}{id_}')")
-    file = sqlite.sqlite_file
+    file = sqlite.file
     assert file is not None
     sqlite.dispose()
     size = file.stat().st_size
@@ -407,7 +408,7 @@ def test_a_missing_sqlite_file_is_named_with_what_makes_it(tmp_path: Path, dispo
     fault = _fault(database, "SELECT 1")
 
     assert isinstance(fault, DatabaseUnreachable)
-    assert f"there is no database file {tmp_path / 'none.db'}; make it with `batch-scoring db upgrade`" in str(fault)
+    assert f"there is no database file {tmp_path / 'none.db'}; create it with `batch-scoring db upgrade`" in str(fault)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path, disposing: list[Database]) -> None:
@@ -781,7 +782,7 @@ def test_a_constraint_that_refuses_a_write_is_named_and_the_value_is_not(
     assert not isinstance(fault, PassingFault)
     assert named in str(fault)
     for value in ("grace", "s3"):
-        assert value not in str(fault).replace(str(database.sqlite_file), "")
+        assert value not in str(fault).replace(str(database.file), "")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from support import Workspace
 
 from batch_scoring.errors import ConfigurationError
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 from batch_scoring.store.source.where_clause import broken_structure
 
 JOB = """
@@ -101,12 +102,13 @@ def test_a_where_that_is_not_one_condition_is_refused_in_one_sentence(
 
 
 @given(st.text("ab()';\"-/*$[]`\\ E", max_size=20))
-@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
-def test_a_condition_that_is_accepted_closes_what_it_opens(dialect: str, text: str) -> None:
-    if broken_structure(text, dialect) is None:
-        assert broken_structure(f"({text}\n)", dialect) is None
-        assert broken_structure(f"({text}\n);", dialect) is not None
-        assert broken_structure(f"({text}\n))", dialect) is not None
+@pytest.mark.parametrize("name", [dialect.name for dialect in dialects()])
+def test_a_condition_that_is_accepted_closes_what_it_opens(name: str, text: str) -> None:
+    syntax = dialect_named(name).conditions
+    if broken_structure(text, syntax) is None:
+        assert broken_structure(f"({text}\n)", syntax) is None
+        assert broken_structure(f"({text}\n);", syntax) is not None
+        assert broken_structure(f"({text}\n))", syntax) is not None
 
 
 LONGEST = "p" * 50

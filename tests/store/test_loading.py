@@ -31,7 +31,7 @@ class Desk:
 
     @property
     def is_postgresql(self) -> bool:
-        return self.database.dialect == "postgresql"
+        return self.database.dialect.name == "postgresql"
 
     def load(self, text: str | bytes, *key: str, table: str = "applicants", changed_at: str = "updated_at") -> Loaded:
         self.file.write_bytes(text.encode() if isinstance(text, str) else text)

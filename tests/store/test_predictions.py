@@ -328,7 +328,7 @@ def test_a_chunk_committed_twice_is_written_once(desk: Desk) -> None:
 
 def _swallow(desk: Desk, table: str, event: str) -> None:
     """A trigger that makes the statement leave out the rows of applicant 3, without an error."""
-    if desk.database.dialect == "sqlite":
+    if desk.database.dialect.is_file:
         desk.execute(
             f"CREATE TRIGGER swallow BEFORE {event} ON {table} WHEN NEW.id = 3 BEGIN SELECT RAISE(IGNORE); END"
         )

@@ -19,7 +19,8 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import ChunkCounts, Mode, OpenedRun, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, DatabaseFault, Fenced
 from batch_scoring.store.engine.clock import now
-from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import claim, records
 from batch_scoring.store.schema import upgrade
 from batch_scoring.store.schema.tables import scoring_runs

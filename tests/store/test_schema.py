@@ -30,6 +30,7 @@ from batch_scoring.errors import (
     SourceFault,
 )
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.dialects.registered import dialect_named
 from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.schema import job_tables, revision, script, upgrade
 from batch_scoring.store.schema.layout import PredictionsLayout
@@ -346,7 +347,7 @@ def test_a_database_of_another_revision_is_named_with_both_revisions(workspace: 
 def test_the_script_applied_by_hand_makes_what_upgrade_makes(workspace: Workspace, second_url: str, kind: Kind) -> None:
     _create_source(workspace, 'branch VARCHAR(20), "Loan_ID" BIGINT NOT NULL, PRIMARY KEY (branch, "Loan_ID")')
     job = workspace.write_job("loans", _job_text(key=["branch", "Loan_ID"], kind=kind))
-    dialect = "postgresql" if workspace.is_postgresql else "sqlite"
+    dialect = workspace.dialect
     with workspace.database() as database:
         printed = script.script(database, [job], dialect)
     assert printed.left_out == ()
@@ -364,7 +365,7 @@ def test_the_script_spells_awkward_column_names_as_upgrade_does(workspace: Works
     quoted = '"' + AWKWARD.replace('"', '""') + '"'
     workspace.sql(f"CREATE TABLE applicants ({quoted.replace(':', chr(92) + ':')} BIGINT PRIMARY KEY, updated_at DATE)")
     job = workspace.write_job("loans", _job_text(key=[AWKWARD]))
-    dialect = "postgresql" if workspace.is_postgresql else "sqlite"
+    dialect = workspace.dialect
     with workspace.database() as database:
         printed = script.script(database, [job], dialect)
 
@@ -382,7 +383,7 @@ def test_the_script_spells_awkward_column_names_as_upgrade_does(workspace: Works
 def test_an_upgrade_after_the_script_finds_everything_in_place(workspace: Workspace) -> None:
     _create_source(workspace)
     job = workspace.write_job("loans", _job_text())
-    dialect = "postgresql" if workspace.is_postgresql else "sqlite"
+    dialect = workspace.dialect
     with workspace.database() as database:
         printed = script.script(database, [job], dialect)
     _apply_by_hand(workspace.database_url, printed.sql)
@@ -400,10 +401,10 @@ def test_a_script_for_the_other_dialect_applies_to_it(
 ) -> None:
     _create_source(workspace, "id BIGINT NOT NULL, code VARCHAR(8) NOT NULL, day DATE NOT NULL, PRIMARY KEY (id)")
     job = workspace.write_job("loans", _job_text(key=["id", "code", "day"]))
-    dialect = "sqlite" if workspace.is_postgresql else "postgresql"
+    dialect = dialect_named("sqlite" if workspace.is_postgresql else "postgresql")
     with workspace.database() as database:
         printed = script.script(database, [job], dialect)
-    if dialect == "sqlite":
+    if dialect.is_file:
         url = f"sqlite:///{tmp_path / 'other.db'}"
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -421,7 +422,7 @@ def test_the_script_names_the_jobs_it_leaves_out(workspace: Workspace) -> None:
     workspace.upgrade()
 
     with workspace.database() as database:
-        printed = script.script(database, [job], "postgresql")
+        printed = script.script(database, [job], dialect_named("postgresql"))
 
     (reason,) = printed.left_out
     assert "job loans" in reason

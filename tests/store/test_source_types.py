@@ -26,9 +26,9 @@ from batch_scoring.errors import SourceFault
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.bulk.contract import Bulk
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
-from batch_scoring.store.engine.reflection import SourceColumn
 from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
 from batch_scoring.store.runs.claim import open_run
 from batch_scoring.store.schema import upgrade

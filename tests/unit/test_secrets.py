@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from batch_scoring.errors import BatchScoringError, ConfigurationError
 from batch_scoring.settings import Settings
 from batch_scoring.store.engine import addresses
-from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.timeouts import Timeouts
 
 LETTERS = "QXZJKVW0123456789"
 """Of no word that a message is composed of."""

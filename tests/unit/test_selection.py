@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
-from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.source.conditions import Comparison, Condition, Value
 from batch_scoring.store.source.selection import Request, Selection
 from batch_scoring.store.source.values import candidates, unmatched

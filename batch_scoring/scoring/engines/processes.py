@@ -23,7 +23,8 @@ from batch_scoring.scoring import preparation
 from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.transient import persistently
-from batch_scoring.store.engine.database import Database, Timeouts
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import records
 
 _SHARES = 2

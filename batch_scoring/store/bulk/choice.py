@@ -7,12 +7,13 @@ from batch_scoring.store.engine.database import Database
 
 
 def bulk_for(database: Database, preference: str = "auto") -> Bulk:
-    """The fastest way this database knows, or the portable one where the job asks for it."""
-    if preference == "auto" and database.url.drivername == "postgresql+psycopg2":
+    """The fastest strategy for this database and driver, or the portable one where the job asks for it."""
+    fastest = database.dialect.bulk.get(database.url.drivername) if preference == "auto" else None
+    if fastest == "copy":
         from batch_scoring.store.bulk.postgresql import CopyBulk
 
         return CopyBulk()
-    if preference == "auto" and database.url.drivername in ("sqlite", "sqlite+pysqlite"):
+    if fastest == "sqlite":
         from batch_scoring.store.bulk.sqlite import SqliteBulk
 
         return SqliteBulk()

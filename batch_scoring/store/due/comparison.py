@@ -27,7 +27,7 @@ def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
         sa.column("attempts", sa.Integer),
         sa.column("valid_from", UtcTimestamp()),
         sa.column("valid_to", UtcTimestamp()),
-        schema=exactly(name.schema) if name.schema else None,
+        schema=exactly(name.schema),
     )
 
 

@@ -1,23 +1,54 @@
-"""Identifiers and statements as drivers take them."""
+"""Identifiers, literals and statements as text. Drivers whose parameters begin with a percent sign want every other one
+doubled in a statement that has parameters; what is doubled, and what is not, is decided here and nowhere else.
+"""
 
 from __future__ import annotations
 
+from typing import overload
+
 import sqlalchemy as sa
+from sqlalchemy.sql.ddl import DDLElement
 
 
-def exactly(name: str) -> str:
-    """A name that SQLAlchemy quotes whatever it is: no list of reserved words is whole."""
-    return sa.quoted_name(name, quote=True)
+@overload
+def exactly(name: str) -> str: ...
+
+
+@overload
+def exactly(name: None) -> None: ...
+
+
+def exactly(name: str | None) -> str | None:
+    """A name that SQLAlchemy quotes whatever it is, since no list of reserved words is complete; None stays None."""
+    return None if name is None else sa.quoted_name(name, quote=True)
 
 
 def quoted(dialect: sa.Dialect, *names: str | None) -> str:
     """A name as the dialect writes it in SQL that takes no parameters; parts are joined by dots, None is left out."""
     quote = dialect.identifier_preparer.quote_identifier
-    text = ".".join(quote(name) for name in names if name)
-    # drivers whose parameters begin with a percent sign want it doubled in statements that have parameters
-    return text.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else text
+    return _without_parameters(dialect, ".".join(quote(name) for name in names if name))
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def statement_text(statement: sa.ClauseElement, dialect: sa.Dialect) -> str:
+    """A statement as people read it and scripts run it, with its values in place of parameters."""
+    options = {} if isinstance(statement, DDLElement) else {"literal_binds": True}
+    return _without_parameters(dialect, str(statement.compile(dialect=dialect, compile_kwargs=options)).strip())
 
 
 def driver_sql(dialect: sa.Dialect, statement: str) -> str:
     """A statement without parameters, as ``exec_driver_sql`` takes it."""
-    return statement.replace("%", "%%") if dialect.paramstyle in ("format", "pyformat") else statement
+    return statement.replace("%", "%%") if _doubles_percent_signs(dialect) else statement
+
+
+def _without_parameters(dialect: sa.Dialect, text: str) -> str:
+    return text.replace("%%", "%") if _doubles_percent_signs(dialect) else text
+
+
+def _doubles_percent_signs(dialect: sa.Dialect) -> bool:
+    return dialect.paramstyle in ("format", "pyformat")

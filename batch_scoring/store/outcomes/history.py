@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.domain.keys import Key, TextKey
-from batch_scoring.store.engine.reflection import SourceColumn, source_columns
+from batch_scoring.store.engine.columns import SourceColumn
+from batch_scoring.store.engine.reflection import source_columns
 from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_runs

@@ -13,8 +13,8 @@ from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.keys import Key, KeyRange
 from batch_scoring.store.bulk.contract import Bulk, Values
 from batch_scoring.store.due.comparison import within
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.reflection import SourceColumn
 from batch_scoring.store.outcomes.history import key_columns
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import plain

@@ -178,13 +178,9 @@ def _abandoned(message: str) -> dict[str, Any]:
 
 
 def _end_sessions(database: Database, run_id: int) -> None:
-    if database.dialect != "postgresql":
-        return
-    with database.write() as connection:
-        connection.execute(
-            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
-            {"label": session_label(run_id)},
-        )
+    if database.dialect.can_end_sessions:
+        with database.write() as connection:
+            database.dialect.end_sessions(connection, session_label(run_id))
 
 
 def abandon_dead(database: Database, job: str, *, process_id: int, message: str) -> Run | None:

@@ -18,20 +18,18 @@ from batch_scoring.errors import (
     Problem,
 )
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.retype import execute, holds_versions
 from batch_scoring.store.schema.revision import check_revision
-from batch_scoring.store.schema.tables import LONGEST_NAME, scoring_jobs
+from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
 SUFFIXES = ("quarantine", "inputs", *FUNCTIONS, *PER_JOB)
 """Of the tables, views and functions whose names begin with that of a predictions table."""
-
-
-_UPGRADE_LOCK = 7_164_224_001
-"""Key of the PostgreSQL advisory lock that lets one upgrade run at a time."""
 
 
 def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
@@ -43,21 +41,19 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         if check_tables(connection, job, layout):
             return False
     with database.write() as connection:
-        lock_schema(connection)
+        database.dialect.lock_schema(connection)
         created = create_tables(connection, job, layout)
         if created:
             execute(connection, view_statements(connection, job, layout))
-            execute(connection, shared_sql(connection.dialect, registered_layouts(connection)))
+            execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
     return created
 
 
 def view_statements(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
     """The statements that create or replace a job's views and functions."""
-    views = job_sql(connection.dialect, layout, job.predictions.positive_label)
-    if connection.dialect.name != "postgresql":
-        return views
-    schemas = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
-    return [*views, *gone_sql(connection.dialect, layout, job.source, schemas)]
+    dialect = dialect_of(connection)
+    views = job_sql(dialect, layout, job.predictions.positive_label)
+    return [*views, *gone_sql(dialect, layout, job.source, dialect.search_path(connection))]
 
 
 def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> bool:
@@ -70,7 +66,7 @@ def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[
         if _lacking(connection, layout, table) == []:
             return False
     with database.write() as connection:
-        lock_schema(connection)
+        database.dialect.lock_schema(connection)
         lacking = _lacking(connection, layout, table)
         if lacking is None:
             for element in _ddl_of(connection.dialect, table):
@@ -105,7 +101,7 @@ def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Tab
 
 def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
     """Whether the job's tables exist. Raises ConfigurationError where they were made for another key or kind."""
-    check_names(connection.dialect, job)
+    check_names(dialect_of(connection), job)
     known = _registered(connection, job)
     if known is None:
         return False
@@ -141,15 +137,17 @@ def needs_versions(connection: sa.Connection, job: Job, layout: PredictionsLayou
     raise ConfigurationError([Problem(where=f"job {job.name}", key="source.changed_at", message=message)])
 
 
-def check_names(dialect: sa.Dialect, job: Job) -> None:
-    """Raise ConfigurationError where PostgreSQL would cut the name of one of the job's tables or views."""
+def check_names(dialect: Dialect, job: Job) -> None:
+    """Raise ConfigurationError where the database would cut the name of one of the job's tables or views."""
+    if dialect.longest_name is None:
+        return
     table = job.predictions.table_name
-    limit = LONGEST_NAME - max(len(suffix) for suffix in SUFFIXES) - 1
-    if dialect.name == "postgresql" and len(table.name.encode()) > limit:
-        longest = max(SUFFIXES, key=len)
+    longest = max(SUFFIXES, key=len)
+    limit = dialect.longest_name - len(longest) - 1
+    if len(table.name.encode()) > limit:
         message = (
-            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}: PostgreSQL cuts names"
-            f" after {LONGEST_NAME}, and <table>_{longest} is one of the job's views; shorten it"
+            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}: {dialect.product} cuts"
+            f" names after {dialect.longest_name}, and <table>_{longest} is one of the job's views; shorten it"
         )
         raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
 
@@ -225,11 +223,6 @@ def _layout_from(known: sa.Row[Any]) -> PredictionsLayout:
         key=tuple((column["name"], column["type"]) for column in known.key_columns),
         changed_at_type=known.changed_at_type,
     )
-
-
-def lock_schema(connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
 
 
 def waiting_problem(job: Job, exc: Exception) -> Problem:

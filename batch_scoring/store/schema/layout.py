@@ -73,7 +73,7 @@ class PredictionsLayout:
                 if column.name not in self.key_names
             ),
             sa.Column("digest", sa.LargeBinary, nullable=False, comment="Checksums of the inputs, in their order"),
-            schema=exactly(self.table.schema) if self.table.schema else None,
+            schema=exactly(self.table.schema),
             comment="One row is what the model was given for one prediction",
             sqlite_with_rowid=False,
         )
@@ -137,7 +137,7 @@ class PredictionsLayout:
             *life,
             *constraints,
             sa.CheckConstraint("valid_from < valid_to", name="life"),
-            schema=exactly(name.schema) if name.schema else None,
+            schema=exactly(name.schema),
             comment=comment,
             sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
         )

@@ -10,20 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from string import Template
-from typing import Literal, get_args
-
-import sqlalchemy as sa
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey
 from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
-from batch_scoring.store.engine.names import quoted
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, literal, same_key, source_keys, view_name
-
-DialectName = Literal["postgresql", "sqlite"]
-DIALECTS: tuple[DialectName, ...] = get_args(DialectName)
+from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, WORDS, same_key, source_keys, view_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +75,7 @@ BY_COLUMN = "by_column"
 
 def queries(
     job: Job,
-    dialect_name: DialectName,
+    dialect: Dialect,
     *,
     timestamp: datetime,
     key: TextKey | None = None,
@@ -91,13 +86,13 @@ def queries(
     ``timestamp`` (aware) and ``key`` are examples to be replaced; without a key that of the latest prediction is taken.
     ``column`` adds a query of the predictions by that column of the source.
     """
-    names = _names(job, dialect_name, timestamp, key, column)
+    names = _names(job, dialect, timestamp, key, column)
     wanted = [name for name, is_for in _COLLECTION.items() if is_for is None or is_for(job)]
     if column is not None:
         wanted.append(BY_COLUMN)
     found = []
     for name in wanted:
-        text = _text(name, dialect_name)
+        text = _text(name, dialect)
         if text is not None:
             comment, _, sql = Template(text).substitute(names).partition("\n")
             found.append(
@@ -111,27 +106,24 @@ def queries(
     return found
 
 
-def _text(name: str, dialect_name: str) -> str | None:
+def _text(name: str, dialect: Dialect) -> str | None:
     folder = resource("sql") / "queries"
-    for file in (folder / f"{name}.{dialect_name}.sql", folder / f"{name}.sql"):
+    for file in (folder / f"{name}.{dialect.templates}.sql", folder / f"{name}.sql"):
         if file.is_file():
             return file.read_text(encoding="utf-8")
     return None
 
 
-def _names(
-    job: Job, dialect_name: DialectName, timestamp: datetime, key: TextKey | None, column: str | None
-) -> dict[str, str]:
-    dialect = _dialect(dialect_name)
+def _names(job: Job, dialect: Dialect, timestamp: datetime, key: TextKey | None, column: str | None) -> dict[str, str]:
     layout = PredictionsLayout(
         table=job.predictions.table_name,
         kind=job.predictions.kind,
         key=tuple((name, "") for name in job.source.key),
         changed_at_type="",
     )
-    is_postgresql = dialect_name == "postgresql"
+    words = WORDS[dialect.templates]
     views = {view: _readable(dialect, view_name(layout, view)) for view in (*PER_JOB, *FUNCTIONS)}
-    columns = [quoted(dialect, name) for name in layout.key_names]
+    columns = [dialect.quoted(name) for name in layout.key_names]
     keys = ", ".join(columns)
     label = job.predictions.positive_label
     positive = "" if label is None else literal(label)
@@ -139,7 +131,7 @@ def _names(
     at = timestamp.astimezone(UTC)
     return {
         **views,
-        "source": quoted(dialect, *job.source.table_name),
+        "source": dialect.quoted(*job.source.table_name),
         "keys": keys,
         "later_keys": ", ".join(f"later.{name}" for name in columns),
         "earlier_is_later": same_key(dialect, layout, "earlier", "later"),
@@ -148,17 +140,17 @@ def _names(
         "is_key": _is_key(columns, views["current"], key),
         "positive_label": positive,
         "positive_rate": "" if label is None else rate,
-        "week": "date_trunc('week', day)::date" if is_postgresql else "date(day, 'weekday 0', '-6 days')",
-        "timestamp": f"'{at:%Y-%m-%d %H:%M:%S}+00'" if is_postgresql else f"'{at:%Y-%m-%d %H:%M:%S.%f}'",
-        "column": "" if column is None else quoted(dialect, column),
+        "week": words.week,
+        "timestamp": words.timestamp.format(at=at),
+        "column": "" if column is None else dialect.quoted(column),
     }
 
 
-def _readable(dialect: sa.Dialect, view: TableName) -> str:
+def _readable(dialect: Dialect, view: TableName) -> str:
     """The name of a view, without quotes where it needs none: with its suffix it is no reserved word."""
     if view.schema is None and re.fullmatch(r"[a-z_][a-z0-9_]*", view.name):
         return view.name
-    return quoted(dialect, *view)
+    return dialect.quoted(*view)
 
 
 def _is_key(columns: Sequence[str], current: str, key: TextKey | None) -> str:
@@ -166,11 +158,3 @@ def _is_key(columns: Sequence[str], current: str, key: TextKey | None) -> str:
         return " AND ".join(f"{name} = {literal(value)}" for name, value in zip(columns, key, strict=True))
     keys = ", ".join(columns)
     return f"({keys}) IN (SELECT {keys} FROM {current} ORDER BY scored_at DESC, {keys} LIMIT 1)"  # noqa: S608 - quoted
-
-
-def _dialect(name: DialectName) -> sa.Dialect:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    module = postgresql if name == "postgresql" else sqlite
-    dialect: sa.Dialect = module.dialect()
-    return dialect

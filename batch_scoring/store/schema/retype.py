@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from batch_scoring.store.engine.names import driver_sql, quoted
-from batch_scoring.store.engine.sql_types import RawType
+from batch_scoring.store.engine.dialects.registered import dialect_of
+from batch_scoring.store.engine.names import driver_sql, exactly
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
@@ -19,7 +19,7 @@ def holds_versions(connection: sa.Connection, layout: PredictionsLayout) -> bool
     """Whether some prediction or quarantine entry records a version of its source row."""
     for name in (layout.table, layout.quarantine):
         column: sa.ColumnClause[object] = sa.column(_COLUMN)
-        table = sa.table(sa.quoted_name(name.name, quote=True), column, schema=name.schema)
+        table = sa.table(exactly(name.name), column, schema=exactly(name.schema))
         found = sa.select(sa.literal(1)).select_from(table).where(column.is_not(None)).limit(1)
         if connection.execute(found).first() is not None:
             return True
@@ -31,17 +31,16 @@ def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views:
 
     What was granted on the views is granted again.
     """
-    dialect = connection.dialect
-    is_postgresql = dialect.name == "postgresql"
-    names = [quoted(dialect, *view_name(layout, view)) for view in reversed(PER_JOB)]
-    functions = [f"{quoted(dialect, *view_name(layout, name))}({types})" for name, types in FUNCTIONS.items()]
-    grants = _grants(connection, names, functions) if is_postgresql else []
-    if is_postgresql:
+    dialect = dialect_of(connection)
+    names = [dialect.quoted(*view_name(layout, view)) for view in reversed(PER_JOB)]
+    functions = [f"{dialect.quoted(*view_name(layout, name))}({types})" for name, types in FUNCTIONS.items()]
+    grants = _grants(connection, names, functions) if dialect.has_roles else []
+    if dialect.has_functions:
         execute(connection, [f"DROP FUNCTION IF EXISTS {function}" for function in functions])
     execute(connection, [f"DROP VIEW IF EXISTS {name}" for name in names])
-    ddl = RawType(layout.changed_at_type).compile(dialect=dialect)
-    for table in (quoted(dialect, *layout.table), quoted(dialect, *layout.quarantine)):
-        if is_postgresql:
+    ddl = layout.changed_at_type
+    for table in (dialect.quoted(*layout.table), dialect.quoted(*layout.quarantine)):
+        if dialect.changes_column_types:
             execute(connection, [f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} TYPE {ddl} USING NULL"])
         else:
             execute(connection, [f"ALTER TABLE {table} DROP COLUMN {_COLUMN}"])

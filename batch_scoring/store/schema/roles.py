@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from string import Template
 
-import sqlalchemy as sa
-
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
-from batch_scoring.store.engine.names import quoted
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.dialects.registered import dialect_named
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
 
@@ -26,13 +25,11 @@ def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
     A job comes with the layout of its tables, and whether it has a table of kept inputs. Applying them again changes
     nothing.
     """
-    from sqlalchemy.dialects import postgresql
-
-    dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    dialect = dialect_named("postgresql")
     schemas = dict.fromkeys(
         name.schema or "public" for job, layout, _ in jobs for name in (job.source.table_name, layout.table)
     )
-    listed = ", ".join(quoted(dialect, schema) for schema in dict.fromkeys(["public", *schemas]))
+    listed = ", ".join(dialect.quoted(schema) for schema in dict.fromkeys(["public", *schemas]))
     parts: list[str] = []
     for role in ROLES:
         text = (resource("sql") / "roles" / f"{role}.sql").read_text(encoding="utf-8")
@@ -44,7 +41,7 @@ def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _names(dialect: sa.Dialect, job: Job, layout: PredictionsLayout) -> dict[str, str]:
+def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, str]:
     tables: dict[str, TableName] = {
         "source": job.source.table_name,
         "predictions": layout.table,
@@ -52,11 +49,11 @@ def _names(dialect: sa.Dialect, job: Job, layout: PredictionsLayout) -> dict[str
         "inputs": layout.inputs,
         **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
     }
-    return {name: quoted(dialect, *table) for name, table in tables.items()}
+    return {name: dialect.quoted(*table) for name, table in tables.items()}
 
 
-def _fitting(filled: str, dialect: sa.Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:
-    inputs = quoted(dialect, *layout.inputs)
+def _fitting(filled: str, dialect: Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:
+    inputs = dialect.quoted(*layout.inputs)
     for line in filled.strip().splitlines():
         if has_inputs or inputs not in line:
             yield line

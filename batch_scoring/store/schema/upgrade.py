@@ -13,7 +13,6 @@ from batch_scoring.errors import (
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.job_tables import (
     create_tables,
-    lock_schema,
     needs_versions,
     registered_layouts,
     view_statements,
@@ -58,7 +57,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
     waiting: list[Problem] = []
     advice: list[str] = []
     with database.write(create=True) as connection:
-        lock_schema(connection)
+        database.dialect.lock_schema(connection)
         before = current_revision(connection)
         config = alembic_config()
         config.attributes["connection"] = connection
@@ -81,7 +80,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
                 created.append(job.predictions.table)
             advice += index_advice.advice(connection, job, source)
             execute(connection, views)
-        execute(connection, shared_sql(connection.dialect, registered_layouts(connection)))
+        execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
     return Upgrade(
         revision_before=before,
         revision=SCHEMA_REVISION,

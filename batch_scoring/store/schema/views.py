@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
-import sqlalchemy as sa
-
 from batch_scoring.domain.job import Source
 from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
-from batch_scoring.store.engine.names import quoted
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.dialects.registered import dialect_named
+from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import SCORE_COMMENTS, PredictionsLayout
 
 SHARED = ("run_history", "data_freshness", "quarantine_summary")
@@ -25,16 +25,59 @@ FUNCTIONS: Mapping[str, str] = {"as_of": "timestamptz", "gone": ""}
 """PostgreSQL's functions of one predictions table, named likewise."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """The expressions that a variant of the templates needs; ``{}`` stands for what is cast."""
+
+    integer: str
+    double: str
+    positive_count: str
+    positive_share: str
+    ordinary_positive_count: str
+    """Of predictions that no rescore made."""
+    forever: str
+    """``valid_to`` of what is current."""
+    timestamp: str
+    """A time in UTC, given as ``at``."""
+    week: str
+    """The Monday of ``day``."""
+
+
+WORDS: Mapping[str, Words] = {
+    "postgresql": Words(
+        integer="{}::bigint",
+        double="{}::double precision",
+        positive_count="sum(positive_n)::bigint",
+        positive_share="(sum(positive_n) / sum(n))::double precision",
+        ordinary_positive_count="(sum(positive_n) - coalesce(sum(rescored_positive_n), 0))::bigint",
+        forever="TIMESTAMPTZ '9999-12-31 00:00:00+00'",
+        timestamp="'{at:%Y-%m-%d %H:%M:%S}+00'",
+        week="date_trunc('week', day)::date",
+    ),
+    "sqlite": Words(
+        integer="{}",
+        double="{}",
+        positive_count="sum(prediction = {label})",
+        positive_share="avg(prediction = {label})",
+        ordinary_positive_count="sum(prediction = {label} AND NOT is_rescore)",
+        forever="'9999-12-31 00:00:00.000000'",
+        timestamp="'{at:%Y-%m-%d %H:%M:%S.%f}'",
+        week="date(day, 'weekday 0', '-6 days')",
+    ),
+}
+"""By the variant's name, see Dialect.templates."""
+
+
 def view_name(layout: PredictionsLayout, view: str) -> TableName:
     """The name of one of a predictions table's own views."""
     return layout.table._replace(name=f"{layout.table.name}_{view}")
 
 
-def shared_sql(dialect: sa.Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
+def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
     """The statements that make or renew the views that speak of all jobs; none for a dialect without files."""
     entries = "\n  UNION ALL\n  ".join(
         f"SELECT {literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
-        f" FROM {quoted(dialect, *layout.quarantine)} WHERE valid_to = {_forever(dialect)}"
+        f" FROM {dialect.quoted(*layout.quarantine)} WHERE valid_to = {WORDS[dialect.templates].forever}"
         for job, layout in jobs
     )
     nothing = (
@@ -45,21 +88,22 @@ def shared_sql(dialect: sa.Dialect, jobs: Iterable[tuple[str, PredictionsLayout]
     return [statement for view in SHARED for statement in _statements(view, dialect, names)]
 
 
-def job_sql(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
+def job_sql(dialect: Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
     """The statements that make or renew the views of one predictions table."""
     names = _names(dialect, layout, positive_label)
     is_bounded = layout.kind in ("binary", "multiclass")
     found: list[str] = []
     for view in ("current", "history", "as_of", "daily", "distribution"):
-        has_own = view == "daily" and not is_bounded and dialect.name == "postgresql"
+        has_own = view == "daily" and not is_bounded and _text(f"daily_regression.{dialect.templates}.sql")
         found += _statements("daily_regression" if has_own else view, dialect, names)
     return found
 
 
 def gone_sql(
-    dialect: sa.Dialect, layout: PredictionsLayout, source: Source, schemas: Sequence[str] = ("public",)
+    dialect: Dialect, layout: PredictionsLayout, source: Source, schemas: Sequence[str] = ("public",)
 ) -> list[str]:
-    """The statements that make or renew the function of predictions whose source row is gone; PostgreSQL only.
+    """The statements that make or renew the function of predictions whose source row is gone, where the
+    database has functions.
 
     It runs with the rights of its owner, so it looks for tables in ``schemas`` and never in the caller's.
     """
@@ -68,74 +112,61 @@ def gone_sql(
     while f"${tag}$" in where:
         tag += "_"
     names = {
-        **{name: quoted(dialect, *view_name(layout, name)) for name in ("current", "gone")},
-        "search_path": ", ".join([*(quoted(dialect, schema) for schema in schemas), "pg_temp"]),
+        **{name: dialect.quoted(*view_name(layout, name)) for name in ("current", "gone")},
+        "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
         "tag": tag,
         "source_keys": source_keys(dialect, source),
         "same_key": same_key(dialect, layout, "s", "c"),
     }
-    statements = _parts(_text(f"gone.{dialect.name}.sql"))  # before it is filled in: the condition may hold anything
+    statements = _parts(
+        _text(f"gone.{dialect.templates}.sql")
+    )  # before it is filled in: the condition may hold anything
     return [Template(statement).substitute(names) for statement in statements]
 
 
-def source_keys(dialect: sa.Dialect, source: Source) -> str:
+def source_keys(dialect: Dialect, source: Source) -> str:
     """The query of the keys that a job's source gives."""
-    keys = ", ".join(quoted(dialect, name) for name in source.key)
-    query = f"SELECT {keys} FROM {quoted(dialect, *source.table_name)}"  # noqa: S608 - quoted names
+    keys = ", ".join(dialect.quoted(name) for name in source.key)
+    query = f"SELECT {keys} FROM {dialect.quoted(*source.table_name)}"  # noqa: S608 - quoted names
     # the condition stands on lines of its own: it may end in a comment
     return query if source.where is None else f"{query} WHERE (\n{source.where}\n)"
 
 
-def same_key(dialect: sa.Dialect, layout: PredictionsLayout, one: str, other: str) -> str:
+def same_key(dialect: Dialect, layout: PredictionsLayout, one: str, other: str) -> str:
     """The condition that two aliases stand for the same key."""
-    columns = [quoted(dialect, name) for name in layout.key_names]
+    columns = [dialect.quoted(name) for name in layout.key_names]
     return " AND ".join(f"{one}.{column} = {other}.{column}" for column in columns)
 
 
-def literal(text: str) -> str:
-    """A text as SQL writes it."""
-    escaped = text.replace("'", "''")
-    return f"'{escaped}'"
-
-
-def _names(dialect: sa.Dialect, layout: PredictionsLayout, positive_label: str | None) -> dict[str, str]:
-    views = {view: quoted(dialect, *view_name(layout, view)) for view in (*PER_JOB, "as_of")}
-    predictions = quoted(dialect, *layout.table)
+def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | None) -> dict[str, str]:
+    views = {view: dialect.quoted(*view_name(layout, view)) for view in (*PER_JOB, "as_of")}
+    predictions = dialect.quoted(*layout.table)
     label = literal(positive_label) if positive_label is not None else "NULL"
 
     def comments(view: str) -> str:
         return "\n".join(
-            f"COMMENT ON COLUMN {view}.{quoted(dialect, name)} IS 'Key of the source row';" for name in layout.key_names
+            f"COMMENT ON COLUMN {view}.{dialect.quoted(name)} IS 'Key of the source row';" for name in layout.key_names
         )
 
-    is_postgresql = dialect.name == "postgresql"
-    positive_count = "sum(positive_n)::bigint" if is_postgresql else f"sum(prediction = {label})"
-    positive_share = "(sum(positive_n) / sum(n))::double precision" if is_postgresql else f"avg(prediction = {label})"
-    if positive_label is None:
-        positive_count = "NULL::bigint" if is_postgresql else "NULL"
-        positive_share = "NULL::double precision" if is_postgresql else "NULL"
-    ordinary_positive_count = "(sum(positive_n) - coalesce(sum(rescored_positive_n), 0))::bigint"
-    if not is_postgresql:
-        ordinary_positive_count = f"sum(prediction = {label} AND NOT is_rescore)"
-    if positive_label is None:
-        ordinary_positive_count = positive_count
-    span = "SELECT 0.0 AS low, 1.0 AS high"
-    if is_postgresql:
-        span = "SELECT 0.0::double precision AS low, 1.0::double precision AS high"
+    words = WORDS[dialect.templates]
+    none = words.integer.format("NULL")
+    count, share = words.positive_count.format(label=label), words.positive_share.format(label=label)
+    ordinary_count = words.ordinary_positive_count.format(label=label)
+    span = f"SELECT {words.double.format('0.0')} AS low, {words.double.format('1.0')} AS high"
     if layout.kind not in ("binary", "multiclass"):
         span = "SELECT min(score) AS low, max(score) AS high FROM current"
     return {
         **views,
         "predictions": predictions,
-        "keys": ",\n  ".join(f"p.{quoted(dialect, name)}" for name in layout.key_names),
+        "keys": ",\n  ".join(f"p.{dialect.quoted(name)}" for name in layout.key_names),
         "key_comments": comments(views["current"]),
         "history_key_comments": comments(views["history"]),
         "score_comment": SCORE_COMMENTS[layout.kind],
         "positive_label": label,
-        "positive_count": positive_count,
-        "positive_share": positive_share,
-        "ordinary_positive_count": ordinary_positive_count,
-        "quarantine": quoted(dialect, *layout.quarantine),
+        "positive_count": none if positive_label is None else count,
+        "positive_share": words.double.format("NULL") if positive_label is None else share,
+        "ordinary_positive_count": none if positive_label is None else ordinary_count,
+        "quarantine": dialect.quoted(*layout.quarantine),
         "quarantine_of_key": same_key(dialect, layout, "q", "p"),
         "span": span,
         "daily_comments": Template(_text("daily_comments.sql")).substitute(views),
@@ -153,9 +184,7 @@ class Described:
 
 def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Described]:
     """The data dictionary: what the comments in the database say, in the order in which the views are made."""
-    from sqlalchemy.dialects import postgresql
-
-    dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    dialect = dialect_named("postgresql")
     statements = shared_sql(dialect, layouts)
     for _, layout in layouts:
         statements += job_sql(dialect, layout, None)
@@ -208,12 +237,8 @@ def _plain(name: str) -> str:
 _QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 
 
-def _forever(dialect: sa.Dialect) -> str:
-    return "TIMESTAMPTZ '9999-12-31 00:00:00+00'" if dialect.name == "postgresql" else "'9999-12-31 00:00:00.000000'"
-
-
-def _statements(view: str, dialect: sa.Dialect, names: dict[str, str]) -> list[str]:
-    text = _text(f"{view}.{dialect.name}.sql")
+def _statements(view: str, dialect: Dialect, names: dict[str, str]) -> list[str]:
+    text = _text(f"{view}.{dialect.templates}.sql")
     if not text:
         return []
     return _parts(Template(text).substitute(names))

@@ -27,7 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
-from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.sql_types import RAW, as_moment
 from batch_scoring.store.source.values import read_untyped, read_value
 

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex
 
 from batch_scoring.domain.job import Job
-from batch_scoring.store.engine.catalog import Index, Relation, structure
-from batch_scoring.store.engine.names import exactly
+from batch_scoring.store.engine.catalog import Index, Relation
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.dialects.registered import dialect_of
+from batch_scoring.store.engine.names import exactly, statement_text
 from batch_scoring.store.schema.tables import LONGEST_NAME
 from batch_scoring.store.source.table import Source
 
@@ -18,7 +20,8 @@ from batch_scoring.store.source.table import Source
 def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
     """What would make the job's runs cheaper, each with the statement that does it."""
     table = source.table
-    built = structure(connection, table)
+    dialect = dialect_of(connection)
+    built = dialect.structure(connection, table)
     wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
     if built.relation is Relation.VIEW:
         return [f"{table} is a view: see that the tables under it have indexes on {', '.join(wanted)}"]
@@ -29,12 +32,12 @@ def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
     if not _is_covered(source.key, indexed):
         found.append(
             f"no index of {table} begins with its key, so every chunk reads the whole table:"
-            f" {_create_index(connection.dialect, source, source.key)}"
+            f" {_create_index(dialect, source, source.key)}"
         )
     if job.source.lookback and job.source.changed_at and not _is_covered([job.source.changed_at], indexed):
         found.append(
             f"no index of {table} begins with {job.source.changed_at}, so lookback reads the whole table:"
-            f" {_create_index(connection.dialect, source, [job.source.changed_at])}"
+            f" {_create_index(dialect, source, [job.source.changed_at])}"
         )
     return found
 
@@ -47,14 +50,15 @@ def _is_covered(columns: Sequence[str], indexed: Sequence[Sequence[str | None]])
     return any(list(names[: len(columns)]) == list(columns) for names in indexed)
 
 
-def _create_index(dialect: sa.Dialect, source: Source, columns: Sequence[str]) -> str:
-    schema = exactly(source.table.schema) if source.table.schema else None
+def _create_index(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
     table = sa.Table(
-        exactly(source.table.name), sa.MetaData(), *(sa.Column(exactly(name)) for name in columns), schema=schema
+        exactly(source.table.name),
+        sa.MetaData(),
+        *(sa.Column(exactly(name)) for name in columns),
+        schema=exactly(source.table.schema),
     )
     index = sa.Index(exactly(_index_name(source.table.name, columns)), *table.c)
-    statement = str(CreateIndex(index).compile(dialect=dialect))
-    return statement.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else statement
+    return statement_text(CreateIndex(index), dialect.sqlalchemy)
 
 
 def _index_name(table: str, columns: Sequence[str]) -> str:

@@ -62,11 +62,11 @@ class TableColumn:
 class Converter:
     """Brings the fields of one file to the columns of one table; ``notes`` says what was read as missing."""
 
-    def __init__(self, rows: CsvTable, table: str, dialect: str) -> None:
+    def __init__(self, rows: CsvTable, table: str, *, enforces_types: bool) -> None:
         self.notes: list[str] = []
         self._rows = rows
         self._table = table
-        self._is_sqlite = dialect == "sqlite"
+        self._enforces_types = enforces_types
 
     def of_kind(self, column: Column) -> pa.Array:
         """The values of a new table's column."""
@@ -115,7 +115,7 @@ class Converter:
             if integers is None:
                 wide = [text is None or -(2**63) <= int(text) < 2**63 for text in texts.to_pylist()]
                 self._refuse_others(column, pa.array(wide), "a number beyond the range of")
-        bits = 63 if self._is_sqlite else _bits(column.declared)
+        bits = _bits(column.declared) if self._enforces_types else 63
         inside = pc.and_(pc.greater_equal(integers, -(2**bits)), pc.less_equal(integers, 2**bits - 1))
         self._refuse_others(column, inside, "a number beyond the range of")
         return integers
@@ -129,7 +129,7 @@ class Converter:
             if not isinstance(column.declared, sa.Float):
                 self._refuse_others(column, pc.is_finite(floats), "a number beyond the range of")
         precision, scale = getattr(column.declared, "precision", None), getattr(column.declared, "scale", None)
-        if precision and not self._is_sqlite and not isinstance(column.declared, sa.Float):
+        if precision and self._enforces_types and not isinstance(column.declared, sa.Float):
             limit = pc.less(pc.abs(floats), 10.0 ** (precision - (scale or 0)))
             self._refuse_others(column, limit, "a number beyond the range of")
         if isinstance(column.declared, sa.Float):
@@ -145,14 +145,14 @@ class Converter:
 
     def _stored(self, numbers: pa.Array) -> pa.Array:
         """Numbers as text, which PostgreSQL reads exactly; SQLite's own reading of text is not always the nearest."""
-        if not self._is_sqlite:
+        if self._enforces_types:
             return numbers
         floats = numbers.cast(pa.float64())
         is_exact = pc.all(pc.less(pc.abs(floats), 2.0**53)).as_py() is not False
         return floats if is_exact else numbers
 
     def _dates(self, values: pa.Array, column: TableColumn) -> pa.Array:
-        typed = self._typed(values, column, _DATE if self._is_sqlite else _ANY, Kind.DATE)
+        typed = self._typed(values, column, _ANY if self._enforces_types else _DATE, Kind.DATE)
         days = trimmed(typed)
         if not pc.all(pc.match_substring_regex(days, _DATE)).as_py():
             return days  # PostgreSQL reads more forms
@@ -163,14 +163,14 @@ class Converter:
         return days
 
     def _timestamps(self, values: pa.Array, column: TableColumn) -> pa.Array:
-        return trimmed(self._typed(values, column, _TIMESTAMP if self._is_sqlite else _ANY, Kind.TIMESTAMP))
+        return trimmed(self._typed(values, column, _ANY if self._enforces_types else _TIMESTAMP, Kind.TIMESTAMP))
 
     def _others(self, values: pa.Array, column: TableColumn) -> pa.Array:
         return trimmed(self._typed(values, column, _ANY, Kind.TEXT))
 
     def _texts(self, values: pa.Array, column: TableColumn) -> pa.Array:
         length = getattr(column.declared, "length", None)
-        if length is not None and not self._is_sqlite:
+        if length is not None and self._enforces_types:
             long = pc.greater(pc.utf8_length(pc.utf8_rtrim(values, characters=" ")), length)
             if pc.any(long).as_py():
                 self._refuse_others(column, pc.invert(long), "a text that is too long for")

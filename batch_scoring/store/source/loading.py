@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +20,8 @@ from batch_scoring.files.csv_table import CsvTable, read_csv_table
 from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.names import driver_sql, exactly, quoted
+from batch_scoring.store.engine.dialects.dialect import Dialect
+from batch_scoring.store.engine.names import driver_sql, exactly, statement_text
 from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp, database_now
 from batch_scoring.store.source.load_refusals import first_refused, refusal
 from batch_scoring.store.source.load_values import NOTHING_LOADED, TYPES, Converter, TableColumn, check_key
@@ -59,10 +59,6 @@ def load_csv(
     field is NULL. A table that is absent is created: its types are those all values of a column have, its primary key
     is ``key``. ``notify`` gets a sentence for each guess that may be a surprise. Raises InputFault.
     """
-    if database.dialect not in ("sqlite", "postgresql"):
-        raise InputFault(
-            f"load works on SQLite and PostgreSQL, this is {database.dialect}; use the database's own loader"
-        )
     try:
         name = TableName.parse(table)
     except ValueError as exc:
@@ -79,13 +75,13 @@ def load_csv(
         raise InputFault(f"{file} has a column {changed_at}, which load maintains; name another with --changed-at")
     with database.write(create=True) as connection:
         target = _existing(connection, name, rows, key, changed_at)
-        converter = Converter(rows, str(name), database.dialect)
+        converter = Converter(rows, str(name), enforces_types=database.dialect.enforces_types)
         if target is None:
             guessed = {column: guess(rows, column, is_key=column in key) for column in rows.columns}
             types = {column: TYPES[found.kind] for column, found in guessed.items()}
             converted = {column: converter.of_kind(found) for column, found in guessed.items()}
             check_key(rows, converted, types, key)
-            _create(connection, name, types, key, changed_at, file)
+            _create(database.dialect, connection, name, types, key, changed_at, file)
         else:
             types = {column: target[column].declared for column in rows.columns}
             converted = {
@@ -150,6 +146,7 @@ def _refuse_generated(name: TableName, columns: Sequence[Any]) -> None:
 
 
 def _create(
+    dialect: Dialect,
     connection: sa.Connection,
     name: TableName,
     types: dict[str, sa.types.TypeEngine[Any]],
@@ -157,28 +154,28 @@ def _create(
     changed_at: str,
     file: Path,
 ) -> None:
-    _check_new_names(connection.dialect, [*types, changed_at], file)
+    _check_new_names(dialect, [*types, changed_at], file)
     columns: list[sa.Column[Any]] = [
         sa.Column(exactly(column), type_, primary_key=column in key, autoincrement=False, nullable=column not in key)
         for column, type_ in types.items()
     ]
     columns.append(sa.Column(exactly(changed_at), UtcTimestamp, nullable=False))
-    schema = exactly(name.schema) if name.schema else None
-    sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=schema).create(connection)
+    sa.Table(exactly(name.name), sa.MetaData(), *columns, schema=exactly(name.schema)).create(connection)
 
 
-def _check_new_names(dialect: sa.Dialect, names: Sequence[str], file: Path) -> None:
-    if dialect.name == "postgresql":
-        if long := [name for name in names if len(name.encode()) > dialect.max_identifier_length]:
-            raise InputFault(
-                f"{file}: PostgreSQL shortens names of more than {dialect.max_identifier_length} bytes;"
-                f" shorten column {', '.join(long)} in the header"
-            )
-        return
-    folded = [name.lower() for name in names]
-    if alike := [name for name in names if folded.count(name.lower()) > 1]:
+def _check_new_names(dialect: Dialect, names: Sequence[str], file: Path) -> None:
+    limit = dialect.longest_name
+    if limit is not None and (long := [name for name in names if len(name.encode()) > limit]):
         raise InputFault(
-            f"{file}: SQLite does not tell names in capital letters from others; rename one of {', '.join(alike)}"
+            f"{file}: {dialect.product} shortens names of more than {limit} bytes;"
+            f" shorten column {', '.join(long)} in the header"
+        )
+    folded = [name.lower() for name in names]
+    alike = [name for name in names if folded.count(name.lower()) > 1]
+    if dialect.folds_names and alike:
+        raise InputFault(
+            f"{file}: {dialect.product} does not tell names in capital letters from others; rename one of"
+            f" {', '.join(alike)}"
         )
 
 
@@ -202,7 +199,7 @@ def _write(
         with database.faults(), connection.begin_nested():
             return write(0, rows.rows)
     except DatabaseFault as fault:
-        found = refusal(fault, list(columns))
+        found = refusal(database.dialect, fault, list(columns))
         if found is None:
             raise
         column, why = found
@@ -225,14 +222,14 @@ def _upsert(
     key: Sequence[str],
     changed_at: str,
 ) -> tuple[int, int]:
-    dialect = connection.dialect
-    quote = partial(quoted, dialect)
-    target = quoted(dialect, *name)
+    dialect, driver = database.dialect, connection.dialect
+    quote = dialect.quoted
+    target = quote(*name)
     stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # no table of anybody's
     stage = sa.Table(
         stage_name,
         sa.MetaData(),
-        *(sa.Column(exactly(column), RawType(types[column].compile(dialect=dialect))) for column in columns),
+        *(sa.Column(exactly(column), RawType(types[column].compile(dialect=driver))) for column in columns),
         prefixes=["TEMPORARY"],
     )
     stage.create(connection)
@@ -241,23 +238,21 @@ def _upsert(
     names = ", ".join(quote(column) for column in columns)
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)
-    differs = "IS DISTINCT FROM" if dialect.name == "postgresql" else "IS NOT"
-    clock = str(database_now().compile(dialect=dialect)).replace("%%", "%")
+    clock = statement_text(database_now(), driver)
     updated = 0
     if others:
         assignments = ", ".join(f"{quote(column)} = stage.{quote(column)}" for column in others)
-        changed = " OR ".join(f"target.{quote(column)} {differs} stage.{quote(column)}" for column in others)
+        changed = " OR ".join(f"target.{quote(column)} {dialect.differs} stage.{quote(column)}" for column in others)
         update = (
             f"UPDATE {target} AS target SET {assignments}, {quote(changed_at)} = {clock}"  # noqa: S608 - quoted identifiers
             f" FROM {stage_name} AS stage WHERE {same} AND ({changed})"
         )
-        updated = connection.exec_driver_sql(driver_sql(dialect, update)).rowcount
+        updated = connection.exec_driver_sql(driver_sql(driver, update)).rowcount
     insert = (
         f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {stage_name} AS stage"  # noqa: S608 - quoted identifiers
         f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
     )
-    inserted = connection.exec_driver_sql(driver_sql(dialect, insert)).rowcount
-    if dialect.name == "postgresql":
-        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")  # while the row that is refused can be located
+    inserted = connection.exec_driver_sql(driver_sql(driver, insert)).rowcount
+    dialect.check_deferred(connection)  # while the row that is refused can be located
     stage.drop(connection)
     return inserted, updated

@@ -22,13 +22,13 @@ from batch_scoring.domain.names import TableName
 from batch_scoring.errors import AccessDenied, DatabaseFault, InputFault, PassingFault, SourceFault
 from batch_scoring.store.bulk.contract import Bulk, Values
 from batch_scoring.store.due.comparison import holds_for, outcome_table, within
-from batch_scoring.store.engine.catalog import structure
+from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import exactly
-from batch_scoring.store.engine.reflection import SourceColumn, source_columns
+from batch_scoring.store.engine.reflection import source_columns
 from batch_scoring.store.engine.sql_types import RAW, RawType
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.schema.tables import LONGEST_NAME
 from batch_scoring.store.source.rows import DueCount, SourceRows, moments, plain
 from batch_scoring.store.source.selection import Selection
 from batch_scoring.store.source.uniqueness import Guarantee, duplicates, duplicates_query, guarantee
@@ -53,6 +53,7 @@ class Source:
     columns: dict[str, SourceColumn]
     guarantee: Guarantee
     """What the database itself enforces of the key."""
+    dialect: Dialect
     since: datetime | None = None
     """The start of the lookback window: rows that were last changed before it are not looked at."""
     again: Selection | None = None
@@ -62,14 +63,16 @@ class Source:
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> Source:
         """Look the source up. Raises SourceFault naming the table, or every column, that is missing."""
         table = job.source.table_name
-        if job.source.where is not None and (problem := broken_structure(job.source.where, database.dialect)):
+        if job.source.where is not None and (
+            problem := broken_structure(job.source.where, database.dialect.conditions)
+        ):
             raise SourceFault(f"[source] where is no condition on the rows of {table}: it {problem}")
         with database.faults():
             try:
                 columns = source_columns(connection, table)
             except NoSuchTableError:
                 raise SourceFault(f"job {job.name}: {_no_table(database, table)}") from None
-            found = structure(connection, table)
+            found = database.dialect.structure(connection, table)
         wanted = [*job.source.key, *([job.source.changed_at] if job.source.changed_at else [])]
         if missing := [name for name in wanted if name not in columns]:
             raise SourceFault(
@@ -86,6 +89,7 @@ class Source:
             where=job.source.where,
             columns=columns,
             guarantee=guarantee(table, key, found),
+            dialect=database.dialect,
         )
 
     @property
@@ -157,7 +161,7 @@ class Source:
         rows = self._rows([])
         may_be_null = self.key if counts_always else self.guarantee.may_be_null
         if may_be_null:
-            keys = [self._key_of(rows, name, connection.dialect) for name in may_be_null]
+            keys = [self._key_of(rows, name) for name in may_be_null]
             has_null = sa.or_(*(key.is_(None) for key in keys))
             nulls = connection.execute(sa.select(sa.func.count()).select_from(rows).where(has_null)).scalar_one()
             if nulls:
@@ -166,9 +170,9 @@ class Source:
                     " fill it, or leave those rows out with [source] where"
                 )
         if counts_always or not self.guarantee.is_unique:
-            keys = [self._key_of(rows, name, connection.dialect) for name in self.key]
+            keys = [self._key_of(rows, name) for name in self.key]
             if found := duplicates(connection, rows, keys):
-                listing = duplicates_query(connection.dialect.name, self.table, self.key, self.where)
+                listing = duplicates_query(self.dialect, self.table, self.key, self.where)
                 raise SourceFault(
                     f"the key of {self.table} ({_listed(self.key)}) is not unique: {found}"
                     f"{f' ({self.guarantee.doubt})' if self.guarantee.doubt else ''}. Name every column that makes a"
@@ -189,7 +193,7 @@ class Source:
     def key_at(self, connection: sa.Connection, chunk: KeyRange, rows: int) -> Key | None:
         """The key of the n-th source row of a range, due or not; None where the range has fewer rows."""
         source = self._rows([])
-        keys = [self._key_of(source, name, connection.dialect) for name in self.key]
+        keys = [self._key_of(source, name) for name in self.key]
         query = sa.select(*keys).where(*within(keys, chunk)).order_by(*keys).offset(rows - 1).limit(1)
         found = connection.execute(query).one_or_none()
         return None if found is None else tuple(found)
@@ -209,7 +213,7 @@ class Source:
 
         ``with_current`` adds the current score and label. Raises SourceFault, TooMuchAtOnce.
         """
-        due = self._due(connection.dialect, layout, chunk, features, with_current=with_current).limit(limit)
+        due = self._due(layout, chunk, features, with_current=with_current).limit(limit)
         families = [
             *(Family.INTEGER if self.columns[name].family is Family.INTEGER else Family.OTHER for name in self.key),
             *([self._family_of_version] if self.changed_at else []),
@@ -267,7 +271,7 @@ class Source:
         texts = list(keys)
         wanted = dict.fromkeys(key for text in texts for key in candidates(text, columns))
         rows = self._rows([])
-        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        names = [self._key_of(rows, name) for name in self.key]
         shown = [self.columns[name].as_read(key) for name, key in zip(self.key, names, strict=True)]
         found = {
             tuple(key): None
@@ -283,9 +287,9 @@ class Source:
     def count_due_of(self, connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]) -> int:
         """How many of the rows of these keys are due."""
         rows = self._rows([])
-        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        names = [self._key_of(rows, name) for name in self.key]
         due = sa.select(sa.func.count()).select_from(rows)
-        due = due.where(*self._is_due(rows, connection.dialect, layout, EVERYTHING))
+        due = due.where(*self._is_due(rows, layout, EVERYTHING))
         pieces = Selection(keys=keys).pieces()
         return sum(connection.execute(due.where(*piece.of_keys(names))).scalar_one() for piece in pieces)
 
@@ -293,14 +297,14 @@ class Source:
         """The version of a key's row."""
         assert self.changed_at is not None
         rows = self._rows([])
-        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        names = [self._key_of(rows, name) for name in self.key]
         query = sa.select(rows.c[self.changed_at]).where(*Selection(keys=(key,)).of_keys(names))
         return connection.execute(query).scalar_one_or_none()
 
     def is_between(self, connection: sa.Connection, key: Key, first: Key, last: Key) -> bool:
         """Whether a key of the source lies between two others, both included, in the order of the database."""
         rows = self._rows([])
-        names = [self._key_of(rows, name, connection.dialect) for name in self.key]
+        names = [self._key_of(rows, name) for name in self.key]
         from_first = sa.or_(sa.and_(*within(names, KeyRange(after=first))), *Selection(keys=(first,)).of_keys(names))
         inside = [*Selection(keys=(key,)).of_keys(names), *within(names, KeyRange(upto=last)), from_first]
         return connection.execute(sa.select(sa.func.count()).select_from(rows).where(*inside)).scalar_one() > 0
@@ -315,7 +319,7 @@ class Source:
             inside = sa.func.sum(sa.case((self._changed_since(rows.c, lookback_from), 1), else_=0))
             counts.append(sa.func.count() - sa.func.coalesce(inside, 0))
         due = sa.select(*counts).select_from(rows)
-        found = connection.execute(due.where(*self._is_due(rows, connection.dialect, layout, EVERYTHING))).one()
+        found = connection.execute(due.where(*self._is_due(rows, layout, EVERYTHING))).one()
         return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
 
     def due_at_most(self, counted: int) -> int:
@@ -332,8 +336,7 @@ class Source:
         asked = [part.column for condition in self.again.where for part in condition.comparisons] if self.again else []
         compared = [name for name in asked if name in self.columns]
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *features, *compared])
-        schema = exactly(self.table.schema) if self.table.schema else None
-        table = sa.table(exactly(self.table.name), *map(self._column, names), schema=schema)
+        table = sa.table(exactly(self.table.name), *map(self._column, names), schema=exactly(self.table.schema))
         query = sa.select(*table.c)
         if self.where:
             query = query.where(sa.literal_column(f"({self.where}\n)"))  # it may end in a comment
@@ -355,17 +358,17 @@ class Source:
         changed_at: sa.ColumnElement[Any] = columns[self.changed_at]
         return changed_at >= sa.literal(text, RAW)
 
-    def _key_of(self, rows: sa.FromClause, name: str, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+    def _key_of(self, rows: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
         column: sa.ColumnElement[Any] = rows.c[name]
-        if dialect.name == "sqlite" and self.columns[name].family is Family.TEXT:
-            return sa.collate(column, "BINARY")  # keys are exact, whatever the source's collation
+        if self.dialect.key_collation and self.columns[name].family is Family.TEXT:
+            return sa.collate(column, self.dialect.key_collation)  # keys are exact, whatever the source's collation
         return column
 
     def _is_due(
-        self, rows: sa.FromClause, dialect: sa.Dialect, layout: PredictionsLayout, chunk: KeyRange
+        self, rows: sa.FromClause, layout: PredictionsLayout, chunk: KeyRange
     ) -> Iterator[sa.ColumnElement[bool]]:
         """Neither a current prediction nor an open quarantine entry stands for the row's present version."""
-        keys = [self._key_of(rows, name, dialect) for name in self.key]
+        keys = [self._key_of(rows, name) for name in self.key]
         yield from within(keys, chunk)
         if self.again is not None:
             yield from self.again.of_keys(keys)
@@ -384,7 +387,6 @@ class Source:
 
     def _due(
         self,
-        dialect: sa.Dialect,
         layout: PredictionsLayout,
         chunk: KeyRange,
         features: Sequence[str],
@@ -395,7 +397,7 @@ class Source:
         rows = self._rows(features)
         predictions = outcome_table(layout.table, layout).alias("current_prediction")
         quarantine = outcome_table(layout.quarantine, layout).alias("open_entry")
-        keys = [self._key_of(rows, name, dialect) for name in self.key]
+        keys = [self._key_of(rows, name) for name in self.key]
         joined: sa.FromClause = rows
         conditions = within(keys, chunk)
         for outcome in (predictions, quarantine):
@@ -437,8 +439,11 @@ def _no_table(database: Database, table: TableName) -> str:
         f"there is no table or view {table} in {database.shown}; fix [source] table, or load it with"
         " `batch-scoring load`"
     )
-    if database.dialect == "postgresql" and len(table.name.encode()) > LONGEST_NAME:
-        message += f". PostgreSQL cuts a name after {LONGEST_NAME} bytes: write it as it is in the database"
+    dialect = database.dialect
+    if dialect.longest_name is not None and len(table.name.encode()) > dialect.longest_name:
+        message += (
+            f". {dialect.product} cuts a name after {dialect.longest_name} bytes: write it as it is in the database"
+        )
     return message
 
 

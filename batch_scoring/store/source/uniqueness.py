@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.names import TableName
-from batch_scoring.store.engine.casts import as_identifier
 from batch_scoring.store.engine.catalog import Index, Relation, Structure
+from batch_scoring.store.engine.dialects.dialect import Dialect
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,10 +99,10 @@ def duplicates(connection: sa.Connection, rows: sa.FromClause, keys: Sequence[sa
     return f"{'1 key occurs' if count == 1 else f'{count:,} keys occur'} in {counted(int(total), 'row')}"
 
 
-def duplicates_query(dialect: str, table: TableName, key: Sequence[str], where: str | None) -> str:
+def duplicates_query(dialect: Dialect, table: TableName, key: Sequence[str], where: str | None) -> str:
     """The statement that lists them, for people: keys that are not unique may be applicant data, and are not shown."""
-    names = ", ".join(as_identifier(name, dialect) for name in key)
+    names = ", ".join(dialect.readable(name) for name in key)
     end = "\n" if where and "--" in where else ""
     condition = f" WHERE {where}{end}" if where else ""
-    source = ".".join(as_identifier(name, dialect) for name in table if name)
+    source = ".".join(dialect.readable(name) for name in table if name)
     return f"SELECT {names}, count(*) FROM {source}{condition} GROUP BY {names} HAVING count(*) > 1"  # noqa: S608

@@ -13,7 +13,7 @@ from uuid import UUID
 from batch_scoring.domain.column_types import Family
 from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.errors import InputFault
-from batch_scoring.store.engine.reflection import SourceColumn
+from batch_scoring.store.engine.columns import SourceColumn
 
 _GREATEST_WHOLE = 2**63 - 1
 _GREATEST_EXPONENT = 308

@@ -1,37 +1,10 @@
-"""The casts by which a view brings a column to a type that models take. ``{}`` stands for the column."""
+"""The casts by which a view on PostgreSQL brings a column to a type that models take. ``{}`` stands for the column."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-import sqlalchemy as sa
-
-_UNQUOTED = re.compile(r"[a-z_][a-z0-9_]*")
-
-Casts = Mapping[str, str]
-"""By what the model takes (integer, number, boolean, text, timestamp). An integer may be read as a number; the text is
-for every other kind."""
-
-
-def cast_in_view(dialect: str, base: str, family: str, kind: str, name: str) -> str:
-    """The expression that makes a column of a base type and family what a model takes.
-
-    Where there is none of that kind, it is one of text, for a model that was trained on text.
-    """
-    by_type, by_family = _CASTS.get(dialect, _CASTS["postgresql"])
-    casts = by_type.get(base) or by_family.get(family) or by_family["other"]
-    template = casts.get(kind) or (casts.get("number") if kind == "integer" else None) or casts["text"]
-    return template.replace("{}", as_identifier(name, dialect))
-
-
-def as_identifier(name: str, dialect: str) -> str:
-    """A name as people write it in SQL: in quotes only where it needs them."""
-    if _UNQUOTED.fullmatch(name) and name not in sa.dialects.registry.load(dialect).preparer.reserved_words:
-        return name
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
-
+from batch_scoring.store.engine.dialects.dialect import Casts
 
 _EPOCH = {"number": "EXTRACT(epoch FROM {})", "text": "{}::text"}
 _DIGITS = {"number": "{}::text::bigint", "text": "{}::text"}
@@ -43,7 +16,7 @@ _JSON = {
     "text": "{}->>'field'",
 }
 
-_POSTGRESQL: Mapping[str, Casts] = {
+BY_BASE: Mapping[str, Casts] = {
     "money": {"number": "{}::numeric", "text": "{}::numeric::text"},
     "interval": _EPOCH,
     "time": _EPOCH,
@@ -82,7 +55,7 @@ _POSTGRESQL: Mapping[str, Casts] = {
     },
 }
 
-_POSTGRESQL_FAMILIES: Mapping[str, Casts] = {
+BY_FAMILY: Mapping[str, Casts] = {
     "integer": {"boolean": "{} <> 0", "timestamp": "to_timestamp({})", "text": "{}::text"},
     "number": {"boolean": "{} <> 0", "timestamp": "to_timestamp({})", "text": "{}::text"},
     "boolean": {"text": "{}::text"},
@@ -91,36 +64,3 @@ _POSTGRESQL_FAMILIES: Mapping[str, Casts] = {
     "timestamp": _EPOCH,
     "other": {"text": "{}::text"},
 }
-
-_AS_TEXT = "CAST({} AS TEXT)"
-_SECONDS = {"number": "CAST(strftime('%s', {}) AS INTEGER)", "timestamp": "datetime({})", "text": _AS_TEXT}
-
-_SQLITE: Mapping[str, Casts] = {
-    "JSON": {"timestamp": "datetime(json_extract({}, '$.field'))", "text": "json_extract({}, '$.field')"}
-    | {"number": "CAST(json_extract({}, '$.field') AS REAL)", "boolean": "json_extract({}, '$.field')"},
-    "TIME": _SECONDS,
-    "BLOB": {"number": "length({})", "text": "hex({})"},
-}
-
-_SQLITE_FAMILIES: Mapping[str, Casts] = {
-    "integer": {"boolean": "{} <> 0", "timestamp": "datetime({}, 'unixepoch')", "text": _AS_TEXT},
-    "number": {
-        "integer": "CAST({} AS INTEGER)",
-        "boolean": "{} <> 0",
-        "timestamp": "datetime({}, 'unixepoch')",
-        "text": _AS_TEXT,
-    },
-    "boolean": {"text": _AS_TEXT},
-    "text": {
-        "number": "CAST({} AS REAL)",
-        "integer": "CAST({} AS INTEGER)",
-        "boolean": "{} = 'true'",
-        "timestamp": "datetime({})",
-        "text": "{}",
-    },
-    "date": _SECONDS,
-    "timestamp": _SECONDS,
-    "other": {"text": _AS_TEXT},
-}
-
-_CASTS = {"postgresql": (_POSTGRESQL, _POSTGRESQL_FAMILIES), "sqlite": (_SQLITE, _SQLITE_FAMILIES)}

@@ -1,0 +1,1 @@
+"""The databases: one class each, with its capabilities as attributes."""

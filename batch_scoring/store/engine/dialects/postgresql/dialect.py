@@ -1,0 +1,140 @@
+"""PostgreSQL, through psycopg2 or another driver of SQLAlchemy's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.names import TableName
+from batch_scoring.errors import DatabaseFault
+from batch_scoring.store.engine import addresses
+from batch_scoring.store.engine.catalog import Structure
+from batch_scoring.store.engine.columns import SourceColumn
+from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
+from batch_scoring.store.engine.dialects.postgresql import casts, catalog, errors
+from batch_scoring.store.engine.names import literal
+from batch_scoring.store.engine.timeouts import Timeouts
+
+_SCHEMA_LOCK = 7_164_224_001
+"""Key of the advisory lock that lets one upgrade run at a time."""
+
+_PSYCOPG2 = "postgresql+psycopg2"
+
+
+class PostgreSQL(Dialect):
+    """A server."""
+
+    name = "postgresql"
+    product = "PostgreSQL"
+    driver = _PSYCOPG2
+    templates = "postgresql"
+    longest_name = 63
+    has_functions = True
+    can_end_sessions = True
+    inserts_many_values = False  # a trigger may let some of the rows through, and the count would not say so
+    bulk = {_PSYCOPG2: "copy"}  # noqa: RUF012 - a ClassVar of the base
+    casts = (casts.BY_BASE, casts.BY_FAMILY)
+    conditions = ConditionSyntax(
+        skipped=re.compile(
+            r"""(?<![A-Za-z0-9_$])[Ee]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
+              | (?<![A-Za-z0-9_$])\$(?P<tag>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*|)\$.*?\$(?P=tag)\$
+              | --[^\n\r]*""",
+            re.VERBOSE | re.DOTALL,
+        )
+    )
+
+    def checked_url(self, url: sa.URL) -> sa.URL:
+        """The driver is psycopg2 where the URL names none."""
+        return url.set(drivername=self.driver) if "+" not in url.drivername else url
+
+    def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:
+        """A limit on connecting, and UTF-8 whatever the database keeps its text in."""
+        if url.drivername != _PSYCOPG2:
+            return {}
+        return {"connect_timeout": max(1, int(timeouts.connect.total_seconds())), "client_encoding": "utf8"}
+
+    def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:
+        """Let timestamps and times that Python cannot hold ("infinity", years before 1, 24:00) through as text."""
+        if url.drivername != _PSYCOPG2:
+            return
+        from psycopg2 import extensions
+
+        for read in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ, extensions.PYTIME):
+            reader = extensions.new_type(read.values, f"{read.name} or text", _value_or_text(read))
+            extensions.register_type(reader, dbapi_connection)
+
+    def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:
+        """Set the time-outs of the session and how it writes values as text."""
+        limits = {
+            "lock_timeout": timeouts.lock,
+            "statement_timeout": timeouts.statement,
+            "idle_in_transaction_session_timeout": timeouts.idle_in_transaction,
+        }
+        settings = [
+            f"SET LOCAL {name} = {max(1, int(limit / timedelta(milliseconds=1)))}" for name, limit in limits.items()
+        ]
+        settings.append("SET LOCAL TimeZone = 'UTC'")
+        settings.append("SET LOCAL DateStyle = 'ISO'")
+        settings.append("SET LOCAL bytea_output = 'hex'")
+        settings.append(f"SET LOCAL application_name = {literal(label)}")
+        if not writes:
+            settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql("; ".join(settings).replace("%", "%%"))
+
+    def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:
+        """By SQLSTATE."""
+        return errors.fault(
+            exc, addresses.shown(url), lost=lost, without_secrets=lambda text: addresses.without_secrets(text, url)
+        )
+
+    def refusal(self, driver_error: Any, columns: Collection[str]) -> tuple[str | None, str] | None:
+        """By SQLSTATE, and by what the server says of the place."""
+        return errors.refusal(driver_error, columns)
+
+    def end_sessions(self, connection: sa.Connection, label: str) -> None:
+        """By application name; needs the right to signal backends."""
+        connection.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
+            {"label": label},
+        )
+
+    def lock_schema(self, connection: sa.Connection) -> None:
+        """An advisory lock, released with the transaction."""
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+    def check_deferred(self, connection: sa.Connection) -> None:
+        """Every deferrable constraint."""
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def search_path(self, connection: sa.Connection) -> list[str]:
+        """Without the implicit schemas."""
+        schemas: list[str] = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
+        return schemas
+
+    def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
+        """With the type under every domain."""
+        return catalog.columns(connection, table, reflected, self)
+
+    def structure(self, connection: sa.Connection, table: TableName) -> Structure:
+        """From ``pg_class``, ``pg_index`` and ``pg_inherits``."""
+        return catalog.structure(connection, table)
+
+    def hides_rows(self, connection: sa.Connection, table: TableName) -> bool:
+        """Whether a policy applies to this user that is not simply true."""
+        return catalog.hides_rows(connection, table)
+
+
+def _value_or_text(read: Any) -> Callable[[Any, Any], Any]:
+    def value_or_text(value: Any, cursor: Any) -> Any:
+        if value is None or value.endswith("infinity") or value.startswith("24:"):
+            return value
+        try:
+            return read(value, cursor)
+        except (ValueError, OverflowError):
+            return value
+
+    return value_or_text

@@ -1,0 +1,103 @@
+"""SQLite, through Python's own driver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.names import TableName
+from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
+from batch_scoring.store.engine.addresses import SETTING
+from batch_scoring.store.engine.catalog import Structure
+from batch_scoring.store.engine.columns import SourceColumn
+from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
+from batch_scoring.store.engine.dialects.sqlite import casts, catalog, errors
+from batch_scoring.store.engine.driver_errors import is_driver_error
+from batch_scoring.store.engine.timeouts import Timeouts
+
+
+class SQLite(Dialect):
+    """A file on this machine; one writer at a time."""
+
+    name = "sqlite"
+    product = "SQLite"
+    driver = "sqlite+pysqlite"
+    templates = "sqlite"
+    is_file = True
+    folds_names = True
+    enforces_types = False
+    changes_column_types = False
+    has_time_zones = False
+    has_roles = False
+    locks_rows = False
+    key_collation = "BINARY"
+    differs = "IS NOT"
+    pings = False
+    bulk = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite"}  # noqa: RUF012 - a ClassVar of the base
+    casts = (casts.BY_BASE, casts.BY_FAMILY)
+    conditions = ConditionSyntax(
+        skipped=re.compile(
+            r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\] | --[^\n]* | /\*.*?\*/""",
+            re.VERBOSE | re.DOTALL,
+        ),
+        quotes="'\"`",
+        nests_comments=False,
+    )
+
+    def checked_url(self, url: sa.URL) -> sa.URL:
+        """Raises ConfigurationError for a database in memory."""
+        if url.database in (None, "", ":memory:"):
+            message = "an SQLite database in memory is gone with the process; name a file: sqlite:///file.db"
+            raise ConfigurationError([Problem(where=SETTING, key="", message=message)])
+        return url
+
+    def file_of(self, url: sa.URL) -> Path | None:
+        """The file, of a URI as well."""
+        return Path((url.database or "").removeprefix("file:").partition("?")[0])
+
+    def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:  # noqa: ARG002 - the contract's
+        """Wait for the file's lock as long as for any other."""
+        return {"timeout": timeouts.lock.total_seconds()}
+
+    def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:  # noqa: ARG002 - the contract's
+        """Leave transactions to ``begin``, enforce foreign keys, and let readers go on while one session writes."""
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        try:
+            cursor.execute("PRAGMA foreign_keys = ON")
+            if cursor.execute("PRAGMA query_only").fetchone() and not _is_wal(cursor):
+                cursor.execute("PRAGMA journal_mode = WAL")
+        except Exception as exc:  # a file that can only be read keeps the journal mode it has
+            if not is_driver_error(exc):
+                raise
+        finally:
+            cursor.close()
+
+    def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:  # noqa: ARG002
+        """A transaction that writes takes the write lock at once: one that reads first could not get it later."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:  # noqa: ARG002
+        """By SQLite's own name of the error."""
+        return errors.fault(exc, self.file_of(url))
+
+    def refusal(self, driver_error: Any, columns: Collection[str]) -> tuple[str | None, str] | None:
+        """By SQLite's own name of the constraint."""
+        return errors.refusal(driver_error, columns)
+
+    def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
+        """Of a view's columns SQLite does not know the type."""
+        return catalog.columns(connection, table, reflected, self)
+
+    def structure(self, connection: sa.Connection, table: TableName) -> Structure:
+        """Asked with PRAGMA."""
+        return catalog.structure(connection, table)
+
+
+def _is_wal(cursor: Any) -> bool:
+    mode: str = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode == "wal"
