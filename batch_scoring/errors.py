@@ -28,6 +28,8 @@ class BatchScoringError(Exception):
     """The root: something went wrong that the package foresaw."""
 
     exit_code: ExitCode = ExitCode.RUN_FAILED
+    end_reason: str = "error"
+    """What the record of a run that it ends says, see EndReason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +122,7 @@ class AnotherRunActive(BatchScoringError):
     """The job is being run by another process; this one did nothing but record itself as skipped."""
 
     exit_code = ExitCode.ANOTHER_RUN_ACTIVE
+    end_reason = "another_run_active"
 
 
 class Fenced(BatchScoringError):
@@ -136,9 +139,17 @@ class EveryRowFailed(BatchScoringError):
 class RunStopped(BatchScoringError):
     """The run was asked to stop and did so between two chunks."""
 
+    end_reason = "stopped"
+
 
 class WorkerDied(BatchScoringError):
-    """A worker process of the run ended without a word."""
+    """A worker process of the run ended without reporting a result."""
+
+    end_reason = "worker_crashed"
+
+
+class UnexpectedFault(BatchScoringError):
+    """Something failed that the package did not foresee. Recorded by its type: its text may quote a row."""
 
 
 class DatabaseFault(BatchScoringError):

@@ -44,7 +44,7 @@ def main() -> None:
                 stages[stage] += getattr(event.seconds, stage)
 
     begun, begun_processor = time.perf_counter(), time.process_time()
-    run = run_job(job, url, folder / "artifacts", options=options, observers=[add_up])
+    run = run_job(Database(url), job, folder / "artifacts", options=options, observers=[add_up])
     seconds = time.perf_counter() - begun
     processor_seconds = time.process_time() - begun_processor
     print(

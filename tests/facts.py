@@ -25,11 +25,10 @@ from processes import forks
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from support import PostgresServer, Workspace
+from support import PostgresServer, Workspace, claim_run
 
 from batch_scoring.cli import main
 from batch_scoring.model.features import DerivedFeatures
-from batch_scoring.store.runs.claim import open_run
 
 Done = subprocess.CompletedProcess[str]
 
@@ -190,7 +189,7 @@ def active_run(workspace: Workspace) -> Iterator[int]:
     """Another run of the job owns it within the block."""
     with workspace.database() as database:
         stalled_after = timedelta(minutes=5)
-        run_id = open_run(database, job="facts", job_config={}, environment={}, stalled_after=stalled_after).run_id
+        run_id = claim_run(database, job="facts", job_config={}, environment={}, stalled_after=stalled_after).run_id
     yield run_id
     workspace.sql(
         "UPDATE scoring_runs SET status = 'failed', finished_at = heartbeat_at WHERE run_id = :run", {"run": run_id}

@@ -30,7 +30,7 @@ WHERE mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
 
 def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers: int) -> None:
     options = RunOptions(workers=workers)
-    run_job(load_job(Path(jobs_dir), "loan_eligibility"), database_url, Path(artifacts_dir), options=options)
+    run_job(Database(database_url), load_job(Path(jobs_dir), "loan_eligibility"), Path(artifacts_dir), options=options)
 
 
 def start_run(workspace: Workspace, *, workers: int = 1) -> Any:
@@ -49,7 +49,7 @@ def _rescore_in_child(
     plan = rescore.plan(database, job, request) if continues is None else rescore.continuation(database, job, continues)
     database.dispose()
     options = RunOptions(trigger="rescore", rescore=plan.rescore, reason="a test")
-    run_job(job, database_url, Path(artifacts_dir), options=options)
+    run_job(Database(database_url), job, Path(artifacts_dir), options=options)
 
 
 def start_rescore(workspace: Workspace, request: Request, *, continues: int | None = None) -> Any:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from processes import Command
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import load_job
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import Run
+from batch_scoring.domain.runs import Run, StartedRun
 from batch_scoring.model.artifact import artifact_uri, dump, save
 from batch_scoring.model.describe import describe
 from batch_scoring.scoring.events import Observer
@@ -35,6 +36,7 @@ from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.runs.claim import Claim
 from batch_scoring.store.schema import upgrade
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -157,8 +159,8 @@ class Workspace:
     def run(self, name: str = "loan_eligibility", *, observers: Sequence[Observer] = (), **options: Any) -> Run:
         """One run of a job, in this process."""
         return run_job(
+            self._database,
             self.job(name),
-            self.database_url,
             self.artifacts_dir,
             options=RunOptions(**options),
             observers=observers,
@@ -178,6 +180,17 @@ class Workspace:
                 manifest=manifest.model_dump(mode="json"),
                 created_by="tests",
             )
+
+    def promote(self, version: int, *, name: str = "loan_eligibility", alias: str = "champion") -> None:
+        """Point an alias at a version, whatever its artifact."""
+        with self.database() as database:
+            registry.promote(database, name=name, alias=alias, version=version, promoted_by="tests")
+
+    def aliases(self) -> list[tuple[str, int]]:
+        """Every alias and the version it points at, by name."""
+        with self.database() as database:
+            found = registry.list_aliases(database)
+        return sorted((alias, version) for (_, version), names in found.items() for alias in names)
 
     def sql(self, statement: str, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> None:
         """Write to the database."""
@@ -263,6 +276,12 @@ class Workspace:
         done = self.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+def claim_run(database: Database, **values: Any) -> StartedRun:
+    """Start a run of a job that has no file; takes what Claim takes."""
+    defaults = {"job_config": {}, "environment": {}, "stalled_after": timedelta(minutes=5)}
+    return Claim(database=database, **{**defaults, **values}).execute()
 
 
 def documented(document: Path, section: str, text: str) -> None:

@@ -155,8 +155,8 @@ def replay(
     if key is not None:
         done = replaying.replay_key(
             migrated_database(),
-            artifacts_dir,
             declared,
+            artifacts_dir,
             parse_key(key, declared.source.key, "KEY"),
             as_of=as_of,
             allow_version_mismatch=allow_version_mismatch,
@@ -165,8 +165,8 @@ def replay(
         assert run is not None
         done = replaying.replay_run(
             migrated_database(),
-            artifacts_dir,
             declared,
+            artifacts_dir,
             run,
             sample=sample,
             allow_version_mismatch=allow_version_mismatch,

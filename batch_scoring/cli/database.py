@@ -178,11 +178,11 @@ def _dialect(name: str) -> Dialect:
 def _check_column(job: Job, name: str) -> None:
     """Raise InputFault where the source has no such column."""
     from batch_scoring.errors import InputFault
-    from batch_scoring.store.source.table import Source
+    from batch_scoring.store.source.table import SourceTable
 
     found = database()
     with found.read() as connection:
-        columns = Source.inspect(found, connection, job).columns
+        columns = SourceTable.inspect(found, connection, job).columns
     if name not in columns:
         raise InputFault(f"--by {name}: {job.source.table} has no such column; it has {', '.join(columns)}")
 

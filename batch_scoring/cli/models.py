@@ -293,6 +293,7 @@ def promote(
     name: Name,
     version: Version,
     alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+    reason: Annotated[str | None, typer.Option(help="Why; it is recorded with the promotion.")] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
@@ -306,6 +307,7 @@ def promote(
         name,
         version,
         alias=alias,
+        reason=reason,
         allow_version_mismatch=allow_version_mismatch,
     )
     files = JobFiles(settings().jobs_dir)

@@ -43,8 +43,8 @@ def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismat
     with _rows_to(out, job.source.key) as each:
         found = preview(
             database(),
-            settings().artifacts_dir,
             job,
+            settings().artifacts_dir,
             plan,
             allow_version_mismatch=allow_version_mismatch,
             each=each,

@@ -95,8 +95,8 @@ def retry(
     if skip_unknown and not (key or keys_file):
         raise InputFault("--skip-unknown belongs to --key and --keys-file")
     done = quarantine.retry(
+        database(),
         declared,
-        settings().database_url,
         chosen,
         reason=reason,
         requested_by=requested_by,

@@ -121,12 +121,12 @@ def rescore(
 def _notice_what_is_not_selected(planned: Plan) -> None:
     from batch_scoring.operations.rescore import not_among
 
-    source, begun_by = planned.source, planned.rescore.begun_by
-    if planned.unknown and begun_by is None:
+    source, continued = planned.source, planned.rescore.continued_run_id
+    if planned.unknown and continued is None:
         where = f"among the rows of {source.table} that the job covers"
         notice(f"skipped: {not_among(where, source.key, planned.unknown)}")
     if not planned.row_count:
-        what = "meets the conditions" if begun_by is None else f"is left of what run {begun_by} was asked to score"
+        what = "meets the conditions" if continued is None else f"is left of what run {continued} was asked to score"
         notice(f"no row of {source.table} {what}; there is nothing to score again")
 
 

@@ -68,7 +68,7 @@ def purge(
     reason = required_reason(reason)
     if not yes:
         ask(f"delete {_said(found)} for good")
-    run = retention.purge(declared, settings().database_url, cutoffs, reason=reason, requested_by=requested_by)
+    run = retention.purge(database(), declared, cutoffs, reason=reason, requested_by=requested_by)
     if as_json:
         show_json(run)
     else:

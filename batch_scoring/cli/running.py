@@ -101,8 +101,8 @@ def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
     explained = [explain] if options.scheduled_for is None else []
     with _observers() as observers, _told(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
         finished = runner.run_job(
+            database(),
             job,
-            chosen.database_url,
             chosen.artifacts_dir,
             options=options,
             observers=[*observers, notifier, metrics_file, *explained],

@@ -74,14 +74,14 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
 
     upgrade.upgrade(database, [job])
-    _say_run(say, run_job(job, f"sqlite:///{database_file}", artifacts))
+    _say_run(say, run_job(database, job, artifacts))
 
     changed = first.iloc[-CHANGED:].assign(LoanAmount=lambda frame: frame["LoanAmount"].fillna(100) + 20)
     new = applicants(NEW, seed=3, first_id=FIRST + 1)
     both = _written(_stacked(changed, new), folder / "applicants_next_day.csv")
     loaded = load_csv(database, job.source.table, both, key=job.source.key)
     say(f"next day: {loaded.inserted} new applicants and {loaded.updated} changed ones")
-    _say_run(say, run_job(job, f"sqlite:///{database_file}", artifacts))
+    _say_run(say, run_job(database, job, artifacts))
 
     with database.read() as connection:
         result = connection.execute(sa.text(QUERY.rstrip(";")))

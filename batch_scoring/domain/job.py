@@ -62,6 +62,10 @@ class Predictions(Section):
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     keep_inputs: bool = False
 
+    def allows(self, *, quarantined: int, read: int) -> bool:
+        """Whether a run that read so many rows may quarantine so many of them."""
+        return quarantined <= self.max_quarantined * read
+
     @property
     def table_name(self) -> TableName:
         return TableName.parse(self.table)

@@ -21,10 +21,10 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRange:
-    """A chunk: the due rows with ``after < key <= upto``; ``None`` leaves that side open."""
+    """Keys above an exclusive lower bound, up to an inclusive upper one; None leaves that side open."""
 
-    after: Key | None = None
-    upto: Key | None = None
+    lower: Key | None = None
+    upper: Key | None = None
 
 
 EVERYTHING = KeyRange()

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from batch_scoring.domain.column_types import ColumnType, Family
-from batch_scoring.domain.job import Job, Kind
-from batch_scoring.errors import ModelRefused
+from batch_scoring.domain.job import Kind
 
 Label = bool | int | float | str
 Margin = Literal["decision_function", "score_samples"]
@@ -201,41 +200,6 @@ class Manifest(ModelForm):
     notes: tuple[str, ...] = ()
     """What whoever uses the model should know, in sentences: found when it was registered."""
     created_at: str
-
-    def positive_index(self, job: Job) -> int | None:
-        """Which of the labels is the job's positive one; None where the job names none.
-
-        Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
-        """
-        if self.kind != job.predictions.kind:
-            raise ModelRefused(
-                f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {self.kind};"
-                f' set [predictions] kind = "{self.kind}", or name another model'
-            )
-        if job.predictions.positive_label is None:
-            return None
-        texts = [str(label) for label in self.labels]
-        if job.predictions.positive_label not in texts:
-            raise ModelRefused(
-                f"job {job.name}: positive_label {job.predictions.positive_label!r} is none of the model's labels"
-                f" ({listed(self.labels)}); mend [predictions] positive_label"
-            )
-        return texts.index(job.predictions.positive_label)
-
-    def overruled_by(self, job: Job) -> str | None:
-        """In words, that the job decides at another threshold than the model does by itself; None where it does not.
-
-        Raises ModelRefused as ``positive_index``.
-        """
-        chosen, positive = job.predictions.threshold, self.positive_index(job)
-        if self.decision is None or chosen is None or positive is None:
-            return None
-        if self.labels[positive] == self.decision.label and self.decision.threshold == chosen:
-            return None
-        return (
-            f"the job's threshold overrules the model's: {self.labels[positive]} at {chosen:g}, where the model decides"
-            f" {self.decision.label} at {self.decision.threshold:g}"
-        )
 
 
 def listed(labels: Iterable[object]) -> str:

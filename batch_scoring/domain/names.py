@@ -16,6 +16,9 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 ALIAS = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
 
+MAX_MODEL_VERSION = 2**31 - 1
+MAX_RUN_ID = 2**63 - 1
+
 OWN_COLUMNS = frozenset(
     {"run_id", "model_version", "score", "prediction", "source_changed_at", "valid_from", "valid_to"}
     | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at", "digest"}

@@ -27,6 +27,30 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+class EndReason(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = "completed"
+    """It did all that was to be done."""
+    ERROR = "error"
+    """``error_type`` and ``error_message`` say which."""
+    STOPPED = "stopped"
+    """It was asked to stop."""
+    WORKER_CRASHED = "worker_crashed"
+    """A worker process of it crashed or was killed."""
+    PROCESS_CRASHED = "process_crashed"
+    """Its own process crashed or was killed, which its scheduler service saw."""
+    STALLED = "stalled"
+    """It showed no heartbeat for too long, and another run took over."""
+    ANOTHER_RUN_ACTIVE = "another_run_active"
+    """It did nothing, because another run owned the job or filled its slot."""
+
+    @property
+    def is_crash(self) -> bool:
+        """A process of the run ended without reporting a result, as far as can be told."""
+        return self in (EndReason.WORKER_CRASHED, EndReason.PROCESS_CRASHED, EndReason.STALLED)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One row of ``scoring_runs``. Times are UTC, by the database's clock."""
@@ -42,12 +66,16 @@ class Run:
     model_name: str | None
     model_version: int | None
     artifact_sha256: str | None
+    decision_policy: dict[str, Any] | None
+    """How labels were read from the model's outputs, see DecisionPolicy; None until the model is known."""
     due_count: int
     scored_count: int
     superseded_count: int
     quarantined_count: int
     unseen_category_count: int
     chunk_count: int
+    end_reason: EndReason | None
+    """None while running."""
     error_type: str | None
     error_message: str | None
     failed_keys: dict[str, Any] | None
@@ -98,7 +126,7 @@ class Takeover:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OpenedRun:
+class StartedRun:
     """A run that owns its job, and the stalled run it took the job over from, if it did."""
 
     run_id: int

@@ -15,11 +15,12 @@ import pandas as pd
 import pyarrow as pa
 
 from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.manifest import SignatureColumn
 from batch_scoring.model.faults import Faults, ReasonCode
 
 
-def coerced(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def coerced(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     """A column of numbers, booleans or timestamps as n values; rows that do not fit are added to ``faults``."""
     return _COERCE[column.type](values, column, faults)
 
@@ -58,10 +59,10 @@ class Levels:
         return pd.Series(np.array([*self.levels, missing], dtype=object)[self.codes], dtype=object)
 
 
-def levels_of(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Levels:
+def levels_of(values: Column, column: SignatureColumn, faults: Faults) -> Levels:
     """A column of text or of integers that are categories; rows that do not fit are added to ``faults``."""
     known: list[Any] = list(column.categories or ())
-    found: Sequence[Any]
+    found: Column
     if column.type is ColumnType.INTEGER:
         known = list(map(int, known))
         found, codes = _integer_codes(_integer(values, column, faults))
@@ -81,7 +82,7 @@ def levels_of(values: Sequence[Any], column: SignatureColumn, faults: Faults) ->
 _EXACT_NUMBERS = {int, float, bool, type(None), Decimal}
 
 
-def _number(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def _number(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     if isinstance(values, pa.Array):
         if pa.types.is_string(values.type) or pa.types.is_dictionary(values.type):
             return _number(_as_list(values), column, faults)
@@ -96,13 +97,13 @@ def _number(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> A
     return numbers
 
 
-def _missing(values: Sequence[Any]) -> Any:
+def _missing(values: Column) -> Any:
     if isinstance(values, pa.Array):
         return values.is_null().to_numpy(zero_copy_only=False)
     return np.fromiter((value is None for value in values), dtype=bool, count=len(values))
 
 
-def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def _numbers_of_list(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     if set(map(type, values)) <= _EXACT_NUMBERS:
         try:
             return np.array(values, dtype=np.float64)
@@ -124,7 +125,7 @@ def _numbers_of_list(values: Sequence[Any], column: SignatureColumn, faults: Fau
     return numbers
 
 
-def _integer(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     numbers = _number(values, column, faults)
     whole = np.isfinite(numbers) & (numbers == np.trunc(numbers))
     faults.add(np.flatnonzero(np.isfinite(numbers) & ~whole), column, ReasonCode.WRONG_TYPE)
@@ -150,7 +151,7 @@ def _integer(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> 
     return integers
 
 
-def _boolean(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def _boolean(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     plain = _as_list(values)
     truth = np.zeros(len(plain), dtype=object if column.nullable else bool)
     missing = np.zeros(len(plain), dtype=bool)
@@ -170,7 +171,7 @@ def _boolean(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> 
     return truth
 
 
-def _timestamp(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> Any:
+def _timestamp(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     plain = _as_list(values)
     moments = np.full(len(plain), np.datetime64("NaT"), dtype="datetime64[us]")
     missing = np.zeros(len(plain), dtype=bool)
@@ -206,7 +207,7 @@ def _integer_codes(numbers: Any) -> tuple[list[int], Any]:
 
 
 def _codes(
-    values: Sequence[Any], column: SignatureColumn, faults: Faults
+    values: Column, column: SignatureColumn, faults: Faults
 ) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int32]]]:
     """The distinct texts, and for each value which of them it is, or -1 where it is none."""
     if isinstance(values, pa.Array):
@@ -223,7 +224,7 @@ def _codes(
     return sound, np.fromiter(map(code.__getitem__, values), np.int32, len(values))
 
 
-def _texts_of_list(values: Sequence[Any], column: SignatureColumn, faults: Faults) -> list[str | None]:
+def _texts_of_list(values: Column, column: SignatureColumn, faults: Faults) -> list[str | None]:
     texts: list[str | None] = []
     wrong = []
     for position, value in enumerate(values):
@@ -248,7 +249,7 @@ def _is_sound(text: str) -> bool:
     return True
 
 
-def _as_list(values: Sequence[Any]) -> list[Any]:
+def _as_list(values: Column) -> list[Any]:
     plain: list[Any] = values.to_pylist() if isinstance(values, pa.Array) else list(values)
     return plain
 
@@ -258,7 +259,7 @@ def _require(missing: Any, column: SignatureColumn, faults: Faults) -> None:
         faults.add(np.flatnonzero(missing), column, ReasonCode.MISSING_VALUE)
 
 
-_COERCE: dict[ColumnType, Callable[[Sequence[Any], SignatureColumn, Faults], Any]] = {
+_COERCE: dict[ColumnType, Callable[[Column, SignatureColumn, Faults], Any]] = {
     ColumnType.NUMBER: _number,
     ColumnType.INTEGER: _integer,
     ColumnType.BOOLEAN: _boolean,

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from batch_scoring.domain.columns import Column
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismatch
 from batch_scoring.model.bisection import outputs_by_bisection
-from batch_scoring.model.decision import DecisionPolicy
+from batch_scoring.model.decision import decide
 from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.inputs import kept
 from batch_scoring.model.kinds import parts
@@ -24,7 +26,7 @@ from batch_scoring.model.signature import CheckedRows, check_rows
 GOLDEN_TOLERANCE = 1e-9
 """How far a golden row's output may be off: room for another processor, none for another model."""
 
-FEWEST_ROWS_THAT_ACCUSE = 64
+FEWEST_ROWS_FOR_A_COMMON_FAULT = 64
 """Fewer rows than this that all fail alike are quarantined; that many say that the model or the source is at fault.
 
 With one bad row in twenty, the most that a job allows by default, 64 rows are all bad once in 10^83.
@@ -39,7 +41,7 @@ class ScoredRows:
     """m positions among the n rows."""
     scores: Floats | None
     """Shape (m,); None where the model gives labels only."""
-    labels: Sequence[str] | None
+    labels: list[str] | None
     """m labels, None for a regression."""
     faults: Mapping[int, RowFault]
     unseen_category_count: int
@@ -48,32 +50,37 @@ class ScoredRows:
 
 
 class Scorer:
-    """A loaded model with what its job reads from it."""
+    """A loaded model with the policy by which labels are read from its outputs."""
 
-    def __init__(self, model: Any, manifest: Manifest, job: Job) -> None:
+    def __init__(self, model: Any, manifest: Manifest, policy: DecisionPolicy, *, returns_inputs: bool = False) -> None:
         self.model = model
         self.manifest = manifest
-        self.job = job
-        self.policy = DecisionPolicy.of(job, manifest)
+        self.policy = policy
+        self._returns_inputs = returns_inputs
 
-    def score(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
+    @classmethod
+    def for_job(cls, model: Any, manifest: Manifest, job: Job) -> Scorer:
+        """A scorer that decides as a job says. Raises ModelRefused where model and job do not fit."""
+        return cls(model, manifest, DecisionPolicy.of(job, manifest), returns_inputs=job.predictions.keep_inputs)
+
+    def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk given by column (Arrow arrays or lists of n values).
 
         Raises EveryRowFailed where each of 64 or more rows has the same fault.
         """
         scored = self.score_singly(columns)
-        blame_no_row_for_a_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
+        check_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
         return scored
 
-    def score_singly(self, columns: Mapping[str, Sequence[Any]]) -> ScoredRows:
+    def score_singly(self, columns: Mapping[str, Column]) -> ScoredRows:
         """The same, where a fault that all rows share is each row's own."""
-        checked = check_rows(self.manifest.signature, columns, unseen_categories=self.job.model.unseen_categories)
+        checked = check_rows(self.manifest.signature, columns, unseen_categories=self.policy.unseen_categories)
         faults = dict(checked.faults)
         outputs, broken = outputs_of_checked(self.model, self.manifest, checked)
         faults.update((int(checked.positions[row]), fault) for row, fault in broken.items())
         good = np.ones(len(checked.positions), dtype=bool)
         good[list(broken)] = False
-        scores, labels = self.policy.read(outputs)
+        scores, labels = decide(self.policy, self.manifest, outputs)
         return ScoredRows(
             positions=checked.positions[good].tolist() if faults else range(len(good)),
             scores=scores,
@@ -84,7 +91,7 @@ class Scorer:
         )
 
     def _inputs(self, checked: CheckedRows, good: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pa.Array] | None:
-        if not self.job.predictions.keep_inputs:
+        if not self._returns_inputs:
             return None
         return kept(self.manifest.signature, checked if good.all() else checked.only(good))
 
@@ -142,9 +149,9 @@ def _joined_inputs(parts: Sequence[Mapping[str, pa.Array]]) -> dict[str, pa.Arra
     return {name: column.unify_dictionaries().combine_chunks() for name, column in columns.items()}
 
 
-def blame_no_row_for_a_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
+def check_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
     """Raise EveryRowFailed where each of 64 or more rows has the same fault."""
-    if total < FEWEST_ROWS_THAT_ACCUSE or len(faults) < total:
+    if total < FEWEST_ROWS_FOR_A_COMMON_FAULT or len(faults) < total:
         return
     kinds = {(fault.code, fault.column, fault.message) for fault in faults.values()}
     if len(kinds) == 1:

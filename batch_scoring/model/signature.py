@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.job import UnseenCategories
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import UnusableModel
@@ -137,7 +138,7 @@ def _column_type(values: pd.Series[Any]) -> ColumnType | None:
 
 def check_rows(
     signature: Signature,
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Column],
     *,
     unseen_categories: UnseenCategories = "score",
 ) -> CheckedRows:

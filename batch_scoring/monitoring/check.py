@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch_scoring.domain.decision import DecisionPolicy, threshold_override
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import job_names, load_jobs, read_job
 from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
-from batch_scoring.scoring.preparation import artifact_of, check_signature
+from batch_scoring.scoring.preparation import artifact_of, check_model
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.schema.revision import check_schema
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.table import SCORED_ONCE, Source
+from batch_scoring.store.source.table import SCORED_ONCE, SourceTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +68,10 @@ def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckRepor
 
 def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Finding]:
     subject = f"job {job.name}"
-    source: Source | None = None
+    source: SourceTable | None = None
     try:
         with database.read() as connection:
-            source = Source.inspect(database, connection, job)
+            source = SourceTable.inspect(database, connection, job)
         source.check_where(database)
         with database.read() as connection:
             if database.dialect.hides_rows(connection, source.table):
@@ -78,7 +80,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
                     " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"
                 )
             source.check_key(connection)
-            job_tables.check_tables(connection, job, source.layout(job))
+            job_tables.check_tables(connection, job, layout_of(job, source))
             cheaper = index_advice.advice(connection, job, source)
         yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
         if source.changed_at is None:
@@ -92,10 +94,11 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         yield _problem(subject, exc)
     try:
         version = registry.resolve_alias(database, job.model.name, job.model.alias)
-        manifest: Manifest = version.manifest
-        manifest.positive_index(job)
+        manifest = version.manifest
         if source is not None:
-            check_signature(manifest, source, version)
+            check_model(job, source, version)
+        else:
+            DecisionPolicy.of(job, manifest)
         from batch_scoring.model.artifact import read_verified
 
         read_verified(artifact_of(artifacts_dir, version))
@@ -107,7 +110,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
 
 
 def _overruled(job: Job, manifest: Manifest) -> Iterable[str]:
-    if overruled := manifest.overruled_by(job):
+    if overruled := threshold_override(job, manifest):
         yield overruled
     if job.model.unseen_categories == "quarantine" and (columns := manifest.signature.columns_without_categories):
         yield (
@@ -116,7 +119,7 @@ def _overruled(job: Job, manifest: Manifest) -> Iterable[str]:
         )
 
 
-def _remedy(source: Source) -> str:
+def _remedy(source: SourceTable) -> str:
     if not source.guarantee.can_be_enforced:
         return ""
     return "; a primary key, or a unique index with NOT NULL, makes runs faster"

@@ -16,12 +16,14 @@ from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDa
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.store import registry
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version, count_quarantined
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema import job_tables, revision
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.schema.layout import layout_of
+from batch_scoring.store.source.table import SourceTable
 
 _GROWING = 3
 """Runs in a row, each with more due than the one before, that make a growing backlog."""
@@ -75,10 +77,10 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
     """
     with database.read() as connection:
         revision.check_revision(connection)
-        source = Source.inspect(database, connection, job)
-        layout = source.layout(job)
+        source = SourceTable.inspect(database, connection, job)
+        layout = layout_of(job, source)
         made = job_tables.check_tables(connection, job, layout)
-        due = source.count_due(connection, layout).total if made else source.count(connection)
+        due = DueQuery(source=source, layout=layout).count(connection).total if made else source.count(connection)
         versions = count_by_version(connection, layout) if made else []
         quarantined = count_quarantined(connection, layout) if made else 0
         moment = now(connection)
@@ -130,12 +132,10 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
 _Found = tuple[Trouble, str]
 
 
-def _model_trouble(database: Database, job: Job, source: Source, artifacts_dir: Path) -> _Found | None:
+def _model_trouble(database: Database, job: Job, source: SourceTable, artifacts_dir: Path) -> _Found | None:
     try:
         version = registry.resolve_alias(database, job.model.name, job.model.alias)
-        manifest = version.manifest
-        manifest.positive_index(job)
-        preparation.check_signature(manifest, source, version)
+        preparation.check_model(job, source, version)
         _check_artifact(preparation.artifact_of(artifacts_dir, version))
     except ModelRefused as exc:
         return Trouble.MODEL, str(exc)

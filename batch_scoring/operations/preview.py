@@ -5,24 +5,28 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from batch_scoring.domain.columns import as_list
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import key_text
 from batch_scoring.model.scorer import ScoredRows, Scorer
 from batch_scoring.operations.rescore import Plan
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.transient import persistently
+from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
-from batch_scoring.store.due.reader import Walk
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.reader import Chunk, KeysetReader
+from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.source.rows import SourceRows, plain
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.schema.layout import layout_of
+from batch_scoring.store.source.rows import SourceRows
 
 LARGEST = 20
 """Rows that are shown for how far their score moves."""
@@ -94,8 +98,8 @@ class Preview:
 
 def preview(
     database: Database,
-    artifacts_dir: Path,
     job: Job,
+    artifacts_dir: Path,
     plan: Plan,
     *,
     allow_version_mismatch: bool = False,
@@ -105,9 +109,10 @@ def preview(
 
     Raises ModelRefused, EveryRowFailed, DatabaseFault.
     """
-    manifest = plan.version.manifest
-    artifact = preparation.artifact_of(artifacts_dir, plan.version)
-    scorer, _ = preparation.load_scorer(artifact, manifest, job, allow_version_mismatch=allow_version_mismatch)
+    policy = DecisionPolicy.of(job, plan.version.manifest)
+    scorer, _ = preparation.load_scorer(
+        preparation.model_plan(artifacts_dir, plan.version, policy, allow_version_mismatch=allow_version_mismatch)
+    )
     labels: Counter[tuple[str | None, str | None]] = Counter()
     quarantined: Counter[str] = Counter()
     differences: list[float] = []
@@ -143,31 +148,30 @@ def preview(
 
 
 def _scored(database: Database, job: Job, plan: Plan, scorer: Scorer) -> Iterator[tuple[SourceRows, ScoredRows]]:
-    for piece in plan.selection.pieces(job.run.chunk_rows):
-        source: Source = replace(plan.source, again=piece)
-        walk: Walk | None = Walk(
-            source=source,
-            layout=source.layout(job),
+    layout = layout_of(job, plan.source)
+    for batch in RescoreScan(selection=plan.selection).batches(job.run.chunk_rows):
+        remaining: KeysetReader | None = KeysetReader(
+            query=DueQuery(source=plan.source, layout=layout, scan=batch),
             bulk=bulk_for(database, job.run.bulk),
             features=scorer.manifest.signature.names,
-            due_count=source.due_at_most(plan.row_count),
+            due_count=batch.due_at_most(plan.row_count),
             with_current=True,
         )
-        while walk is not None:
-            here = walk
+        while remaining is not None:
+            here = remaining
 
-            def step(here: Walk = here) -> tuple[SourceRows, Walk | None]:
+            def read(here: KeysetReader = here) -> Chunk:
                 with database.read() as connection:
-                    chunk = here.step(connection, job.run.chunk_rows or _ROWS_AT_ONCE)
-                return chunk.rows, chunk.rest
+                    return here.next_chunk(connection, job.run.chunk_rows or _ROWS_AT_ONCE)
 
-            rows, walk = persistently(step)
-            if len(rows):
-                yield rows, scorer.score(rows.features)
+            chunk = retry_transient(read)
+            remaining = chunk.rest
+            if len(chunk.rows):
+                yield chunk.rows, scorer.score(chunk.rows.features)
 
 
 def _compared(rows: SourceRows, scored: ScoredRows, names: tuple[str, ...]) -> list[ComparedRow]:
-    keys = list(zip(*map(plain, rows.keys), strict=True))
+    keys = list(zip(*map(as_list, rows.keys), strict=True))
     labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
     new_scores = scored.scores.tolist() if scored.scores is not None else [None] * len(scored.positions)
     new = dict(zip(scored.positions, zip(new_scores, labels, strict=True), strict=True))

@@ -1,4 +1,4 @@
-"""Rows that were set aside: looking at them, and giving them another try."""
+"""Quarantined rows: listing them, and having them scored again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.runs import ChunkCounts, Run
 from batch_scoring.errors import InputFault, SourceFault
-from batch_scoring.scoring.lifecycle import by_hand
+from batch_scoring.scoring.events import Observer
+from batch_scoring.scoring.lifecycle import run_operation
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import earlier, now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
@@ -18,7 +20,7 @@ from batch_scoring.store.outcomes.history import Entry, EntryFilter
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.job_tables import existing_layout
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 from batch_scoring.store.source.values import unmatched
 
 _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
@@ -26,7 +28,7 @@ _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """Which open entries somebody means; keys as they were written. All that is said must hold."""
+    """Which open entries are meant; keys as they were written. All that is given must hold."""
 
     keys: tuple[TextKey, ...] | None = None
     reason_code: str | None = None
@@ -45,7 +47,7 @@ def list_entries(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retried:
-    """What came of giving rows another try."""
+    """What a retry did."""
 
     run: Run
     closed_count: int
@@ -57,31 +59,20 @@ class Retried:
 
 
 def retry(
+    database: Database,
     job: Job,
-    database_url: str,
     chosen: Chosen,
     *,
     reason: str | None = None,
     requested_by: str | None = None,
     skip_unknown: bool = False,
+    observers: Sequence[Observer] = (),
 ) -> Retried:
     """End open entries, so that the next run tries their rows again.
 
     The entries stay as history. ``skip_unknown`` leaves keys out that have no open entry. Raises AnotherRunActive,
     InputFault naming such keys otherwise.
     """
-
-    def work(database: Database, run_id: int) -> tuple[int, int]:
-        wanted = _filter(database, layout, chosen)
-        with database.write() as connection:
-            moment = records.fence(connection, run_id, _NOTHING)
-            keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
-            closed = history.close_entries(connection, layout, wanted, valid_to=moment)
-        due = _due_among(database, job, layout, keys)
-        records.record_plan(database, run_id, mode=None, due_count=due)
-        return closed, due
-
-    database = Database(database_url)
     layout = existing_layout(database, job)
     unknown = _keys_without_entry(database, job, layout, chosen)
     if unknown and not skip_unknown:
@@ -91,8 +82,20 @@ def retry(
             " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key;"
             " --skip-unknown leaves such keys out"
         )
-    database.dispose()
-    run, (closed, due) = by_hand(job, database_url, work, trigger="retry", reason=reason, requested_by=requested_by)
+
+    def work(own: Database, run_id: int) -> tuple[int, int]:
+        wanted = _filter(own, layout, chosen)
+        with own.write() as connection:
+            time = records.fence(connection, run_id, _NOTHING)
+            keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
+            closed = history.close_entries(connection, layout, wanted, valid_to=time)
+        due = _due_among(own, job, layout, keys)
+        records.record_plan(own, run_id, mode=None, due_count=due)
+        return closed, due
+
+    run, (closed, due) = run_operation(
+        database, job, work, trigger="retry", reason=reason, requested_by=requested_by, observers=observers
+    )
     return Retried(run=run, closed_count=closed, due_count=due, unknown=tuple(unknown))
 
 
@@ -109,10 +112,10 @@ def _filter(database: Database, layout: PredictionsLayout, chosen: Chosen) -> En
 def _due_among(database: Database, job: Job, layout: PredictionsLayout, keys: tuple[Key, ...]) -> int:
     with database.read() as connection:
         try:
-            source = Source.inspect(database, connection, job)
+            source = SourceTable.inspect(database, connection, job)
         except SourceFault:  # it is gone for now
             return 0
-        return source.count_due_of(connection, layout, keys)
+        return DueQuery(source=source, layout=layout).count_of(connection, keys)
 
 
 def _keys_without_entry(database: Database, job: Job, layout: PredictionsLayout, chosen: Chosen) -> list[TextKey]:

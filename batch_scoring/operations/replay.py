@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from batch_scoring.domain.columns import as_list
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.manifest import Manifest
@@ -26,15 +28,11 @@ from batch_scoring.store.outcomes import inputs as stored_inputs
 from batch_scoring.store.outcomes.inputs import KeptRows, WhichRows
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.job_tables import existing_layout
-from batch_scoring.store.source.rows import plain
 
 TOLERANCE = 1e-12
 """How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""
 
 _SHOWN = 20
-
-_READS = {"predictions": ("kind", "positive_label", "threshold"), "model": ("unseen_categories",)}
-"""What of its job a run reads outputs with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +75,8 @@ class Replay:
 
 def replay_key(
     database: Database,
-    artifacts_dir: Path,
     job: Job,
+    artifacts_dir: Path,
     key: TextKey,
     *,
     as_of: datetime | None = None,
@@ -101,7 +99,7 @@ def replay_key(
         when = "no current prediction" if as_of is None else f"no prediction that held at {as_of:%Y-%m-%d %H:%M:%S} UTC"
         raise InputFault(f"{shown} has {when}; `batch-scoring why {job.name} {shown}` shows what it has")
     which = WhichRows(run_id=found[0].run_id, keys=keys, valid_from=found[0].valid_from)
-    done = _replay(database, artifacts_dir, job, which, allow_version_mismatch=allow_version_mismatch)
+    done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
             f"the inputs of {shown} were not kept when run {found[0].run_id} scored it;"
@@ -113,19 +111,17 @@ def replay_key(
 
 def replay_run(
     database: Database,
-    artifacts_dir: Path,
     job: Job,
+    artifacts_dir: Path,
     run_id: int,
     *,
     sample: int | None = None,
     allow_version_mismatch: bool = False,
 ) -> Replay:
     """Replay all predictions of a run, or a random sample of them. Raises as ``replay_key``."""
-    run = records.get_run(database, run_id)
-    if run is None or run.job != job.name:
-        raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
+    records.get_run_of(database, job.name, run_id)
     which = WhichRows(run_id=run_id, sample=sample)
-    done = _replay(database, artifacts_dir, job, which, allow_version_mismatch=allow_version_mismatch)
+    done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
             f"no inputs of run {run_id} are kept; [predictions] keep_inputs = true keeps them from the next run on"
@@ -138,14 +134,14 @@ def replay_run(
 
 
 def _replay(
-    database: Database, artifacts_dir: Path, job: Job, which: WhichRows, *, allow_version_mismatch: bool
+    database: Database, job: Job, artifacts_dir: Path, which: WhichRows, *, allow_version_mismatch: bool
 ) -> Replay:
     run = records.get_run(database, which.run_id)
     done = Replay(job=job.name)
     layout = existing_layout(database, job)
     if run is None or run.model_name is None or not stored_inputs.has_inputs(database, layout):
         return done
-    scorer = _scorer(database, artifacts_dir, job, run, allow_version_mismatch=allow_version_mismatch)
+    scorer = _scorer(database, artifacts_dir, run, allow_version_mismatch=allow_version_mismatch)
     done.models.append(f"{run.model_name} version {run.model_version} ({run.artifact_sha256})")
     columns = preparation.inputs_of(scorer.manifest)
     pages = stored_inputs.pages(database, bulk_for(database, job.run.bulk), layout, columns, which)
@@ -161,28 +157,19 @@ def _replay(
     return done
 
 
-def _scorer(database: Database, artifacts_dir: Path, job: Job, run: Run, *, allow_version_mismatch: bool) -> Scorer:
-    """The very artifact of a run, read as the run's job read it."""
+def _scorer(database: Database, artifacts_dir: Path, run: Run, *, allow_version_mismatch: bool) -> Scorer:
+    """The very artifact of a run, its outputs read by the policy that the run recorded."""
     assert run.model_name is not None
     assert run.model_version is not None
+    assert run.decision_policy is not None
     version = registry.get_version(database, run.model_name, run.model_version)
     if version.artifact_sha256 != run.artifact_sha256:
         raise ArtifactChanged(
             f"{version.name} version {version.version} is registered with another artifact than run {run.run_id} used"
         )
-    then = {
-        section: {name: run.job_config[section][name] for name in names if name in run.job_config[section]}
-        for section, names in _READS.items()
-    }
-    as_then = job.model_copy(
-        update={
-            "predictions": job.predictions.model_copy(update=then["predictions"]),
-            "model": job.model.model_copy(update=then["model"]),
-        }
-    )
-    manifest = version.manifest
-    artifact = preparation.artifact_of(artifacts_dir, version)
-    return preparation.load_scorer(artifact, manifest, as_then, allow_version_mismatch=allow_version_mismatch)[0]
+    policy = DecisionPolicy.from_record(run.decision_policy)
+    plan = preparation.model_plan(artifacts_dir, version, policy, allow_version_mismatch=allow_version_mismatch)
+    return preparation.load_scorer(plan)[0]
 
 
 def _compared(
@@ -217,7 +204,7 @@ def _compared(
 def _depends_on_others(scorer: Scorer, rows: KeptRows, place: int) -> bool:
     """Whether a row scores differently beside the golden rows than alone."""
     signature, golden = scorer.manifest.signature, scorer.manifest.golden
-    alone = {name: [plain(rows.inputs[name][place : place + 1])[0]] for name in signature.names}
+    alone = {name: [as_list(rows.inputs[name][place : place + 1])[0]] for name in signature.names}
     beside = {name: [*alone[name], *(row[i] for row in golden.rows)] for i, name in enumerate(signature.names)}
     outputs = [
         outputs_of_checked(scorer.model, scorer.manifest, check_rows(signature, columns))[0][:1]

@@ -8,38 +8,23 @@ from dataclasses import dataclass, replace
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.names import MAX_MODEL_VERSION
 from batch_scoring.errors import InputFault
 from batch_scoring.scoring import preparation
+from batch_scoring.scoring.plan import Rescore
 from batch_scoring.store import registry
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.requests import get_request
 from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.schema.revision import check_schema
 from batch_scoring.store.source.selection import Request, Selection
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 _SHOWN_KEYS = 5
-_MAX_VERSION = 2**31 - 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rescore:
-    """What to score again, and with which version."""
-
-    request: Request
-    model_version: int
-    begun_by: int | None = None
-    """The interrupted run whose rest is to be done; None for a rescore of its own."""
-
-    def selection_in(self, database: Database, source: Source, *, since_run: int) -> tuple[Selection, list[TextKey]]:
-        """The selection with keys as the source has them, and the keys that it has not."""
-        selection = replace(self.request.selection, since_run=since_run)
-        if self.request.keys is None:
-            return selection, []
-        with database.read() as connection:
-            keys, missing = source.find(connection, self.request.keys)
-        return replace(selection, keys=tuple(keys)), missing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +33,7 @@ class Plan:
 
     rescore: Rescore
     version: ModelVersion
-    source: Source
+    source: SourceTable
     selection: Selection
     """With the keys as the source has them."""
     row_count: int
@@ -81,36 +66,36 @@ def continuation(database: Database, job: Job, run_id: int) -> Plan:
     run = records.get_run(database, run_id)
     if run is None or run.job != job.name or run.trigger != "rescore":
         raise InputFault(f"run {run_id} is no rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")
-    begun_by = run.continues_run_id or run.run_id
-    asked = get_request(database, begun_by)
+    continued_run_id = run.continues_run_id or run.run_id
+    asked = get_request(database, continued_run_id)
     if asked is None:
-        raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore anew")
+        raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore again")
     request, version = asked
-    rescore = Rescore(request=request, model_version=version, begun_by=begun_by)
+    rescore = Rescore(request=request, model_version=version, continued_run_id=continued_run_id)
     found = _plan(database, job, rescore, registry.get_version(database, job.model.name, version), skip_unknown=True)
     return replace(found, reason=run.reason)
 
 
 def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion, *, skip_unknown: bool) -> Plan:
     with database.read() as connection:
-        source = Source.inspect(database, connection, job)
+        source = SourceTable.inspect(database, connection, job)
     source.check_where(database)
-    manifest = version.manifest
-    manifest.positive_index(job)
-    preparation.check_signature(manifest, source, version)
-    layout = source.layout(job)
+    preparation.check_model(job, source, version)
+    layout = layout_of(job, source)
     with database.read() as connection:
         if not job_tables.check_tables(connection, job, layout):
             raise InputFault(f"job {job.name} has scored nothing yet; `batch-scoring run {job.name}` does it")
-    since = rescore.begun_by if rescore.begun_by is not None else rescore.request.selection.since_run
+    since = rescore.continued_run_id if rescore.continued_run_id is not None else rescore.request.selection.since_run
     selection, missing = rescore.selection_in(database, source, since_run=since)
-    replace(source, again=selection).check_selection(database)
+    scan = RescoreScan(selection=selection)
+    if selection.where:
+        DueQuery(source=source, layout=layout, scan=scan).check_conditions(database)
     if missing and not skip_unknown:
         found = not_among(f"among the rows of {source.table} that the job covers", source.key, missing)
         raise InputFault(f"{found}; nothing was done. Fix them, or leave them out with --skip-unknown")
     with database.read() as connection:
-        pieces = (replace(source, again=piece) for piece in selection.pieces(job.run.chunk_rows))
-        row_count = sum(piece.count_due(connection, layout).total for piece in pieces)
+        queries = (DueQuery(source=source, layout=layout, scan=batch) for batch in scan.batches(job.run.chunk_rows))
+        row_count = sum(query.count(connection).total for query in queries)
     return Plan(
         rescore=rescore,
         version=version,
@@ -132,7 +117,7 @@ def not_among(where: str, names: Sequence[str], keys: Sequence[TextKey]) -> str:
 def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
     name = job.model.name
     if wanted is not None and wanted.isascii() and wanted.isdigit():
-        if int(wanted) > _MAX_VERSION:
+        if int(wanted) > MAX_MODEL_VERSION:
             raise InputFault(f"--model-version {wanted}: expected a version that exists")
         return registry.get_version(database, name, int(wanted))
     return registry.resolve_alias(database, name, job.model.alias if wanted is None else wanted)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.scoring.lifecycle import by_hand
-from batch_scoring.scoring.transient import persistently
+from batch_scoring.scoring.events import Observer
+from batch_scoring.scoring.lifecycle import run_operation
+from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history, retention
 from batch_scoring.store.outcomes.history import EntryFilter
@@ -23,18 +26,28 @@ def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:
         return retention.count_purgeable(connection, job.name, layout, cutoffs)
 
 
-def purge(job: Job, database_url: str, cutoffs: Cutoffs, *, reason: str, requested_by: str | None = None) -> Run:
+def purge(
+    database: Database,
+    job: Job,
+    cutoffs: Cutoffs,
+    *,
+    reason: str,
+    requested_by: str | None = None,
+    observers: Sequence[Observer] = (),
+) -> Run:
     """Delete what is older than the cutoffs and not on hold, some thousand rows a transaction.
 
     Interrupted, it leaves the rest for the next purge. Raises AnotherRunActive, Fenced, DatabaseFault.
     """
 
-    def work(database: Database, run_id: int) -> None:
-        layout = existing_layout(database, job)
-        while persistently(lambda: retention.purge_some(database, run_id, job.name, layout, cutoffs)):
+    def work(own: Database, run_id: int) -> None:
+        layout = existing_layout(own, job)
+        while retry_transient(lambda: retention.purge_some(own, run_id, job.name, layout, cutoffs)):
             pass
 
-    return by_hand(job, database_url, work, trigger="purge", reason=reason, requested_by=requested_by)[0]
+    return run_operation(
+        database, job, work, trigger="purge", reason=reason, requested_by=requested_by, observers=observers
+    )[0]
 
 
 def hold(
@@ -61,9 +74,7 @@ def hold(
             raise InputFault(f"{key_text(layout.key_names, key)} was never scored by job {job.name}: nothing to hold")
     else:
         assert run_id is not None
-        run = records.get_run(database, run_id)
-        if run is None or run.job != job.name:
-            raise InputFault(f"job {job.name} has no run {run_id}; see `batch-scoring runs list --job {job.name}`")
+        records.get_run_of(database, job.name, run_id)
     source_key = None if key is None else dict(zip(layout.key_names, key, strict=True))
     return retention.add_hold(
         database, job=job.name, source_key=source_key, run_id=run_id, reason=reason, created_by=created_by

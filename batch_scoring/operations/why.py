@@ -10,13 +10,15 @@ from typing import Any, Literal
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.schedule import next_slot
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
 from batch_scoring.store.outcomes.history import Entry, EntryFilter, Life
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema import job_tables, revision
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source import lookup
+from batch_scoring.store.source.table import SourceTable
 
 State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
 
@@ -63,10 +65,10 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         revision.check_revision(connection)
         moment = now(connection)
         layout = job_tables.registered_layout(connection, job)
-        source = Source.inspect(database, connection, job)
-        found, _ = source.find(connection, [key])
-        is_outside = not found and source.where and source.find_anywhere(connection, key)
-        changed_at = source.changed_at_of(connection, found[0]) if found and source.changed_at else None
+        source = SourceTable.inspect(database, connection, job)
+        found, _ = lookup.find(connection, source, [key])
+        is_outside = not found and source.where and lookup.find_anywhere(connection, source, key)
+        changed_at = lookup.changed_at_of(connection, source, found[0]) if found and source.changed_at else None
         predictions: Sequence[Life] = []
         entries: Sequence[Entry] = []
         is_due = bool(found)
@@ -74,7 +76,7 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
             keys = history.keys_of(connection, layout, [key])
             predictions = history.lives(connection, layout, keys)
             entries = history.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
-            is_due = bool(found) and source.count_due_of(connection, layout, (found[0],)) > 0
+            is_due = bool(found) and DueQuery(source=source, layout=layout).count_of(connection, (found[0],)) > 0
     state: State = "unknown"
     if is_outside:
         state = "outside"
@@ -103,7 +105,7 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
 
 
 def _failed_runs(
-    database: Database, job: Job, source: Source, key: Key, *, after: int, since: datetime | None
+    database: Database, job: Job, source: SourceTable, key: Key, *, after: int, since: datetime | None
 ) -> Sequence[FailedRun]:
     found = []
     candidates = records.failed_since(database, job.name, after=after)
@@ -112,7 +114,7 @@ def _failed_runs(
             if since is not None and run.finished_at is not None and run.finished_at < since:
                 continue  # the row was another one then
             keys = run.failed_keys
-            if keys and not source.is_between(connection, key, tuple(keys["first"]), tuple(keys["last"])):
+            if keys and not lookup.is_between(connection, source, key, tuple(keys["first"]), tuple(keys["last"])):
                 continue
             found.append(
                 FailedRun(

@@ -124,9 +124,10 @@ def promote(
     version: int,
     *,
     alias: str = "champion",
+    reason: str | None = None,
     allow_version_mismatch: bool = False,
 ) -> int | None:
     """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
     check_name("--alias", alias, ALIAS)
     verification.verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
-    return registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+    return registry.promote(database, name=name, alias=alias, version=version, promoted_by=login(), reason=reason)

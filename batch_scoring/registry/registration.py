@@ -118,7 +118,9 @@ def register_file(
     )
     if alias is not None:
         version = registered.version.version
-        registry.point_alias(database, name=name, alias=alias, version=version, changed_by=login())
+        registry.promote(
+            database, name=name, alias=alias, version=version, promoted_by=login(), reason="registered with --alias"
+        )
     return registered
 
 

@@ -302,7 +302,7 @@ class Service:
             " Look at the machine's log for what killed it"
         )
         try:
-            return claim.abandon_dead(self.database, job, process_id=ended.process_id, message=message)
+            return claim.abandon_crashed(self.database, job, process_id=ended.process_id, message=message)
         except BatchScoringError as exc:
             self._emit(
                 ServiceFault(job=job, problem=f"a run that died could not be closed, it will count as stalled: {exc}")

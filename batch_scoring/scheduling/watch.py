@@ -131,7 +131,7 @@ class Watch:
         if run is None or run.status is not Status.ABANDONED or self._told_run.get(state.job) == run.run_id:
             return
         try:
-            repeated = repeated_failure(failures_in_a_row(self.database, state.job, upto=run.run_id))
+            repeated = repeated_failure(failures_in_a_row(self.database, state.job, until=run.run_id))
         except BatchScoringError:
             return  # the next look asks again
         self._told_run[state.job] = run.run_id

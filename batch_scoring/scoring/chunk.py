@@ -12,40 +12,27 @@ from functools import cached_property, partial
 from time import perf_counter
 from typing import Protocol
 
-from batch_scoring.domain.column_types import InputColumn
-from batch_scoring.domain.job import Job
+import pyarrow as pa
+
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.keys import KeyRange, Version
 from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.events import StageSeconds
-from batch_scoring.scoring.transient import persistently
+from batch_scoring.scoring.plan import RunPlan
+from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
-from batch_scoring.store.bulk.contract import Bulk, Values
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.due.comparison import has_outcome
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.outcomes.chunk import Outcomes, Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.outcomes.chunk import ChunkWrites, Predictions, Quarantined, commit_chunk, prepare_writes
 from batch_scoring.store.source.rows import SourceRows
-from batch_scoring.store.source.table import Source
 
 _ROWS_OF_A_RETRY = 50_000
-"""Rows read at once while a range is done over again."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChunkWork:
-    """What every chunk of a run has in common. Picklable."""
-
-    job: Job
-    run_id: int
-    model_version: int
-    source: Source
-    layout: PredictionsLayout
-    features: tuple[str, ...]
-    kept: tuple[InputColumn, ...] = ()
-    """The inputs that are kept beside each prediction; none where they are not."""
+"""Rows read at once while a range is scored again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +48,7 @@ class CommittedChunk:
 class ScoredChunk:
     """Rows with their outcomes, not yet written."""
 
-    outcomes: Outcomes
+    writes: ChunkWrites
     last: Version
     reasons: Mapping[str, int]
     read_seconds: float
@@ -71,17 +58,18 @@ class ScoredChunk:
 class RowScorer(Protocol):
     """What scores the rows of a chunk: a Scorer, or one in a process of its own."""
 
-    def score(self, columns: Mapping[str, Values]) -> ScoredRows:
+    def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk given by column. Raises EveryRowFailed."""
 
 
 class ChunkStages:
     """The stages of a chunk, on one database and with one model, which is loaded when the first chunk is scored."""
 
-    def __init__(self, work: ChunkWork, database: Database, load: Callable[[], RowScorer]) -> None:
-        self.work = work
+    def __init__(self, plan: RunPlan, query: DueQuery, database: Database, load: Callable[[], RowScorer]) -> None:
+        self.plan = plan
+        self.query = query
         self.database = database
-        self.bulk: Bulk = bulk_for(database, work.job.run.bulk)
+        self.bulk: Bulk = bulk_for(database, plan.job.run.bulk)
         self._load = load
 
     @cached_property
@@ -91,7 +79,7 @@ class ChunkStages:
 
     def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
         """Score the rows of a chunk and make them ready to be written. Raises EveryRowFailed."""
-        begun, work = perf_counter(), self.work
+        started, plan = perf_counter(), self.plan
         try:
             scored = self.scorer.score(rows.features)
         except EveryRowFailed as exc:
@@ -99,49 +87,49 @@ class ChunkStages:
             raise
         predictions = Predictions(
             positions=scored.positions,
-            scores=scored.scores,  # type: ignore[arg-type]  # an array is a sequence
+            scores=None if scored.scores is None else pa.array(scored.scores),
             labels=scored.labels,
-            model_version=work.model_version,
+            model_version=plan.model.version,
             unseen_category_count=scored.unseen_category_count,
             inputs=None if scored.inputs is None else {**scored.inputs, "digest": digest(scored.inputs)},
-            kept=work.kept,
+            stored_inputs=plan.stored_inputs,
         )
         quarantined = _quarantined(scored)
         return ScoredChunk(
-            outcomes=prepare_outcomes(self.bulk, work.layout, rows, predictions, quarantined),
+            writes=prepare_writes(self.bulk, self.query.layout, rows, predictions, quarantined),
             last=rows.last,
             reasons=Counter(quarantined.reason_codes),
             read_seconds=read_seconds,
-            score_seconds=perf_counter() - begun,
+            score_seconds=perf_counter() - started,
         )
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
         """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
-        begun = perf_counter()
+        started = perf_counter()
         try:
-            counts = commit_chunk(self.database, self.bulk, self.work.layout, self.work.run_id, chunk.outcomes)
+            counts = commit_chunk(self.database, self.bulk, self.plan.run_id, chunk.writes)
         except ConnectionLost:
-            if not persistently(lambda: self._stands(chunk)):
+            if not retry_transient(lambda: self._is_committed(chunk)):
                 raise
-            counts = chunk.outcomes.counts
-        seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - begun)
+            counts = chunk.writes.counts
+        seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - started)
         return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds)
 
-    def _stands(self, chunk: ScoredChunk) -> bool:
-        """Whether a chunk was committed though the answer was lost. All of it stands or nothing, so one row tells."""
+    def _is_committed(self, chunk: ScoredChunk) -> bool:
+        """Whether a chunk was committed though the answer was lost. All of it was, or nothing, so one row tells."""
         with self.database.read() as connection:
-            return has_outcome(connection, self.work.layout, self.work.run_id, chunk.last)
+            return has_outcome(connection, self.query.layout, self.plan.run_id, chunk.last)
 
-    def redo(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
-        """Do a range over again after a fault that passes; yields once for each transaction committed.
+    def retry(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
+        """Score a range again after a transient error; yields once for each transaction committed.
 
-        What is due is selected anew, so a COMMIT whose outcome is not known settles itself: rows it wrote are due no
+        What is due is selected again, so a COMMIT whose outcome is not known settles itself: rows it wrote are due no
         more. Raises DatabaseFault, Fenced, EveryRowFailed.
         """
-        limit = self.work.job.run.chunk_rows or _ROWS_OF_A_RETRY
+        limit = self.plan.job.run.chunk_rows or _ROWS_OF_A_RETRY
         while True:
             try:
-                committed, read = persistently(partial(self._attempt, chunk, limit))
+                committed, read = retry_transient(partial(self._attempt, chunk, limit))
             except TooMuchAtOnce:
                 if limit == 1:
                     raise
@@ -153,13 +141,12 @@ class ChunkStages:
                 return
 
     def _attempt(self, chunk: KeyRange, limit: int) -> tuple[CommittedChunk | None, int]:
-        begun = perf_counter()
-        work = self.work
+        started = perf_counter()
         with self.database.read() as connection:
-            rows = work.source.read(connection, self.bulk, work.layout, chunk, work.features, limit)
+            rows = self.query.read(connection, self.bulk, chunk, self.plan.features, limit)
         if not len(rows):
             return None, 0
-        return self.commit(self.score(rows, perf_counter() - begun)), len(rows)
+        return self.commit(self.score(rows, perf_counter() - started)), len(rows)
 
 
 def _quarantined(scored: ScoredRows) -> Quarantined:

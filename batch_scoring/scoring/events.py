@@ -57,11 +57,11 @@ class ThresholdOverruled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringIsolated:
-    """The runs before this one died, so the model is in a process of its own: a row that kills it is set aside."""
+    """The runs before this one crashed, so the model is in a process of its own: a crashing row is quarantined."""
 
     run_id: int
     job: str
-    deaths: int
+    crashes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,21 +1,24 @@
-"""The record of a run: opened before anything is done, and closed whatever comes between."""
+"""The life cycle of a run: claimed before anything is done, and closed whatever comes between."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
 from batch_scoring.domain.job import Job
-from batch_scoring.domain.runs import OpenedRun, Run, Trigger
-from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped
+from batch_scoring.domain.runs import Run, Takeover, Trigger
+from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped, UnexpectedFault
+from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
 from batch_scoring.scoring.heartbeat import Heartbeat
-from batch_scoring.scoring.transient import persistently
+from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import records
-from batch_scoring.store.runs.claim import Opening
+from batch_scoring.store.runs.claim import Claim
 from batch_scoring.store.schema import revision
 
 Result = TypeVar("Result")
@@ -23,37 +26,50 @@ Result = TypeVar("Result")
 _LONGEST_NAME = 255
 
 
-class UnexpectedFault(BatchScoringError):
-    """Something failed that the package did not foresee. Recorded by its type: its text may quote a row."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedJob:
+    """A run that owns its job."""
+
+    database: Database
+    """Sessions of the run's own: with its label, and time-outs that do not outlive a take-over."""
+    run_id: int
+    takeover: Takeover | None
 
 
-def database_of(job: Job, database_url: str) -> Database:
-    """The database with the time-outs of a run of this job."""
-    return Database(database_url, timeouts=Timeouts().within(job.run.stalled_after))
-
-
-def open_run(database: Database, job: Job, *, trigger: Trigger, **said: Any) -> OpenedRun:
-    """Begin a run, or leave nothing open; takes what Opening takes. Raises AnotherRunActive, DatabaseFault."""
-    if len(said.get("requested_by") or "") > _LONGEST_NAME:
-        raise InputFault(f"--requested-by is longer than the {_LONGEST_NAME} characters that are kept")
-    opening = Opening(
-        database=database,
+def claim_job(
+    database: Database,
+    job: Job,
+    *,
+    trigger: Trigger,
+    scheduled_for: datetime | None = None,
+    requested_by: str | None = None,
+    reason: str | None = None,
+    continues_run_id: int | None = None,
+) -> ClaimedJob:
+    """Start a run, or leave nothing running. Raises AnotherRunActive, SchemaOutOfDate, InputFault, DatabaseFault."""
+    if len(requested_by or "") > _LONGEST_NAME:
+        raise InputFault(f"--requested-by is longer than the {_LONGEST_NAME} characters that are stored")
+    own = database.with_timeouts(Timeouts().within(job.run.stalled_after))
+    claim = Claim(
+        database=own,
         job=job.name,
         job_config=job.model_dump(mode="json"),
         environment={"python": platform.python_version()},
         stalled_after=job.run.stalled_after,
         trigger=trigger,
-        **said,
+        scheduled_for=scheduled_for,
+        requested_by=requested_by,
+        reason=reason,
+        continues_run_id=continues_run_id,
     )
     try:
-        with database.read() as connection:  # a database that is away from the start is reported at once
-            revision.check_revision(connection)
-        opened = persistently(opening.carry_out)
+        revision.check_schema(own)  # a database that is away from the start is reported at once
+        started = retry_transient(claim.execute)
     except BaseException:
-        database.dispose()
+        own.dispose()
         raise
-    database.label = records.session_label(opened.run_id)
-    return opened
+    own.label = records.session_label(started.run_id)
+    return ClaimedJob(database=own, run_id=started.run_id, takeover=started.takeover)
 
 
 @contextmanager
@@ -61,7 +77,7 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
     """Close the run as succeeded at the end of the block, or as failed with what ended it."""
     try:
         yield
-        persistently(lambda: records.close_run(database, run_id))
+        retry_transient(lambda: records.close_run(database, run_id))
     except Fenced:
         raise
     except BatchScoringError as exc:
@@ -78,7 +94,7 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
 
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
     try:
-        persistently(lambda: records.close_run(database, run_id, error=error))
+        retry_transient(lambda: records.close_run(database, run_id, error=error))
     except (DatabaseFault, Fenced):
         return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
 
@@ -91,7 +107,7 @@ def recorded(database: Database, run_id: int) -> Run:
         assert found is not None
         return found
 
-    return persistently(read)
+    return retry_transient(read)
 
 
 def as_closed(database: Database, run_id: int) -> Run | None:
@@ -102,27 +118,38 @@ def as_closed(database: Database, run_id: int) -> Run | None:
         return None
 
 
-def by_hand(
+def run_operation(
+    database: Database,
     job: Job,
-    database_url: str,
     work: Callable[[Database, int], Result],
     *,
     trigger: Trigger,
     reason: str | None,
     requested_by: str | None,
+    observers: Sequence[Observer] = (),
 ) -> tuple[Run, Result]:
-    """Let a person's work on a job's tables be a run of its own: alone, recorded, fenced.
+    """Let what a person does to a job's tables be a run of its own: alone, recorded, fenced, with the events of a run.
 
     ``work`` is given the database and the run's number. Raises AnotherRunActive, and what ``work`` raises.
     """
-    database = database_of(job, database_url)
-    opened = open_run(database, job, trigger=trigger, reason=reason, requested_by=requested_by)
+
+    def emit(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    claimed = claim_job(database, job, trigger=trigger, reason=reason, requested_by=requested_by)
+    own, run_id = claimed.database, claimed.run_id
+    emit(RunStarted(run_id=run_id, job=job.name))
+    if claimed.takeover is not None:
+        emit(RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
+    finished: Run | None = None
     try:
-        with (
-            closing(database, opened.run_id),
-            Heartbeat(database, opened.run_id, job.run.stalled_after),
-        ):
-            result = work(database, opened.run_id)
-        return recorded(database, opened.run_id), result
+        with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after):
+            result = work(own, run_id)
+        finished = recorded(own, run_id)
+        return finished, result
     finally:
-        database.dispose()
+        finished = finished or as_closed(own, run_id)
+        own.dispose()
+        if finished is not None:
+            emit(RunFinished(job=job.name, run=finished))

@@ -18,8 +18,8 @@ from batch_scoring.domain.keys import EVERYTHING, KeyRange
 from batch_scoring.errors import PassingFault, TooMuchAtOnce
 from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.events import StageSeconds
-from batch_scoring.scoring.transient import persistently
-from batch_scoring.store.due.reader import Chunk, Walk
+from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store.due.reader import Chunk, KeysetReader
 
 
 class ChunkSize:
@@ -62,7 +62,7 @@ class ChunkSize:
 
 
 class Pipeline:
-    """Scores key ranges. ``report`` hears of each committed chunk, ``check`` is asked between two; both are called in
+    """Scores key ranges. ``report`` is called with each committed chunk, ``check`` between two; both are called in
     the calling thread, and what ``check`` raises ends the range after the chunk that is being written.
     """
 
@@ -72,23 +72,21 @@ class Pipeline:
         self._stages = stages
         self._report = report
         self._check = check
-        self._size = ChunkSize(stages.work.job.run.chunk_rows)
+        self._size = ChunkSize(stages.plan.job.run.chunk_rows)
 
     def run(self, within: KeyRange = EVERYTHING, *, due_count: int | None = None) -> None:
         """Score what is due in a key range. Raises DatabaseFault, Fenced, EveryRowFailed and what ``check`` raises."""
-        work = self._stages.work
-        walk = Walk(
-            source=work.source,
-            layout=work.layout,
+        reader_of_range = KeysetReader(
+            query=self._stages.query,
             bulk=self._stages.bulk,
-            features=work.features,
-            left=within,
+            features=self._stages.plan.features,
+            remaining=within,
             due_count=due_count,
         )
         writing: tuple[Chunk, Future[CommittedChunk]] | None = None
         apart = self._stages.bulk.reads_while_writing
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) if apart else nullcontext(reader) as writer:
-            reading: Future[tuple[Chunk, float]] | None = reader.submit(self._read, walk)
+            reading: Future[tuple[Chunk, float]] | None = reader.submit(self._read, reader_of_range)
             try:
                 _ = self._stages.scorer  # loads while the first chunk is read
                 while reading is not None:
@@ -107,16 +105,16 @@ class Pipeline:
             if writing is not None:
                 self._settle(*writing)
 
-    def _read(self, walk: Walk) -> tuple[Chunk, float]:
-        begun = perf_counter()
+    def _read(self, remaining: KeysetReader) -> tuple[Chunk, float]:
+        started = perf_counter()
 
-        def step() -> Chunk:
+        def read() -> Chunk:
             with self._stages.database.read() as connection:
-                return walk.step(connection, self._size.rows)
+                return remaining.next_chunk(connection, self._size.rows)
 
         while True:
             try:
-                return persistently(step), perf_counter() - begun
+                return retry_transient(read), perf_counter() - started
             except TooMuchAtOnce:
                 self._size.halve()
 
@@ -124,8 +122,8 @@ class Pipeline:
         try:
             committed = writing.result()
         except PassingFault:
-            for redone in self._stages.redo(chunk.range):
-                self._report(redone)
+            for committed_again in self._stages.retry(chunk.range):
+                self._report(committed_again)
         else:
             self._size.learn(len(chunk.rows), committed.seconds, chunk.rows.size)
             self._report(committed)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ModelRefused, SignatureMismatch
+from batch_scoring.scoring.plan import ModelPlan
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import job_tables
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 if TYPE_CHECKING:
     from batch_scoring.model.artifact import ArtifactReference
@@ -28,14 +30,45 @@ def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference
     return ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
 
 
-def check_artifact(artifacts_dir: Path, version: ModelVersion, manifest: Manifest) -> None:
+def check_artifact(plan: ModelPlan) -> None:
     """Raise ModelRefused where the model's file is gone or, as far as can be seen in milliseconds, another one."""
     from batch_scoring.model.artifact import check_in_place
 
-    check_in_place(artifact_of(artifacts_dir, version), manifest.artifact_bytes)
+    check_in_place(plan.artifact, plan.manifest.artifact_bytes)
 
 
-def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -> None:
+def check_model(job: Job, source: SourceTable, version: ModelVersion) -> DecisionPolicy:
+    """Check that a model version fits a job and its source; returns how its outputs are read.
+
+    Raises UnusableModel, ModelRefused where model and job are of different kinds, SignatureMismatch.
+    """
+    manifest = version.manifest
+    policy = DecisionPolicy.of(job, manifest)
+    check_signature(manifest, source, version)
+    return policy
+
+
+def model_plan(
+    artifacts_dir: Path,
+    version: ModelVersion,
+    policy: DecisionPolicy,
+    *,
+    allow_version_mismatch: bool = False,
+    returns_inputs: bool = False,
+) -> ModelPlan:
+    """The model of a run, or of an operation that scores rows."""
+    return ModelPlan(
+        name=version.name,
+        version=version.version,
+        artifact=artifact_of(artifacts_dir, version),
+        manifest=version.manifest,
+        policy=policy,
+        allow_version_mismatch=allow_version_mismatch,
+        returns_inputs=returns_inputs,
+    )
+
+
+def check_signature(manifest: Manifest, source: SourceTable, version: ModelVersion) -> None:
     """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
     families = {name: column.family for name, column in source.columns.items()}
     types = {name: column.ddl for name, column in source.columns.items() if column.family is Family.OTHER}
@@ -51,13 +84,13 @@ def check_signature(manifest: Manifest, source: Source, version: ModelVersion) -
         )
 
 
-def kept_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
-    """The model's inputs as a job keeps them; none where it does not."""
+def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
+    """The model's inputs as a job stores them; none where it does not."""
     return inputs_of(manifest) if job.predictions.keep_inputs else ()
 
 
 def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:
-    """What a model takes, as it is kept."""
+    """What a model takes, as it is stored."""
     return tuple(InputColumn(name=column.name, type=column.type) for column in manifest.signature.columns)
 
 
@@ -76,19 +109,12 @@ def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
             manifest = registry.resolve_alias(database, job.model.name, job.model.alias).manifest
         except ModelRefused:
             continue
-        if job_tables.ensure_inputs(database, layout, kept_inputs(job, manifest)):
+        if job_tables.ensure_inputs(database, layout, stored_inputs(job, manifest)):
             made.append(str(layout.inputs))
     return made
 
 
-def load_scorer(
-    artifact: ArtifactReference,
-    manifest: Manifest,
-    job: Job,
-    *,
-    allow_version_mismatch: bool,
-    threads: int | None = None,
-) -> tuple[Scorer, str | None]:
+def load_scorer(plan: ModelPlan, *, threads: int | None = None) -> tuple[Scorer, str | None]:
     """Load the artifact and prove it: hash, library version, golden rows, in this order.
 
     ``threads`` bounds BLAS and OpenMP. Returns the scorer and what differs in the library's version, where that was
@@ -96,8 +122,10 @@ def load_scorer(
     """
     from batch_scoring.model.scorer import Scorer
 
-    model, differs = load_model(artifact, manifest, allow_version_mismatch=allow_version_mismatch, threads=threads)
-    return Scorer(model, manifest, job), differs
+    model, differs = load_model(
+        plan.artifact, plan.manifest, allow_version_mismatch=plan.allow_version_mismatch, threads=threads
+    )
+    return Scorer(model, plan.manifest, plan.policy, returns_inputs=plan.returns_inputs), differs
 
 
 def load_model(

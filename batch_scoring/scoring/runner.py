@@ -1,4 +1,4 @@
-"""A run from its opening to its closing, whatever comes between."""
+"""A run from its claim to its end, whatever comes between."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from pathlib import Path
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Trigger
-from batch_scoring.errors import ExitCode
-from batch_scoring.operations.rescore import Rescore
-from batch_scoring.scoring.attempt import Attempt
-from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
-from batch_scoring.scoring.lifecycle import as_closed, closing, database_of, open_run, recorded
+from batch_scoring.errors import DatabaseFault, ExitCode
+from batch_scoring.scoring import preparation
+from batch_scoring.scoring.diagnosis import diagnose
+from batch_scoring.scoring.engines import choice as engine
+from batch_scoring.scoring.events import Event, Observer, RunFinished, RunPlanned, RunStarted, RunTookOver
+from batch_scoring.scoring.heartbeat import Heartbeat
+from batch_scoring.scoring.lifecycle import as_closed, claim_job, closing, recorded
+from batch_scoring.scoring.plan import Rescore
+from batch_scoring.scoring.planning import Planner, count_due
+from batch_scoring.scoring.progress import Progress
+from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +43,15 @@ class RunOptions:
 
 
 def run_job(
+    database: Database,
     job: Job,
-    database_url: str,
     artifacts_dir: Path,
     *,
     options: RunOptions = RunOptions(),
     observers: Sequence[Observer] = (),
     stop: threading.Event | None = None,
 ) -> Run:
-    """Carry out one run of a job and return its record.
+    """Execute one run of a job on sessions of its own, and return its record.
 
     Whatever ends the run is recorded with it, as far as the database can be written, and raised: AnotherRunActive,
     ModelRefused, SourceFault, Fenced, DatabaseFault and other BatchScoringError. ``stop`` ends the run at the next
@@ -54,46 +62,73 @@ def run_job(
         for observer in observers:
             observer(event)
 
-    database = database_of(job, database_url)
-    opened = open_run(
+    rescore = options.rescore
+    claimed = claim_job(
         database,
         job,
         trigger=options.trigger,
         scheduled_for=options.scheduled_for,
         requested_by=options.requested_by,
         reason=options.reason,
-        continues_run_id=options.rescore.begun_by if options.rescore else None,
+        continues_run_id=rescore.continued_run_id if rescore else None,
     )
-    emit(RunStarted(run_id=opened.run_id, job=job.name))
-    if opened.takeover is not None:
-        emit(RunTookOver(run_id=opened.run_id, job=job.name, abandoned=opened.takeover))
-    workers = options.workers or job.run.workers
-    attempt = Attempt(
+    own, run_id = claimed.database, claimed.run_id
+    emit(RunStarted(run_id=run_id, job=job.name))
+    if claimed.takeover is not None:
+        emit(RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
+    planner = Planner(
+        database=own,
         job=job,
-        database=database,
         artifacts_dir=artifacts_dir,
-        run_id=opened.run_id,
-        workers=workers,
+        run_id=run_id,
+        workers=options.workers or job.run.workers,
         allow_version_mismatch=options.allow_version_mismatch,
-        rescore=options.rescore,
-        emit=emit,
-        stop=stop or threading.Event(),
+        rescore=rescore,
     )
     finished: Run | None = None
     try:
-        with closing(database, opened.run_id):
-            attempt.carry_out()
-        finished = recorded(database, opened.run_id)
+        with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after) as heartbeat:
+            _execute(planner, heartbeat, stop or threading.Event(), emit)
+        finished = recorded(own, run_id)
         return finished
     finally:
-        finished = finished or as_closed(database, opened.run_id)
-        database.dispose()
+        finished = finished or as_closed(own, run_id)
+        own.dispose()
         if finished is not None:
             emit(RunFinished(job=job.name, run=finished))
 
 
+def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, emit: Observer) -> None:
+    """Score what is due. Raises every kind of BatchScoringError; what was committed by then stays."""
+    database, job = planner.database, planner.job
+    plan, due = planner.plan()
+    emit(
+        RunPlanned(
+            run_id=plan.run_id,
+            job=job.name,
+            due_count=due.total,
+            mode=plan.mode,
+            is_first_of_unversioned=job.source.changed_at is None
+            and planner.rescore is None
+            and retry_transient(lambda: records.last_success(database, job.name)) is None,
+        )
+    )
+    if not due.total:  # a model that is gone is noticed by the first run without it, not by the first that needs it
+        preparation.check_artifact(plan.model)
+        return
+    progress = Progress(database, plan, heartbeat, stop, emit)
+    try:
+        engine.score(plan, database, progress, due.total)
+        if progress.done_count < due.total:
+            # PostgreSQL shows a table that was rewritten or emptied meanwhile as empty: look once more
+            engine.score(plan, database, progress, retry_transient(lambda: count_due(database, plan)).total)
+    except DatabaseFault as exc:
+        diagnose(database, plan, exc)
+        raise
+
+
 def exit_code(run: Run, job: Job) -> ExitCode:
-    """What a finished run says to its caller."""
-    if run.read_count and run.quarantined_count > job.predictions.max_quarantined * run.read_count:
+    """The exit code of a command that has executed a run."""
+    if not job.predictions.allows(quarantined=run.quarantined_count, read=run.read_count):
         return ExitCode.TOO_MANY_QUARANTINED
     return ExitCode.DONE

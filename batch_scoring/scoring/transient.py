@@ -36,7 +36,7 @@ def observe_retries(observer: Callable[[Retry], None]) -> None:
     _observers[:] = [observer]
 
 
-def persistently(step: Callable[[], Result]) -> Result:
+def retry_transient(step: Callable[[], Result]) -> Result:
     """Carry a step out, again and again while a PassingFault ends it, within the limits.
 
     The step must be safe to repeat after a COMMIT whose outcome is not known. Raises what the last attempt raised.

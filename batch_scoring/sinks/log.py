@@ -65,7 +65,7 @@ def log_event(event: Event) -> None:
         case ThresholdOverruled():
             log.warning("threshold_overruled", difference=event.difference)
         case ScoringIsolated():
-            log.warning("scoring_isolated", deaths=event.deaths)
+            log.warning("scoring_isolated", crashes=event.crashes)
         case ChunkCommitted():
             counts = event.counts
             log.info(

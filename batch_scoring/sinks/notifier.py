@@ -65,7 +65,7 @@ class Notifier:
         unrecorded = self._unrecorded.ended()
         is_ordinary = run.trigger in ORDINARY
         try:
-            failures = failures_in_a_row(database, self.job.name, upto=run.run_id) if is_ordinary else []
+            failures = failures_in_a_row(database, self.job.name, until=run.run_id) if is_ordinary else []
             over = self._over_limit(database, run) if is_ordinary else []
         except BatchScoringError:  # then what was before is not known: better once too often
             failures, over = [], []
@@ -101,7 +101,7 @@ class Notifier:
         """A run whose process died could not notify anybody itself, and this one may die likewise."""
         try:
             run = records.get_run(database, run_id)
-            failures = failures_in_a_row(database, self.job.name, upto=run_id)
+            failures = failures_in_a_row(database, self.job.name, until=run_id)
         except BatchScoringError:
             return
         if run is not None and run.trigger in ORDINARY:
@@ -110,10 +110,10 @@ class Notifier:
     def _over_limit(self, database: Database, run: Run) -> Sequence[datetime]:
         if not self._is_over_limit(run):
             return []
-        return over_limit_in_a_row(database, self.job.name, self.job.predictions.max_quarantined, upto=run.run_id)
+        return over_limit_in_a_row(database, self.job.name, self.job.predictions.max_quarantined, until=run.run_id)
 
     def _is_over_limit(self, run: Run) -> bool:
-        return bool(run.read_count) and run.quarantined_count > self.job.predictions.max_quarantined * run.read_count
+        return not self.job.predictions.allows(quarantined=run.quarantined_count, read=run.read_count)
 
     def _send_if_notable(self, kind: Kind, run: Run | None, message: str, repeated: Repetition | None) -> None:
         if repeated is None or repeated.is_notable:

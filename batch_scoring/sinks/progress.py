@@ -40,6 +40,6 @@ def progress_bar(console: Console) -> Iterator[list[Observer]]:
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}")
                 case ScoringIsolated():
-                    progress.console.print(f"the last {event.deaths} runs crashed: scoring in a process of its own")
+                    progress.console.print(f"the last {event.crashes} runs crashed: scoring in a process of its own")
 
         yield [draw]

@@ -1,9 +1,10 @@
-"""The model registry: versions of artifacts, and the aliases that point at them."""
+"""The model registry: versions of artifacts, and the promotions by which aliases point at them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.schema.tables import model_aliases, model_versions
+from batch_scoring.store.schema.tables import model_promotions, model_versions
 
 _ATTEMPTS = 10
 
@@ -63,7 +64,7 @@ def register_version(
                     )
                 )
                 if version == 1:
-                    _point(connection, name, first_alias, version, created_by)
+                    _promote(connection, name, first_alias, version, promoted_by=created_by, reason="first version")
             break
         except ConstraintViolated:  # somebody registered the same number at the same moment
             if attempt == _ATTEMPTS - 1:
@@ -87,16 +88,14 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
 
 def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
     """The version an alias points at now. Raises NoSuchModel."""
+    pointed = _latest_promotions().subquery()
     query = (
         sa.select(*_VERSION_COLUMNS)
         .join(
-            model_aliases,
-            sa.and_(
-                model_aliases.c.name == model_versions.c.name,
-                model_aliases.c.version == model_versions.c.version,
-            ),
+            pointed,
+            sa.and_(pointed.c.name == model_versions.c.name, pointed.c.version == model_versions.c.version),
         )
-        .where(model_aliases.c.name == name, model_aliases.c.alias == alias)
+        .where(pointed.c.name == name, pointed.c.alias == alias)
     )
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
@@ -124,31 +123,78 @@ def list_versions(database: Database, name: str | None = None) -> Sequence[Model
 def list_aliases(database: Database) -> Mapping[tuple[str, int], list[str]]:
     """The aliases of every version that has one."""
     aliases: dict[tuple[str, int], list[str]] = {}
-    query = sa.select(model_aliases.c.name, model_aliases.c.version, model_aliases.c.alias)
     with database.read() as connection:
-        for name, version, alias in connection.execute(query.order_by(model_aliases.c.alias)):
-            aliases.setdefault((name, version), []).append(alias)
+        for row in connection.execute(_latest_promotions().order_by(model_promotions.c.alias)):
+            aliases.setdefault((row.name, row.version), []).append(row.alias)
     return aliases
 
 
-def point_alias(database: Database, *, name: str, alias: str, version: int, changed_by: str) -> int | None:
-    """Move an alias in one transaction; returns the version it pointed at before."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromotionRecord:
+    """One promotion: from then on the alias pointed at the version."""
+
+    name: str
+    alias: str
+    number: int
+    version: int
+    previous_version: int | None
+    promoted_at: datetime
+    promoted_by: str
+    reason: str | None
+
+
+def list_promotions(database: Database, name: str, alias: str | None = None) -> Sequence[PromotionRecord]:
+    """The promotions of a model, the latest first; of one alias where it is given."""
+    columns = [model_promotions.c[field.name] for field in fields(PromotionRecord)]
+    query = sa.select(*columns).where(model_promotions.c.name == name)
+    if alias is not None:
+        query = query.where(model_promotions.c.alias == alias)
+    order = (model_promotions.c.promoted_at.desc(), model_promotions.c.alias, model_promotions.c.number.desc())
+    with database.read() as connection:
+        return [PromotionRecord(**row._asdict()) for row in connection.execute(query.order_by(*order))]
+
+
+def promote(
+    database: Database, *, name: str, alias: str, version: int, promoted_by: str, reason: str | None = None
+) -> int | None:
+    """Point an alias at a version; returns the version it pointed at before. Raises NoSuchModel.
+
+    The promotion is recorded for good. Two at once take turns, so that together they are one line of succession.
+    """
     get_version(database, name, version)
     for _ in range(_ATTEMPTS):
         try:
             with database.write() as connection:
-                return _point(connection, name, alias, version, changed_by)
-        except ConstraintViolated:  # somebody made the alias at the same moment
+                return _promote(connection, name, alias, version, promoted_by=promoted_by, reason=reason)
+        except ConstraintViolated:  # another promotion of the alias got the number
             continue
-    raise ConstraintViolated(f"alias {alias} of {name} is being moved by others all the time; try again")
+    raise ConstraintViolated(f"alias {alias} of {name} is being promoted by others all the time; try again")
 
 
-def _point(connection: sa.Connection, name: str, alias: str, version: int, changed_by: str) -> int | None:
-    this = sa.and_(model_aliases.c.name == name, model_aliases.c.alias == alias)
-    before = connection.execute(sa.select(model_aliases.c.version).where(this).with_for_update()).scalar_one_or_none()
-    values = {"version": version, "changed_at": database_now(), "changed_by": changed_by}
-    if before is None:
-        connection.execute(sa.insert(model_aliases).values(name=name, alias=alias, **values))
-    else:
-        connection.execute(sa.update(model_aliases).where(this).values(**values))
-    return before
+def _promote(
+    connection: sa.Connection, name: str, alias: str, version: int, *, promoted_by: str, reason: str | None
+) -> int | None:
+    latest = connection.execute(
+        _latest_promotions().where(model_promotions.c.name == name, model_promotions.c.alias == alias)
+    ).one_or_none()
+    previous = None if latest is None else latest.version
+    connection.execute(
+        sa.insert(model_promotions).values(
+            name=name,
+            alias=alias,
+            number=1 if latest is None else latest.number + 1,
+            version=version,
+            previous_version=previous,
+            promoted_at=database_now(),
+            promoted_by=promoted_by,
+            reason=reason,
+        )
+    )
+    return previous
+
+
+def _latest_promotions() -> sa.Select[Any]:
+    """The promotion of each alias that counts: name, alias, number, version."""
+    c, later = model_promotions.c, model_promotions.alias("later")
+    is_superseded = sa.exists().where(later.c.name == c.name, later.c.alias == c.alias, later.c.number > c.number)
+    return sa.select(c.name, c.alias, c.number, c.version).where(~is_superseded)

@@ -2,7 +2,7 @@
 DO $$$$ BEGIN CREATE ROLE operator NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$$$;
 GRANT scorer TO operator;
 GRANT SELECT, INSERT ON model_versions, rescore_requests TO operator;
-GRANT SELECT, INSERT, UPDATE ON model_aliases TO operator;
+GRANT SELECT, INSERT ON model_promotions TO operator;
 GRANT SELECT, INSERT, UPDATE (removed_at, removed_by) ON legal_holds TO operator;
 GRANT USAGE ON SEQUENCE legal_holds_hold_id_seq TO operator;
 GRANT SELECT ON run_history, data_freshness, quarantine_summary TO operator;

@@ -1,7 +1,7 @@
 -- scorer: what runs jobs. It reads the source and the registry, writes predictions, and can neither alter nor delete.
 DO $$$$ BEGIN CREATE ROLE scorer NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$$$;
 GRANT USAGE ON SCHEMA ${schemas} TO scorer;
-GRANT SELECT ON alembic_version, model_versions, model_aliases, scoring_jobs TO scorer;
+GRANT SELECT ON alembic_version, model_versions, model_promotions, scoring_jobs TO scorer;
 GRANT SELECT, INSERT, UPDATE ON scoring_runs TO scorer;
 GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq TO scorer;
 -- for each job

@@ -268,7 +268,7 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(loan_works
 
 
 def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace) -> None:
-    loan_workspace.sql("DELETE FROM model_aliases")
+    loan_workspace.sql("DELETE FROM model_promotions")
     loan_workspace.sql("DELETE FROM model_versions")
     done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, "loan_eligibility", "champion", "batch-scoring train")
@@ -276,7 +276,7 @@ def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace) ->
 
 
 def test_a_model_without_a_champion_says_how_to_name_one(loan_workspace: Workspace) -> None:
-    loan_workspace.sql("DELETE FROM model_aliases")
+    loan_workspace.sql("DELETE FROM model_promotions")
     done = loan_workspace.cli(*RUN)
     assert_refused(done, 3, "batch-scoring model promote loan_eligibility 1 --alias champion")
     assert_recorded(loan_workspace, done, "NoSuchModel")

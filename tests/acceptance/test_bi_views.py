@@ -214,7 +214,7 @@ def rescore(story: Story, version: int, reason: str) -> None:
     with workspace.database() as database:
         planned = plan(database, job, Request(selection=Selection()), version=str(version))
     options = RunOptions(trigger="rescore", rescore=planned.rescore, reason=reason, requested_by="the auditor")
-    run_job(job, workspace.database_url, workspace.artifacts_dir, options=options)
+    run_job(Database(workspace.database_url), job, workspace.artifacts_dir, options=options)
 
 
 def tell(story: Story) -> Story:

@@ -257,7 +257,7 @@ def test_check_finds_several_problems_at_once_and_starts_nothing(loan_workspace:
 
 
 def test_check_ends_with_3_where_only_the_model_is_at_fault(loan_workspace: Workspace) -> None:
-    loan_workspace.sql("DELETE FROM model_aliases")
+    loan_workspace.sql("DELETE FROM model_promotions")
     done = loan_workspace.cli("check")
     assert done.returncode == 3
     assert "ok     job loan_eligibility" in done.stdout
@@ -315,7 +315,7 @@ def test_db_sql_prints_both_dialects_and_names_what_it_leaves_out(workspace: Wor
 
 def aliases(workspace: Workspace) -> list[tuple[Any, ...]]:
     """Which alias points where."""
-    return workspace.query("SELECT alias, version FROM model_aliases ORDER BY alias")
+    return workspace.aliases()
 
 
 def test_promote_says_which_version_an_alias_left_and_which_it_points_at(

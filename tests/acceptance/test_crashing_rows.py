@@ -62,7 +62,7 @@ def _prepare(workspace: Workspace, model: TrainedModel, fragile: Any, *, job: st
     prepare_loans(workspace, model, job=job)
     pipeline = Pipeline([("fragile", fragile), ("model", model.pipeline)])
     workspace.register(pipeline, model.features)
-    workspace.sql("UPDATE model_aliases SET version = 2")
+    workspace.promote(2)
     workspace.environ = {"PYTHONPATH": str(workspace.folder)}
     return workspace
 
@@ -121,7 +121,7 @@ def test_the_model_goes_back_into_the_process_of_the_run_once_a_run_has_ended_we
     )
     events: list[Event] = []
     first = sqlite_workspace.run(observers=[events.append])
-    assert [event.deaths for event in events if isinstance(event, ScoringIsolated)] == [2]
+    assert [event.crashes for event in events if isinstance(event, ScoringIsolated)] == [2]
     assert (first.scored_count, first.quarantined_count) == (367, 0)
     assert "scikit-learn" in str(first.environment)
 
@@ -133,9 +133,9 @@ def test_the_model_goes_back_into_the_process_of_the_run_once_a_run_has_ended_we
 
 def _isolated(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run in isolation, in this process."""
-    from batch_scoring.scoring import execution
+    from batch_scoring.scoring.engines import choice as engines
 
-    monkeypatch.setattr(execution, "DEATHS_BEFORE", 0)
+    monkeypatch.setattr(engines, "CRASHES_BEFORE_ISOLATION", 0)
     return workspace.run()
 
 

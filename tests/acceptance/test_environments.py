@@ -16,7 +16,7 @@ from support import DATA, Workspace
 
 from batch_scoring.login import login
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.scoring import execution
+from batch_scoring.scoring.engines import choice as engines
 from batch_scoring.scoring.engines import isolated as isolation
 
 
@@ -109,7 +109,7 @@ def test_a_long_temporary_folder_does_not_keep_a_run_from_scoring_in_isolation(
     long = sqlite_workspace.folder / ("t" * 120)
     long.mkdir()
     prepare_loans(sqlite_workspace, loan_model)
-    monkeypatch.setattr(execution, "DEATHS_BEFORE", 0)
+    monkeypatch.setattr(engines, "CRASHES_BEFORE_ISOLATION", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
 
     assert isolation._context().get_start_method() == "spawn"

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support import Workspace
 
 from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.decision import positive_label
 from batch_scoring.domain.job import Job
 from batch_scoring.errors import InputFault
 from batch_scoring.files.frame import read_frame
@@ -30,7 +31,7 @@ from batch_scoring.model.training import Algorithm, train
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.loading import load_csv
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 JOB = """
 [source]
@@ -95,7 +96,7 @@ def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[s
     file.write_text(text, encoding="utf-8")
     load_csv(database, "people", file, key=["id"])
     with database.read() as connection:
-        source = Source.inspect(database, connection, work)
+        source = SourceTable.inspect(database, connection, work)
         names = [name for name in source.columns if name != "updated_at"]
         families = [source.columns[name].family for name in names]
         people = sa.table("people", *(sa.column(name) for name in names))
@@ -341,7 +342,7 @@ def test_labels_are_those_that_rows_have_in_the_spelling_of_the_job(
     _, manifest = fitted(parquet_workspace, labels)
 
     assert list(manifest.labels) == classes
-    assert manifest.positive_index(parquet_workspace.job("j")) is not None
+    assert positive_label(parquet_workspace.job("j"), manifest) is not None
 
 
 @pytest.mark.parametrize(

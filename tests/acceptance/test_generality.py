@@ -584,7 +584,7 @@ def test_a_model_of_ones_own_is_registered_by_a_command_and_scores(workspace: Wo
         "model", "register", "iris.joblib", "--name", "iris", "--sample", "iris.csv", "--alias", "challenger"
     )
     assert (again["version"], again["is_new"]) == (1, False)
-    assert workspace.query("SELECT alias, version FROM model_aliases ORDER BY alias") == [
+    assert workspace.aliases() == [
         ("challenger", 1),
         ("champion", 1),
     ]

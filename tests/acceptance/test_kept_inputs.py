@@ -43,7 +43,7 @@ def replayed(workspace: Workspace, run: Run | int = 1, *, job: str = "facts", sa
     """A run's predictions, replayed."""
     run_id = run if isinstance(run, int) else run.run_id
     with workspace.database() as database:
-        return replay_run(database, workspace.artifacts_dir, workspace.job(job), run_id, sample=sample)
+        return replay_run(database, workspace.job(job), workspace.artifacts_dir, run_id, sample=sample)
 
 
 def assert_whole(done: Replay, count: int) -> None:
@@ -342,7 +342,7 @@ def test_another_artifact_under_the_version_is_refused(kept: Workspace) -> None:
     kept.sql("UPDATE model_versions SET artifact_sha256 = :sha256", {"sha256": "0" * 64})
     for arguments in (["7"], ["--run", "1"]):
         refused(command(kept, "replay", "facts", *arguments), 3, "facts version 1", "another artifact than run 1 used")
-    kept.sql("DELETE FROM model_aliases")
+    kept.sql("DELETE FROM model_promotions")
     kept.sql("DELETE FROM model_versions")
     assert command(kept, "replay", "facts", "7").returncode == 3
 
@@ -366,7 +366,7 @@ def test_another_version_of_scikit_learn_is_refused_unless_it_is_allowed(kept: W
 def test_the_prediction_that_held_at_a_moment_is_replayed(kept: Workspace) -> None:
     other = fitted().set_params(logisticregression__C=0.01).fit(sample(), ["yes", "no"] * (COUNT // 2))
     kept.register(other, sample(), name="facts")
-    kept.sql("UPDATE model_aliases SET version = 2")
+    kept.promote(2)
     change(kept, "x = -x", 7, at="2026-02-02 00:00:00")
     kept.run("facts")
     first, second = kept.query("SELECT valid_from, score FROM predictions WHERE id = 7 ORDER BY valid_from")
@@ -470,7 +470,7 @@ def test_a_later_model_with_other_inputs_gets_its_columns(kept: Workspace) -> No
     prepared = make_column_transformer((SimpleImputer(), ["x", "y"]), (OneHotEncoder(), ["branch"]))
     later = make_pipeline(prepared, LogisticRegression()).fit(data, ["yes", "no"] * (COUNT // 2))
     kept.register(later, data, name="facts")
-    kept.sql("UPDATE model_aliases SET version = 2")
+    kept.promote(2)
     kept.sql("UPDATE facts SET branch = 'B 1'")
     kept.sql("UPDATE facts SET at = '2026-02-02 00:00:00' WHERE id <= 10")
 
@@ -492,7 +492,7 @@ def test_a_later_model_that_takes_another_type_under_the_name_is_refused(kept: W
     data = sample().assign(x=["a", "b"] * (COUNT // 2))
     prepared = make_column_transformer((SimpleImputer(), ["y", "z"]), (OneHotEncoder(), ["x"]))
     kept.register(make_pipeline(prepared, LogisticRegression()).fit(data, data["x"]), data, name="facts")
-    kept.sql("UPDATE model_aliases SET version = 2")
+    kept.promote(2)
     kept.sql("ALTER TABLE facts RENAME TO numbers")
     kept.sql("CREATE VIEW facts AS SELECT id, branch, CAST('a' AS TEXT) AS x, y, z, at FROM numbers")
     kept.write_job("facts", job_text(predictions=KEEP).replace('"yes"', '"a"'))
@@ -558,7 +558,7 @@ def test_inputs_are_kept_under_keys_of_any_type(postgresql_workspace: Workspace,
     assert_whole(replayed(workspace), len(keys))
     for key in keys:
         with workspace.database() as database:
-            assert_whole(replay_key(database, workspace.artifacts_dir, workspace.job("facts"), (key,)), 1)
+            assert_whole(replay_key(database, workspace.job("facts"), workspace.artifacts_dir, (key,)), 1)
 
 
 # --- however a run goes
@@ -576,11 +576,13 @@ def test_chunks_make_no_difference_and_what_is_set_aside_has_no_inputs(workspace
     assert workspace.query("SELECT id FROM predictions_inputs WHERE id IN (3, 5, 17)") == []
 
 
-@pytest.mark.parametrize("call", [3, 4], ids=["between a prediction and its inputs", "before the commit"])
-def test_a_run_that_is_killed_leaves_inputs_and_predictions_in_step(workspace: Workspace, call: int) -> None:
+@pytest.mark.parametrize(
+    ("at", "call"), [("_insert", 4), ("_compare", 3)], ids=["between a prediction and its inputs", "before the commit"]
+)
+def test_a_run_that_is_killed_leaves_inputs_and_predictions_in_step(workspace: Workspace, at: str, call: int) -> None:
     prepare(workspace, predictions=KEEP, run="chunk_rows = 7")
-    # each chunk says twice how many rows it expects to have written: once for each table
-    killed(workspace, "run", "facts", at="batch_scoring.store.outcomes.chunk._expect", call=call)
+    # each chunk inserts into two tables and then compares two counts; the second chunk is the one that is killed
+    killed(workspace, "run", "facts", at=f"batch_scoring.store.outcomes.chunk.{at}", call=call)
     assert workspace.scalar("SELECT count(*) FROM predictions") == 7
     assert_in_step(workspace)
 

@@ -34,6 +34,7 @@ from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
 
 pytestmark = [
@@ -124,7 +125,7 @@ def _watch(act: Callable[[Point], object]) -> None:
 def _run_in_child(job: Job, workspace: Workspace, act: Callable[[Point], object], finish: Callable[[], object]) -> None:
     _watch(act)
     try:
-        run_job(job, workspace.database_url, workspace.artifacts_dir)
+        run_job(Database(workspace.database_url), job, workspace.artifacts_dir)
     except Fenced:
         sys.exit(_FENCED)
     finish()
@@ -226,7 +227,7 @@ class Scene:
 
     def run(self, job: Job | None = None) -> Run:
         """A run in this process."""
-        return run_job(job or self.job, self.workspace.database_url, self.workspace.artifacts_dir)
+        return run_job(Database(self.workspace.database_url), job or self.job, self.workspace.artifacts_dir)
 
     def outcomes(self) -> Outcomes:
         """What stands in the tables, without what differs from run to run."""

@@ -217,7 +217,7 @@ def test_the_same_unseen_category_is_replayed_from_the_inputs_that_were_kept(wor
 
     assert workspace.scalar("SELECT plan FROM predictions_inputs WHERE id = 1000") == "enterprise"
     with workspace.database() as database:
-        done = replay_run(database, workspace.artifacts_dir, workspace.job("j"), run.run_id)
+        done = replay_run(database, workspace.job("j"), workspace.artifacts_dir, run.run_id)
     assert (done.row_count, done.reproduced_count) == (21, 21)
 
 
@@ -269,7 +269,7 @@ def test_replay_does_not_blame_the_data_for_a_model_that_depends_on_its_batch(
     run = workspace.run("j")
 
     with workspace.database() as database:
-        done = replay_key(database, workspace.artifacts_dir, workspace.job("j"), ("5",))
+        done = replay_key(database, workspace.job("j"), workspace.artifacts_dir, ("5",))
 
     assert not done.is_whole
     (deviation,) = done.deviations

@@ -26,6 +26,7 @@ from batch_scoring.domain.job import Job, Kind
 from batch_scoring.domain.job_files import read_job
 from batch_scoring.operations.rescore import plan
 from batch_scoring.scoring.runner import RunOptions, run_job
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 from batch_scoring.store.schema.queries import queries
 from batch_scoring.store.source.selection import Request, Selection
@@ -178,7 +179,7 @@ def prepare(workspace: Workspace, shape: Shape, server: PostgresServer | None) -
     with workspace.database() as database:
         rescore = plan(database, job, Request(selection=Selection())).rescore
     options = RunOptions(trigger="rescore", rescore=rescore, reason="drift", requested_by="the auditor")
-    run_job(job, workspace.database_url, workspace.artifacts_dir, options=options)
+    run_job(Database(workspace.database_url), job, workspace.artifacts_dir, options=options)
     return scored
 
 

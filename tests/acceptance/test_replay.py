@@ -30,12 +30,12 @@ def keeping(workspace: Workspace, loan_model: TrainedModel) -> Workspace:
 
 def _replay(workspace: Workspace, run_id: int = 1, sample: int | None = None) -> Replay:
     with workspace.database() as database:
-        return replay_run(database, workspace.artifacts_dir, workspace.job(), run_id, sample=sample)
+        return replay_run(database, workspace.job(), workspace.artifacts_dir, run_id, sample=sample)
 
 
 def _replay_key(workspace: Workspace, key: str, as_of: datetime | None = None) -> Replay:
     with workspace.database() as database:
-        return replay_key(database, workspace.artifacts_dir, workspace.job(), (key,), as_of=as_of)
+        return replay_key(database, workspace.job(), workspace.artifacts_dir, (key,), as_of=as_of)
 
 
 def test_what_is_kept_is_what_the_file_has_and_every_score_comes_out_again(keeping: Workspace) -> None:
@@ -95,7 +95,7 @@ def test_each_prediction_is_replayed_with_the_model_and_the_inputs_of_its_time(
     old = keeping.scalar("SELECT score FROM predictions WHERE \"Loan_ID\" = 'LP001015'")
     forest = train(keeping.job(), loan_train, "Loan_Status", Algorithm.DECISION_TREE)
     keeping.register(forest.pipeline, forest.features)
-    keeping.sql("UPDATE model_aliases SET version = 2")
+    keeping.promote(2)
     keeping.sql("UPDATE applicants SET \"LoanAmount\" = 90, updated_at = '2026-02-01 00:00:00'")
     assert keeping.run().superseded_count == 367
 
@@ -201,7 +201,7 @@ def test_inputs_of_every_type_are_kept_and_replayed_and_a_later_models_are_added
     assert workspace.run().scored_count == 40
     assert _replay(workspace, 1).is_whole
     register(["id", "flag", "seen", "amount", "extra"])
-    workspace.sql("UPDATE model_aliases SET version = 2")
+    workspace.promote(2)
     workspace.sql("UPDATE applicants SET updated_at = '2026-02-01 00:00:00'")
     assert workspace.run().superseded_count == 40
     assert (_replay(workspace, 2).reproduced_count, _replay(workspace, 1).reproduced_count) == (40, 40)
@@ -222,12 +222,12 @@ def test_a_chunk_writes_its_inputs_with_its_predictions_or_neither(
     from batch_scoring.errors import WrittenCountDiffers
     from batch_scoring.store.outcomes import chunk as predictions
 
-    expect = predictions._expect
+    compare = predictions._compare
 
     def fail_at_inputs(actual: int, expected: int, table: object, verb: str) -> None:
-        expect(actual - (str(table) == "predictions_inputs"), expected, table, verb)  # type: ignore[arg-type]
+        compare(actual - (str(table) == "predictions_inputs"), expected, table, verb)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(predictions, "_expect", fail_at_inputs)
+    monkeypatch.setattr(predictions, "_compare", fail_at_inputs)
     keeping.sql("UPDATE applicants SET updated_at = '2026-02-01 00:00:00'")
     with pytest.raises(WrittenCountDiffers):
         keeping.run()

@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from support import PostgresServer, Workspace, wait_until
 
 from batch_scoring.cli.keys import parse_key, read_keys
+from batch_scoring.domain.columns import as_list
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import key_text
 from batch_scoring.domain.runs import Run
@@ -51,10 +52,13 @@ from batch_scoring.scoring.events import ChunkCommitted, Event
 from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store import registry
 from batch_scoring.store.bulk.choice import bulk_for
-from batch_scoring.store.due.reader import Walk
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.reader import KeysetReader
+from batch_scoring.store.due.scan import RescoreScan
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.records import list_runs
+from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.conditions import parse
-from batch_scoring.store.source.rows import plain
 from batch_scoring.store.source.selection import Request, Selection
 
 NAME = "loan_eligibility"
@@ -75,7 +79,7 @@ def everything(workspace: Workspace) -> dict[str, list[str]]:
 def promote(workspace: Workspace, version: int, *, name: str = NAME) -> None:
     """Point the champion at a version."""
     with workspace.database() as database:
-        registry.point_alias(database, name=name, alias="champion", version=version, changed_by="tests")
+        registry.promote(database, name=name, alias="champion", version=version, promoted_by="tests")
 
 
 def rescored(workspace: Workspace, request: Request = ALL, *, name: str = NAME, version: str | None = None) -> Run:
@@ -403,8 +407,8 @@ def stopped_midway(workspace: Workspace, request: Request, *, chunks: int) -> Ru
 
     with pytest.raises(RunStopped):
         run_job(
+            Database(workspace.database_url),
             workspace.job(),
-            workspace.database_url,
             workspace.artifacts_dir,
             options=RunOptions(trigger="rescore", rescore=plan.rescore, reason="half of it"),
             observers=[observe],
@@ -666,17 +670,16 @@ def selected(workspace: Workspace, request: Request, *, name: str = "any") -> li
     with workspace.database() as database:
         job = workspace.job(name)
         plan = rescore.plan(database, job, request)
-        for piece in plan.selection.pieces(job.run.chunk_rows):
-            source = replace(plan.source, again=piece)
-            walk: Walk | None = Walk(
-                source=source, layout=source.layout(job), bulk=bulk_for(database, "auto"), features=()
-            )
-            while walk is not None:
+        source = plan.source
+        for batch in RescoreScan(selection=plan.selection).batches(job.run.chunk_rows):
+            query = DueQuery(source=source, layout=layout_of(job, source), scan=batch)
+            remaining: KeysetReader | None = KeysetReader(query=query, bulk=bulk_for(database, "auto"), features=())
+            while remaining is not None:
                 with database.read() as connection:
-                    chunk = walk.step(connection, 100)
-                found = zip(*map(plain, chunk.rows.keys), strict=True)
+                    chunk = remaining.next_chunk(connection, 100)
+                found = zip(*map(as_list, chunk.rows.keys), strict=True)
                 keys += [key_text(source.key, key) for key in found]
-                walk = chunk.rest
+                remaining = chunk.rest
     assert plan.row_count == len(keys) == len(set(keys))
     return keys
 
@@ -896,7 +899,7 @@ def test_rows_that_were_never_scored_or_are_set_aside_can_be_asked_for(
 
     with workspace.database() as database:
         job = workspace.job("any")
-        found = preview(database, workspace.artifacts_dir, job, rescore.plan(database, job, ALL))
+        found = preview(database, job, workspace.artifacts_dir, rescore.plan(database, job, ALL))
     assert (found.row_count, found.scored_count, found.superseded_count) == (9, 8, 7)
     assert found.quarantined == {"missing_value": 1}
     assert sum(count for old, _, count in found.labels if old is None) == 1

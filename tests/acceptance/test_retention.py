@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from conftest import prepare_loans
 from faults import assert_each_applicant_has_one_current_prediction_of_its_present_version
-from support import LOAN_JOB, Workspace
+from support import LOAN_JOB, Workspace, claim_run
 
 from batch_scoring.errors import AnotherRunActive, InputFault
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations import retention as scoring
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import retention
 from batch_scoring.store.outcomes.retention import Cutoffs, Purged
-from batch_scoring.store.runs.claim import open_run
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 EVERYTHING = Cutoffs(superseded_before=LATER, inputs_before=None)
@@ -55,7 +55,9 @@ def test_what_is_superseded_goes_with_its_inputs_and_what_is_current_stays(aged:
     assert _preview(aged, EVERYTHING) == Purged(predictions=733, quarantine_entries=1, inputs=733, held=0)
     assert _contents(aged) == before, "a preview deletes nothing"
 
-    run = scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="five years are over", requested_by="dpo")
+    run = scoring.purge(
+        Database(aged.database_url), aged.job(), EVERYTHING, reason="five years are over", requested_by="dpo"
+    )
 
     assert (run.trigger, run.status, run.purged_count) == ("purge", "succeeded", 733 + 1 + 733)
     assert (run.reason, run.requested_by) == ("five years are over", "dpo")
@@ -67,7 +69,7 @@ def test_what_is_superseded_goes_with_its_inputs_and_what_is_current_stays(aged:
 
 def test_inputs_alone_may_go_those_of_current_predictions_among_them(aged: Workspace) -> None:
     cutoffs = Cutoffs(superseded_before=None, inputs_before=LATER)
-    assert scoring.purge(aged.job(), aged.database_url, cutoffs, reason="privacy").purged_count == 1100
+    assert scoring.purge(Database(aged.database_url), aged.job(), cutoffs, reason="privacy").purged_count == 1100
     assert _contents(aged) == {"predictions": 1100, "predictions_quarantine": 1, "predictions_inputs": 0}
 
 
@@ -83,7 +85,7 @@ def test_a_legal_hold_on_a_key_or_a_run_keeps_its_rows_until_it_is_removed(aged:
     found = _preview(aged, EVERYTHING)
     # of the key: two lives and their inputs, one of them the second run's; of the run: 367 lives and their inputs
     assert (found.predictions, found.inputs, found.held) == (365, 365, 2 * (367 + 1))
-    scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="retention")
+    scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
     assert aged.scalar("SELECT count(*) FROM predictions WHERE \"Loan_ID\" = 'LP001022'") == 3
     assert aged.scalar("SELECT count(*) FROM predictions WHERE run_id = 2") == 367
 
@@ -92,7 +94,7 @@ def test_a_legal_hold_on_a_key_or_a_run_keeps_its_rows_until_it_is_removed(aged:
         assert not retention.remove_hold(database, by_run, removed_by="counsel"), "it stands no more"
         assert [hold.hold_id for hold in retention.list_holds(database)] == [by_key]
         assert len(retention.list_holds(database, with_removed=True)) == 2
-    scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="retention")
+    scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
     assert aged.scalar("SELECT count(*) FROM predictions") == 367 + 2
 
 
@@ -108,9 +110,9 @@ def test_a_purge_waits_for_no_run_and_interrupts_none(aged: Workspace) -> None:
     from datetime import timedelta
 
     with aged.database() as database:
-        open_run(database, job="loan_eligibility", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
+        claim_run(database, job="loan_eligibility", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
     with pytest.raises(AnotherRunActive):
-        scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="retention")
+        scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
     assert _contents(aged)["predictions"] == 1100
 
 
@@ -128,12 +130,15 @@ def test_many_rows_go_some_thousand_a_transaction_and_what_an_interrupted_purge_
 
     monkeypatch.setattr(retention, "purge_some", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="retention")
+        scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
     ((status, purged),) = aged.query("SELECT status, purged_count FROM scoring_runs WHERE \"trigger\" = 'purge'")
     assert (status, purged) == ("failed", 600)
     assert _contents(aged)["predictions_inputs"] == 500
 
-    assert scoring.purge(aged.job(), aged.database_url, EVERYTHING, reason="retention").purged_count == 133 + 733 + 1
+    assert (
+        scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention").purged_count
+        == 133 + 733 + 1
+    )
     assert _contents(aged) == {"predictions": 367, "predictions_quarantine": 0, "predictions_inputs": 367}
 
 

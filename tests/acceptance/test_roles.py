@@ -127,7 +127,7 @@ def not_refused(workspace: Workspace, statements: Iterable[str]) -> list[str]:
 
 
 OF_A_JOB = ("predictions", "predictions_quarantine", "predictions_inputs")
-OF_ALL = ("scoring_runs", "scoring_jobs", "model_versions", "model_aliases", "legal_holds", "rescore_requests")
+OF_ALL = ("scoring_runs", "scoring_jobs", "model_versions", "model_promotions", "legal_holds", "rescore_requests")
 TABLES = (*OF_A_JOB, *OF_ALL, "alembic_version", "applicants")
 
 ONLY_AN_OWNER = [
@@ -175,8 +175,8 @@ RECORDS = [
 ]
 THE_REGISTRY = [
     "INSERT INTO model_versions SELECT * FROM model_versions",
-    "INSERT INTO model_aliases SELECT * FROM model_aliases",
-    "UPDATE model_aliases SET version = 1",
+    "INSERT INTO model_promotions SELECT * FROM model_promotions",
+    "UPDATE model_promotions SET version = 1",
 ]
 OF_OPERATORS = [
     *(f"DELETE FROM {table}" for table in OF_A_JOB),
@@ -251,7 +251,7 @@ def test_an_operator_does_all_that_is_done_by_hand(granted: Granted, loan_model:
     command(operator, "check")
     command(operator, "model", "register", str(model), "--name", NAME, "--sample", str(sample))
     command(operator, "model", "promote", NAME, "2")
-    assert owner.scalar("SELECT version FROM model_aliases") == 2
+    assert owner.aliases() == [("champion", 2)]
     assert operator.run().scored_count == SOME
 
     again = operator.cli_json("rescore", NAME, "--scored-by-version", "1", "--reason", "a drift", "--yes")

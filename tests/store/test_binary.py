@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from support import PostgresServer
 
 from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.columns import Column
 from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.bulk import binary, postgresql
-from batch_scoring.store.bulk.contract import Values
+from batch_scoring.store.bulk.contract import Scalar
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER, RawType, UtcTimestamp
@@ -138,19 +139,19 @@ def _table(database: Database, types: Mapping[str, str], name: str = "samples") 
     return table
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, Values]:
+def _columns(rows: Sequence[Row]) -> dict[str, Column]:
     return {name: list(values) for name, values in zip(TYPES, zip(*rows, strict=True), strict=True)}
 
 
-def _positioned(columns: Mapping[str, Values]) -> dict[str, Values]:
+def _positioned(columns: Mapping[str, Column]) -> dict[str, Column]:
     return {"position": list(range(len(next(iter(columns.values()))))), **columns}
 
 
-def _encoded(columns: Mapping[str, Values], constants: Mapping[str, Any], types: Mapping[str, str]) -> bytes:
+def _encoded(columns: Mapping[str, Column], constants: Mapping[str, Any], types: Mapping[str, str]) -> bytes:
     return binary.rows_of(columns, types).stream(constants, types)
 
 
-def _repeated(columns: Mapping[str, Values]) -> dict[str, Values]:
+def _repeated(columns: Mapping[str, Column]) -> dict[str, Column]:
     """The same as few values that come many times."""
     plain = {name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()}
     return {
@@ -159,13 +160,13 @@ def _repeated(columns: Mapping[str, Values]) -> dict[str, Values]:
 
 
 def _copy_in(
-    connection: sa.Connection, table: sa.Table, columns: Mapping[str, Values], constants: Mapping[str, Any]
+    connection: sa.Connection, table: sa.Table, columns: Mapping[str, Column], constants: Mapping[str, Any]
 ) -> int:
     bulk = CopyBulk()
-    return bulk.insert(connection, table, bulk.prepare(table, columns), constants)
+    return bulk.prepare(table, columns).insert(connection, constants)
 
 
-def _is_binary(columns: Mapping[str, Values], types: Mapping[str, str]) -> bool:
+def _is_binary(columns: Mapping[str, Column], types: Mapping[str, str]) -> bool:
     try:
         _encoded(columns, {}, types)
     except binary.NotEncodable:
@@ -173,7 +174,7 @@ def _is_binary(columns: Mapping[str, Values], types: Mapping[str, str]) -> bool:
     return True
 
 
-def _insert(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Values]) -> None:
+def _insert(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Column]) -> None:
     connection.execute(sa.delete(table))
     written = _copy_in(connection, table, _positioned(columns), {})
     assert written == len(next(iter(columns.values())))
@@ -338,7 +339,7 @@ def test_no_rows_are_an_empty_stream(database: Database) -> None:
 def test_the_binary_form_and_csv_write_the_same_rows(database: Database) -> None:
     for name in ("by_binary", "by_csv"):
         _table(database, TYPES, name)
-    constants = {"code": "a,b\n", "aware": MOMENT}
+    constants: dict[str, Scalar] = {"code": "a,b\n", "aware": MOMENT}
     names = [name for name in TYPES if name not in constants]
 
     def copy(connection: sa.Connection, table: str, form: str, sent: Iterable[str], content: bytes) -> None:
@@ -391,7 +392,7 @@ def test_what_has_no_binary_form_says_so_and_is_written_all_the_same(database: D
         connection.exec_driver_sql("""CREATE TYPE "Grade" AS ENUM ('low', 'it''s high')""")
         connection.exec_driver_sql("CREATE DOMAIN code AS TEXT CHECK (VALUE LIKE 'L-%%')")
     table = _table(database, {"value": ddl, "text": "TEXT"})
-    columns: dict[str, Values] = {"value": pa.array([value, None, value]), "text": ["\\.", None, ""]}
+    columns: dict[str, Column] = {"value": pa.array([value, None, value]), "text": ["\\.", None, ""]}
 
     with pytest.raises(binary.NotEncodable):
         _encoded(columns, {}, {"value": ddl, "text": "TEXT"})
@@ -434,7 +435,7 @@ def test_a_value_its_column_cannot_hold_is_a_fault_and_nothing_is_written(
     database: Database, ddl: str, value: Any
 ) -> None:
     table = _table(database, {"value": ddl})
-    columns: dict[str, Values] = {"position": [0, 1, 2], "value": [None, None, value]}
+    columns: dict[str, Column] = {"position": [0, 1, 2], "value": [None, None, value]}
 
     with pytest.raises(DatabaseFault), database.write() as connection:
         _copy_in(connection, table, columns, {})

@@ -16,10 +16,11 @@ from hypothesis.strategies import SearchStrategy
 from support import PostgresServer
 
 from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk.choice import bulk_for
-from batch_scoring.store.bulk.contract import Bulk, Values, take
+from batch_scoring.store.bulk.contract import Bulk, take
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
 from batch_scoring.store.bulk.sqlite import SqliteBulk
@@ -74,10 +75,10 @@ def _insert(
     bulk: Bulk,
     connection: sa.Connection,
     table: sa.Table,
-    columns: Mapping[str, Values],
+    columns: Mapping[str, Column],
     constants: Mapping[str, Any] | None = None,
 ) -> int:
-    return bulk.insert(connection, table, bulk.prepare(table, columns), constants or {})
+    return bulk.prepare(table, columns).insert(connection, constants or {})
 
 
 def _table(database: Database, types: Mapping[str, str], name: str = "samples") -> sa.Table:
@@ -91,7 +92,7 @@ def _table(database: Database, types: Mapping[str, str], name: str = "samples") 
 
 
 def _round_trip(
-    way: tuple[Database, Bulk], table: sa.Table, columns: Mapping[str, Values], families: Mapping[str, Family]
+    way: tuple[Database, Bulk], table: sa.Table, columns: Mapping[str, Column], families: Mapping[str, Family]
 ) -> dict[str, list[Any]]:
     """Insert columns into an emptied table and fetch them again in order."""
     database, bulk = way
@@ -106,8 +107,8 @@ def _round_trip(
     return {name: _list(values) for name, values in zip(columns, fetched, strict=True)}
 
 
-def _list(values: Values) -> list[Any]:
-    return values if isinstance(values, list) else values.to_pylist()  # type: ignore[attr-defined]
+def _list(values: Column) -> list[Any]:
+    return values if isinstance(values, list) else values.to_pylist()
 
 
 def _bits(numbers: Sequence[float | None]) -> list[bytes | None]:
@@ -210,7 +211,7 @@ def test_a_text_in_the_first_column_of_the_first_row_is_as_exact_as_any(way: tup
 def test_columns_of_more_than_a_megabyte_come_out_row_by_row(way: tuple[Database, Bulk]) -> None:
     table = _table(way[0], {"text": "TEXT", "key": "TEXT", "number": "DOUBLE PRECISION"})
     count = 6_000
-    columns: dict[str, Values] = {
+    columns: dict[str, Column] = {
         "text": [None if i % 7 == 0 else f"category {i * i % 1009}\n" * (i % 5) for i in range(count)],
         "key": [f'L\n"{i}"\r\n,' + "\n" * (i % 500) for i in range(count)],
         "number": [None if i % 11 == 0 else i / 7 for i in range(count)],
@@ -349,7 +350,7 @@ def test_closing_ends_the_current_rows_of_the_keys_named_and_no_others(way: tupl
         connection.execute(
             sa.insert(table), [dict(zip(("branch", "id", "valid_to"), row, strict=True)) for row in rows]
         )
-        keys: dict[str, Values] = {"branch": [branch for branch, _ in closing], "id": [id_ for _, id_ in closing]}
+        keys: dict[str, Column] = {"branch": [branch for branch, _ in closing], "id": [id_ for _, id_ in closing]}
         closed = bulk.close_current(connection, table, keys, MOMENT)
         found = {tuple(row) for row in connection.execute(sa.select(table))}
 
@@ -404,7 +405,7 @@ def two_ways(postgresql: Database) -> Database:
     return postgresql
 
 
-def _seen_by_a_model(name: str, type_: ColumnType, values: Values) -> tuple[list[Any], dict[int, str]]:
+def _seen_by_a_model(name: str, type_: ColumnType, values: Column) -> tuple[list[Any], dict[int, str]]:
     """A column as a model gets it: its values, and what keeps rows from being scored."""
     signature = Signature(columns=(SignatureColumn(name=name, type=type_, nullable=True),))
     checked = check_rows(signature, {name: values})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from support import Workspace
 
 from batch_scoring.errors import InputFault
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import RawType
+from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value, parse
 from batch_scoring.store.source.selection import Selection
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 Row = dict[str, Any]
 
@@ -69,7 +72,7 @@ class Facts:
     """A table of facts as a source."""
 
     database: Database
-    source: Source
+    source: SourceTable
 
     def selected(self, *conditions: Condition) -> list[int]:
         """The ids of the rows for which all conditions hold."""
@@ -101,7 +104,7 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     job = workspace.write_job("any", JOB)
     with workspace.database() as database:
         with database.read() as connection:
-            source = Source.inspect(database, connection, job)
+            source = SourceTable.inspect(database, connection, job)
         yield Facts(database, source)
 
 
@@ -258,10 +261,11 @@ def test_a_type_that_the_database_does_not_compare_is_refused_and_not_a_failed_r
     job = postgresql_workspace.write_job("any", JOB)
     with postgresql_workspace.database() as database:
         with database.read() as connection:
-            source = Source.inspect(database, connection, job)
+            source = SourceTable.inspect(database, connection, job)
 
         def check(text: str) -> None:
-            replace(source, again=Selection(where=(parse(text),))).check_selection(database)
+            scan = RescoreScan(selection=Selection(where=(parse(text),)))
+            DueQuery(source=source, layout=layout_of(job, source), scan=scan).check_conditions(database)
 
         for text in ("j = '{}'", "a = 5", "m > much", "e = 'one day or two'"):
             with pytest.raises(InputFault, match="--where cannot be evaluated on the rows of facts"):

@@ -11,7 +11,7 @@ from support import PostgresServer, Workspace
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 KEYED = "CREATE TABLE applicants (id INTEGER NOT NULL PRIMARY KEY, updated_at TIMESTAMP, status TEXT)"
 KEYLESS = "CREATE TABLE applicants (id INTEGER NOT NULL, branch INTEGER NOT NULL, updated_at TIMESTAMP, status TEXT)"
@@ -82,7 +82,7 @@ def _write_job(
 def _advice(workspace: Workspace) -> list[str]:
     job = workspace.job("loans")
     with workspace.database() as database, database.read() as connection:
-        return index_advice.advice(connection, job, Source.inspect(database, connection, job))
+        return index_advice.advice(connection, job, SourceTable.inspect(database, connection, job))
 
 
 def _statement(advice: str) -> str:

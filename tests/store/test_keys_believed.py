@@ -16,7 +16,7 @@ from batch_scoring.errors import SourceFault
 from batch_scoring.scoring.events import Event, RunPlanned
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 JOB = """
 [source]
@@ -50,15 +50,15 @@ def _execute_each(workspace: Workspace, *statements: str) -> list[str]:
     return failed
 
 
-def _inspected(workspace: Workspace, key: Sequence[str] = ("id",), *, changed_at: str | None = None) -> Source:
+def _inspected(workspace: Workspace, key: Sequence[str] = ("id",), *, changed_at: str | None = None) -> SourceTable:
     named = f'changed_at = "{changed_at}"' if changed_at else ""
     text = JOB.format(key=str(list(key)).replace("'", '"'), changed_at=named)
     job = workspace.write_job("j", text)
     with workspace.database() as database, database.read() as connection:
-        return Source.inspect(database, connection, job)
+        return SourceTable.inspect(database, connection, job)
 
 
-def _check_key(workspace: Workspace, source: Source) -> None:
+def _check_key(workspace: Workspace, source: SourceTable) -> None:
     with workspace.database() as database, database.read() as connection:
         source.check_key(connection)
 

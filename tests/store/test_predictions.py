@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support import PostgresServer, Workspace
+from support import PostgresServer, Workspace, claim_run
 
 from batch_scoring.domain.job import Kind
 from batch_scoring.domain.keys import KeyRange
@@ -19,17 +19,18 @@ from batch_scoring.errors import ConstraintViolated, DatabaseFault, Fenced, Writ
 from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
 from batch_scoring.store.bulk.postgresql import CopyBulk
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER
-from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_writes
 from batch_scoring.store.outcomes.counts import count_by_version, count_quarantined
-from batch_scoring.store.runs import claim, records
+from batch_scoring.store.runs import records
 from batch_scoring.store.schema import job_tables
-from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.tables import metadata, scoring_runs
 from batch_scoring.store.source.rows import SourceRows
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 JOB = """
 [source]
@@ -55,14 +56,14 @@ class Desk:
 
     database: Database
     bulk: Bulk
-    source: Source
+    source: SourceTable
     layout: PredictionsLayout
     run_id: int
 
     def read(self) -> SourceRows:
         """What is due, in the order of the key."""
         with self.database.read() as connection:
-            rows = self.source.read(connection, self.bulk, self.layout, KeyRange(), [], 1000)
+            rows = DueQuery(source=self.source, layout=self.layout).read(connection, self.bulk, KeyRange(), [], 1000)
         order = sorted(range(len(rows)), key=lambda position: int(str(rows.keys[0][position])))
         assert order == list(range(len(rows))), "the tests name rows by position"
         return rows
@@ -82,9 +83,8 @@ class Desk:
         return commit_chunk(
             self.database,
             self.bulk,
-            self.layout,
             self.run_id if run_id is None else run_id,
-            prepare_outcomes(
+            prepare_writes(
                 self.bulk,
                 self.layout,
                 rows,
@@ -172,17 +172,15 @@ def _desk(workspace: Workspace, bulk: Bulk, database: Database, kind: Kind = "bi
             " (4, '2026-01-02 00:00:00'), (5, NULL)"
         )
     with database.read() as connection:
-        source = Source.inspect(database, connection, job)
-    layout = source.layout(job)
+        source = SourceTable.inspect(database, connection, job)
+    layout = layout_of(job, source)
     job_tables.ensure_tables(database, job, layout)
     run_id = _open(database)
     return Desk(database=database, bulk=bulk, source=source, layout=layout, run_id=run_id)
 
 
 def _open(database: Database) -> int:
-    return claim.open_run(
-        database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5)
-    ).run_id
+    return claim_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5)).run_id
 
 
 def test_a_chunk_s_predictions_say_by_which_run_and_model_from_which_version_and_since_when(desk: Desk) -> None:
@@ -235,9 +233,8 @@ def test_labels_of_any_text_are_written_as_they_are(desk: Desk) -> None:
     commit_chunk(
         desk.database,
         desk.bulk,
-        desk.layout,
         desk.run_id,
-        prepare_outcomes(
+        prepare_writes(
             desk.bulk,
             desk.layout,
             desk.read(),
@@ -482,9 +479,8 @@ def test_an_entry_without_a_column_is_written(desk: Desk) -> None:
     commit_chunk(
         desk.database,
         desk.bulk,
-        desk.layout,
         desk.run_id,
-        prepare_outcomes(
+        prepare_writes(
             desk.bulk,
             desk.layout,
             desk.read(),

@@ -12,21 +12,24 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support import Workspace, wait_until
+from support import Workspace, claim_run, wait_until
 
 from batch_scoring import __version__
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import ChunkCounts, Mode, OpenedRun, Run, Status
+from batch_scoring.domain.runs import ChunkCounts, Mode, Run, StartedRun, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError, ConstraintViolated, DatabaseFault, Fenced
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
-from batch_scoring.store.runs import claim, records
+from batch_scoring.store.runs import records
 from batch_scoring.store.schema import upgrade
 from batch_scoring.store.schema.tables import scoring_runs
 
 STALLED_AFTER = timedelta(minutes=5)
 ONE_CHUNK = ChunkCounts(scored=7, superseded=3, quarantined=2, unseen_category=1)
+
+POLICY = DecisionPolicy(kind="binary", positive_label="Y", decided_label="Y", threshold=0.5)
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ def ready_postgresql(postgresql_workspace: Workspace) -> Workspace:
     return postgresql_workspace
 
 
-def _open(database: Database, job: str = "loans", **values: Any) -> OpenedRun:
-    return claim.open_run(
+def _open(database: Database, job: str = "loans", **values: Any) -> StartedRun:
+    return claim_run(
         database,
         job=job,
         **{"job_config": {"chunk_rows": 5}, "environment": {"python": "3"}, "stalled_after": STALLED_AFTER, **values},
@@ -281,7 +284,7 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
             lambda: _count_chunk(database, zombie),
             lambda: records.heartbeat(database, zombie),
             lambda: records.record_plan(database, zombie, mode="sweep", due_count=5),
-            lambda: records.record_model(database, zombie, version),
+            lambda: records.record_model(database, zombie, version, POLICY),
             lambda: records.record_environment(database, zombie, {}),
             lambda: records.close_run(database, zombie),
             lambda: records.close_run(database, zombie, error=BatchScoringError("late")),
@@ -368,7 +371,7 @@ def test_of_many_that_take_a_stalled_run_over_at_once_one_wins(ready: Workspace)
         _set_heartbeat_back(database, stalled, timedelta(minutes=6))
     start = Barrier(many)
 
-    def race(_: int) -> OpenedRun | None:
+    def race(_: int) -> StartedRun | None:
         with ready.database() as database:
             start.wait()
             try:
@@ -399,7 +402,7 @@ def test_a_frozen_run_that_holds_its_row_is_taken_over_and_its_session_ended(rea
             opened.append(_open(impatient))
             wait_until(lambda: _sessions(ready_postgresql, frozen) == 0)
 
-    opened: list[OpenedRun] = []
+    opened: list[StartedRun] = []
     with pytest.raises(DatabaseFault):  # what it would commit goes with its session
         freeze_and_thaw()
 
@@ -504,7 +507,7 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
         )
 
         records.record_plan(database, run_id, mode="lookback", due_count=2**40, sweep_only_count=7)
-        records.record_model(database, run_id, version)
+        records.record_model(database, run_id, version, POLICY)
         records.record_environment(database, run_id, {"scikit-learn": "1.8"})
 
         run = _get(database, run_id)

@@ -33,10 +33,10 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.registered import dialect_named
 from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.schema import job_tables, revision, script, upgrade
-from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.tables import SCHEMA_REVISION, metadata
 from batch_scoring.store.schema.views import PER_JOB, SHARED
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 AWKWARD = '100% "sure": the key'
 KINDS: list[Kind] = ["binary", "multiclass", "regression"]
@@ -73,7 +73,7 @@ def _ready(workspace: Workspace, **job: Any) -> PredictionsLayout:
 
 def _layout(workspace: Workspace, job: Job) -> PredictionsLayout:
     with workspace.database() as database, database.read() as connection:
-        return Source.inspect(database, connection, job).layout(job)
+        return layout_of(job, SourceTable.inspect(database, connection, job))
 
 
 def _described(url: str, *, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -452,7 +452,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
     assert {name for name, _ in commented} == {
         "scoring_runs",
         "model_versions",
-        "model_aliases",
+        "model_promotions",
         "rescore_requests",
         "legal_holds",
         "scoring_jobs",

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
-from support import Workspace
+from support import Workspace, claim_run
 
 from batch_scoring.domain.runs import Status
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, RunStopped
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.runs import claim, records
+from batch_scoring.store.runs import records
 from batch_scoring.store.schema import upgrade
 
 SLOT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,7 +27,7 @@ def ready(workspace: Workspace) -> Workspace:
 
 
 def _open(database: Database, slot: datetime = SLOT, *, job: str = "loans") -> int:
-    opened = claim.open_run(
+    opened = claim_run(
         database,
         job=job,
         job_config={},

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import PostgresServer, Workspace
+from support import PostgresServer, Workspace, claim_run
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
@@ -24,16 +24,16 @@ from batch_scoring.errors import DatabaseFault, SourceFault
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.bulk.portable import PortableBulk
-from batch_scoring.store.due.reader import Chunk, Walk
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.reader import Chunk, KeysetReader
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
-from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.runs import claim
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_writes
 from batch_scoring.store.schema import job_tables, upgrade
-from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.tables import metadata
 from batch_scoring.store.source.rows import SourceRows
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 NO_LIMIT = 1_000_000
 
@@ -47,11 +47,16 @@ class Desk:
 
     workspace: Workspace
     database: Database
-    source: Source
+    source: SourceTable
     layout: PredictionsLayout
     run_id: int
     ways: tuple[Bulk, ...]
     """Every way this database has of moving rows, the fastest first."""
+
+    @property
+    def query(self) -> DueQuery:
+        """What is due in the whole source."""
+        return DueQuery(source=self.source, layout=self.layout)
 
     def execute(self, statement: str) -> None:
         """Run a statement as it stands."""
@@ -60,32 +65,32 @@ class Desk:
     def count(self) -> int:
         """How many rows are due."""
         with self.database.read() as connection:
-            return self.source.count_due(connection, self.layout).total
+            return self.query.count(connection).total
 
     def walk(self, chunk_rows: int, *, way: int = 0) -> list[KeyRange]:
         """The ranges of the chunks that hold rows, in the order in which a walk finds them."""
-        walk: Walk | None = self.start(way=way)
+        remaining: KeysetReader | None = self.start(way=way)
         ranges = []
-        while walk is not None:
-            chunk = self.step(walk, chunk_rows)
+        while remaining is not None:
+            chunk = self.step(remaining, chunk_rows)
             if len(chunk.rows):
                 ranges.append(chunk.range)
-            walk = chunk.rest
+            remaining = chunk.rest
         return ranges
 
-    def start(self, *, way: int = 0, due_count: int | None = None) -> Walk:
+    def start(self, *, way: int = 0, due_count: int | None = None) -> KeysetReader:
         """A walk through everything that is due."""
-        return Walk(source=self.source, layout=self.layout, bulk=self.ways[way], features=[], due_count=due_count)
+        return KeysetReader(query=self.query, bulk=self.ways[way], features=[], due_count=due_count)
 
-    def step(self, walk: Walk, chunk_rows: int) -> Chunk:
+    def step(self, remaining: KeysetReader, chunk_rows: int) -> Chunk:
         with self.database.read() as connection:
-            return walk.step(connection, chunk_rows)
+            return remaining.next_chunk(connection, chunk_rows)
 
     def read(
         self, chunk: KeyRange = EVERYTHING, *, features: Sequence[str] = (), limit: int = NO_LIMIT, way: int = 0
     ) -> SourceRows:
         with self.database.read() as connection:
-            return self.source.read(connection, self.ways[way], self.layout, chunk, features, limit)
+            return self.query.read(connection, self.ways[way], chunk, features, limit)
 
     def keys(self, chunk: KeyRange = EVERYTHING) -> list[Key]:
         """The keys that are due, in order; every way of reading must find the same."""
@@ -107,9 +112,8 @@ class Desk:
         return commit_chunk(
             self.database,
             self.ways[way],
-            self.layout,
             self.run_id,
-            prepare_outcomes(
+            prepare_writes(
                 self.ways[way],
                 self.layout,
                 rows,
@@ -131,7 +135,7 @@ class Desk:
 
 
 def _keys(rows: SourceRows) -> list[Key]:
-    columns = [values if isinstance(values, list) else values.to_pylist() for values in rows.keys]  # type: ignore[attr-defined]
+    columns = [values if isinstance(values, list) else values.to_pylist() for values in rows.keys]
     return [tuple(str(value) for value in key) for key in zip(*columns, strict=True)]
 
 
@@ -213,9 +217,9 @@ def _prepared(stack: ExitStack, workspace: Workspace, statements: Sequence[str],
     with database.write(create=True) as connection:
         metadata.create_all(connection)
     source = _source(database, written)
-    layout = source.layout(written)
+    layout = layout_of(written, source)
     job_tables.ensure_tables(database, written, layout)
-    opened = claim.open_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
+    opened = claim_run(database, job="loans", job_config={}, environment={}, stalled_after=timedelta(minutes=5))
     fastest = bulk_for(database)
     return Desk(
         workspace=workspace,
@@ -227,9 +231,9 @@ def _prepared(stack: ExitStack, workspace: Workspace, statements: Sequence[str],
     )
 
 
-def _source(database: Database, job: Job) -> Source:
+def _source(database: Database, job: Job) -> SourceTable:
     with database.read() as connection:
-        return Source.inspect(database, connection, job)
+        return SourceTable.inspect(database, connection, job)
 
 
 APPLICANTS = "CREATE TABLE applicants (id INTEGER NOT NULL PRIMARY KEY, income INTEGER, updated_at TIMESTAMP)"
@@ -1103,7 +1107,7 @@ def test_a_row_inserted_behind_the_walk_waits_and_one_before_it_is_read(prepare:
 def test_rows_that_are_due_no_more_when_their_chunk_is_read_are_not_read(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS, "INSERT INTO applicants (id) VALUES (10), (20), (30), (40)")
     ranges = desk.walk(2)
-    desk.settle(desk.read(KeyRange(after=(10,), upto=(30,))))
+    desk.settle(desk.read(KeyRange(lower=(10,), upper=(30,))))
     desk.execute("DELETE FROM applicants WHERE id = 40")
 
     assert _cover(desk, ranges) == [[("10",)], []]
@@ -1120,7 +1124,7 @@ def test_a_walk_through_few_due_rows_takes_wide_steps_and_misses_none(prepare: P
 
     for chunk_rows in (1, 5, 10, 60):
         for due_count in (None, len(changed)):
-            walk: Walk | None = desk.start(due_count=due_count)
+            walk: KeysetReader | None = desk.start(due_count=due_count)
             found, steps = [], 0
             while walk is not None:
                 chunk = desk.step(walk, chunk_rows)
@@ -1155,18 +1159,18 @@ def test_a_source_is_cut_into_ranges_that_cover_it_once(prepare: Prepare, widths
     _insert_keys(desk, keys)
 
     with desk.database.read() as connection:
-        ranges = desk.source.cut(connection, widths)
+        ranges = desk.query.partition(connection, widths)
     held = _cover(desk, ranges)
 
     assert sorted(key for keys in held for key in keys) == sorted((branch, str(id_)) for branch, id_ in keys)
     assert all(len(keys) == width for keys, width in zip(held[:-1], widths, strict=False))
-    assert (ranges[0].after, ranges[-1].upto) == (None, None), "rows that come later are in a range too"
+    assert (ranges[0].lower, ranges[-1].upper) == (None, None), "rows that come later are in a range too"
 
 
 def test_an_empty_source_is_one_range(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS)
     with desk.database.read() as connection:
-        assert desk.source.cut(connection, [4]) == [EVERYTHING]
+        assert desk.query.partition(connection, [4]) == [EVERYTHING]
 
 
 def test_a_read_takes_no_more_rows_than_its_limit_and_the_rest_later(prepare: Prepare) -> None:
@@ -1184,6 +1188,6 @@ def test_a_read_takes_no_more_rows_than_its_limit_and_the_rest_later(prepare: Pr
 def test_ranges_are_open_below_and_closed_above(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS, "INSERT INTO applicants (id) VALUES (1), (2), (3), (4)")
 
-    assert desk.keys(KeyRange(after=(1,), upto=(3,))) == [("2",), ("3",)]
-    assert desk.keys(KeyRange(after=(3,))) == [("4",)]
-    assert desk.keys(KeyRange(upto=(1,))) == [("1",)]
+    assert desk.keys(KeyRange(lower=(1,), upper=(3,))) == [("2",), ("3",)]
+    assert desk.keys(KeyRange(lower=(3,))) == [("4",)]
+    assert desk.keys(KeyRange(upper=(1,))) == [("1",)]

@@ -17,23 +17,24 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from support import REPOSITORY, PostgresServer, Workspace, documented
+from support import REPOSITORY, PostgresServer, Workspace, claim_run, documented
 
 from batch_scoring.domain.column_types import ColumnType, Family
+from batch_scoring.domain.columns import as_list
 from batch_scoring.domain.keys import EVERYTHING
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.signature import check_rows
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.bulk.contract import Bulk
+from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
-from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_outcomes
-from batch_scoring.store.runs.claim import open_run
+from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_chunk, prepare_writes
 from batch_scoring.store.schema import upgrade
-from batch_scoring.store.source.rows import plain
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.schema.layout import layout_of
+from batch_scoring.store.source.table import SourceTable
 
 DOCUMENT = REPOSITORY / "docs" / "source-types.md"
 
@@ -207,20 +208,24 @@ def _execute(workspace: Workspace, *statements: str) -> None:
             connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
 
-def _inspected(workspace: Workspace, table: str, *, key: str = "id") -> Source:
+def _inspected(workspace: Workspace, table: str, *, key: str = "id") -> SourceTable:
     job = workspace.write_job(table, JOB.format(table=table, key=key))
     with workspace.database() as database, database.read() as connection:
-        return Source.inspect(database, connection, job)
+        return SourceTable.inspect(database, connection, job)
 
 
-def _given(workspace: Workspace, source: Source, kinds: Mapping[str, ColumnType], bulk: str) -> dict[str, list[Any]]:
+def _given(
+    workspace: Workspace, source: SourceTable, kinds: Mapping[str, ColumnType], bulk: str
+) -> dict[str, list[Any]]:
     """What the model is given for each column by row: None for a missing value, FAULT for a row that is quarantined."""
     job = workspace.job(source.table.name)
     with workspace.database() as database:
         upgrade.upgrade(database, [job])
-        layout = source.layout(job)
+        layout = layout_of(job, source)
         with database.read() as connection:
-            rows = source.read(connection, bulk_for(database, bulk), layout, EVERYTHING, list(kinds), 1000)
+            rows = DueQuery(source=source, layout=layout).read(
+                connection, bulk_for(database, bulk), EVERYTHING, list(kinds), 1000
+            )
     found = {}
     for name, kind in kinds.items():
         signature = Signature(columns=(SignatureColumn(name=name, type=kind, nullable=True),))
@@ -419,7 +424,7 @@ KEYS = {
 }
 
 
-def _prepared_for_keys(workspace: Workspace, declared: str, values: Sequence[str], *, options: str = "") -> Source:
+def _prepared_for_keys(workspace: Workspace, declared: str, values: Sequence[str], *, options: str = "") -> SourceTable:
     if workspace.is_postgresql:
         _execute(workspace, *CREATED)
     _execute(workspace, f"CREATE TABLE keyed (k {declared} NOT NULL PRIMARY KEY, x INTEGER) {options}")
@@ -431,25 +436,25 @@ def _prepared_for_keys(workspace: Workspace, declared: str, values: Sequence[str
     return source
 
 
-def _score_all(workspace: Workspace, source: Source, bulk: Bulk, database: Database) -> tuple[int, int]:
+def _score_all(workspace: Workspace, source: SourceTable, bulk: Bulk, database: Database) -> tuple[int, int]:
     """How many rows were due, and how many are after all were scored; the second half comes in a chunk of its own."""
-    layout = source.layout(workspace.job("keyed"))
-    run = open_run(database, job="keyed", job_config={}, environment={}, stalled_after=timedelta(minutes=5)).run_id
+    layout = layout_of(workspace.job("keyed"), source)
+    run = claim_run(database, job="keyed", job_config={}, environment={}, stalled_after=timedelta(minutes=5)).run_id
     with database.read() as connection:
-        due = source.count_due(connection, layout).total
+        due = DueQuery(source=source, layout=layout).count(connection).total
     for limit in (1, 100):
         with database.read() as connection:
-            rows = source.read(connection, bulk, layout, EVERYTHING, [], limit)
+            rows = DueQuery(source=source, layout=layout).read(connection, bulk, EVERYTHING, [], limit)
         count = len(rows)
         predictions = Predictions(
             positions=range(count), scores=[0.5] * count, labels=None, model_version=1, unseen_category_count=0
         )
         nothing = Quarantined(positions=[], reason_codes=[], column_names=[], messages=[])
-        outcomes = prepare_outcomes(bulk, layout, rows, predictions, nothing)
-        commit_chunk(database, bulk, layout, run, outcomes)
-        assert all(value is not None for values in rows.keys for value in plain(values))
+        outcomes = prepare_writes(bulk, layout, rows, predictions, nothing)
+        commit_chunk(database, bulk, run, outcomes)
+        assert all(value is not None for values in rows.keys for value in as_list(values))
     with database.read() as connection:
-        return due, source.count_due(connection, layout).total
+        return due, DueQuery(source=source, layout=layout).count(connection).total
 
 
 @pytest.mark.parametrize("bulk", ["auto", "portable"])
@@ -498,7 +503,7 @@ def test_a_type_that_cannot_be_a_key_is_refused_with_the_cast_to_use(
     with pytest.raises(
         SourceFault, match=r"key column k is of type .*, which cannot be a key; .*casts it, such as \S*k"
     ):
-        source.layout(postgresql_workspace.job("keyed"))
+        layout_of(postgresql_workspace.job("keyed"), source)
 
 
 @pytest.mark.parametrize("declared", ["amount", "real", "double precision"])
@@ -507,7 +512,7 @@ def test_a_floating_point_key_is_refused_under_a_domain_too(postgresql_workspace
     source = _inspected(postgresql_workspace, "keyed", key="k")
 
     with pytest.raises(SourceFault, match="key column k is of the inexact type"):
-        source.layout(postgresql_workspace.job("keyed"))
+        layout_of(postgresql_workspace.job("keyed"), source)
 
 
 PLANS = """

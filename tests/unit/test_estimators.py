@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 
 
 def scored_in_chunks(model: Any, manifest: Manifest, sample: pd.DataFrame, rows: int) -> list[ScoredRows]:
-    scorer = Scorer(model, manifest, job_for(manifest))
+    scorer = Scorer.for_job(model, manifest, job_for(manifest))
     columns = plain_columns(sample[list(manifest.signature.names)])
     starts = range(0, len(sample), rows)
     return [scorer.score({name: values[i : i + rows] for name, values in columns.items()}) for i in starts]

@@ -153,7 +153,7 @@ def score(name: str, rows: Sequence[tuple[Any, Any, Any]]) -> ScoredRows:
     columns = dict(zip(HISTORY.columns, map(list, zip(*rows, strict=True)), strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Scorer(model, manifest, job_for(manifest)).score_singly(
+        return Scorer.for_job(model, manifest, job_for(manifest)).score_singly(
             {column: columns[column] for column in manifest.signature.names}
         )
 
@@ -259,7 +259,7 @@ def test_a_missing_text_reaches_an_encoder_as_the_value_it_was_fitted_on(missing
 
     (city,) = (column for column in manifest.signature.columns if column.name == "city")
     assert (city.missing_as == "none") == (missing is None)
-    scored = Scorer(model, manifest, job_for(manifest)).score({"city": ["a", None], "amount": [0.0, 0.0]})
+    scored = Scorer.for_job(model, manifest, job_for(manifest)).score({"city": ["a", None], "amount": [0.0, 0.0]})
     assert scored.scores is not None
     expected = model.predict_proba(pd.DataFrame({"city": ["a", missing], "amount": [0.0, 0.0]}, dtype=object))[:, 1]
     assert np.abs(scored.scores - expected).max() <= TOLERANCE

@@ -30,6 +30,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import GoldenRows, Label, Manifest, Signature, SignatureColumn
 from batch_scoring.errors import (
@@ -51,7 +52,7 @@ from batch_scoring.model.scorer import (
 )
 from batch_scoring.model.training import TrainedModel
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Column]
 TOLERANCE = 1e-12
 
 
@@ -112,7 +113,7 @@ def loan_manifest(loan_model: TrainedModel) -> Manifest:
 
 @pytest.fixture(scope="module")
 def loan_scorer(loan_model: TrainedModel, loan_manifest: Manifest, loan_job: Job) -> Scorer:
-    return Scorer(loan_model.pipeline, loan_manifest, loan_job)
+    return Scorer.for_job(loan_model.pipeline, loan_manifest, loan_job)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_a_pipeline_that_takes_text_as_objects_scores_a_chunk_of_nulls_like_any_
     model.fit(rows, labels)
     manifest = manifest_of(model, rows)
     assert manifest.signature.text_as == "object"
-    scorer = Scorer(model, manifest, job())
+    scorer = Scorer.for_job(model, manifest, job())
     columns = columns_of(rows)
 
     mixed = scorer.score(columns)
@@ -232,7 +233,7 @@ def test_a_model_that_takes_categoricals_itself_scores_a_row_alike_beside_any_ot
     labels = (rows["area"] == "y") ^ (rows["amount"] > 1)
     typed = rows.astype({"area": "category"})
     model = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=3, categorical_features="from_dtype")
-    scorer = Scorer(model.fit(typed, labels), manifest_of(model, typed), job(positive_label=True))
+    scorer = Scorer.for_job(model.fit(typed, labels), manifest_of(model, typed), job(positive_label=True))
     columns = columns_of(rows)
     columns["area"][3] = "a"  # unseen, and sorted before those that are known
 
@@ -304,8 +305,8 @@ def curve(x: float) -> float:
     return float(1 / (1 + np.exp(-x)))
 
 
-def score(model: Any, values: Sequence[Any], *, signature: Signature = X, positive_label: str = "1") -> ScoredRows:
-    return Scorer(model, plain_manifest(signature), job(positive_label=positive_label)).score({"x": values})
+def score(model: Any, values: Column, *, signature: Signature = X, positive_label: str = "1") -> ScoredRows:
+    return Scorer.for_job(model, plain_manifest(signature), job(positive_label=positive_label)).score({"x": values})
 
 
 def scores_of(scored: ScoredRows) -> Any:
@@ -443,7 +444,7 @@ def test_a_chunk_without_rows_has_no_scores() -> None:
 
 
 def test_a_multiclass_chunk_of_which_no_row_is_left_has_no_scores() -> None:
-    scorer = Scorer(Fragile(), plain_manifest(labels=("a", "b", "c")), job(kind="multiclass"))
+    scorer = Scorer.for_job(Fragile(), plain_manifest(labels=("a", "b", "c")), job(kind="multiclass"))
 
     scored = scorer.score({"x": [None]})
 
@@ -580,7 +581,7 @@ def test_the_score_is_the_probability_of_the_positive_label(
 ) -> None:
     probabilities = loan_model.pipeline.predict_proba(loan_test[list(applicants)])
 
-    scored = Scorer(loan_model.pipeline, loan_manifest, job(positive_label=positive_label)).score(applicants)
+    scored = Scorer.for_job(loan_model.pipeline, loan_manifest, job(positive_label=positive_label)).score(applicants)
 
     assert np.abs(scores_of(scored) - probabilities[:, index]).max() <= TOLERANCE
     other = "N" if positive_label == "Y" else "Y"
@@ -599,7 +600,7 @@ def test_a_score_at_the_threshold_or_above_is_the_positive_label(positive_label:
     given_probabilities = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
     chosen = job(positive_label=positive_label, threshold=threshold)
 
-    scored = Scorer(Told(), plain_manifest(), chosen).score({"x": given_probabilities})
+    scored = Scorer.for_job(Told(), plain_manifest(), chosen).score({"x": given_probabilities})
 
     negative = "1" if positive_label == "0" else "0"
     assert scored.labels == [positive_label if value >= threshold else negative for value in scores_of(scored)]
@@ -609,7 +610,7 @@ def test_a_score_at_the_threshold_or_above_is_the_positive_label(positive_label:
 
 @pytest.mark.parametrize("labels", [(False, True), (0, 1), ("0", "1"), (0.0, 1.0)])
 def test_labels_of_any_type_are_stored_as_text(labels: tuple[Label, ...]) -> None:
-    scorer = Scorer(Fragile(), plain_manifest(labels=labels), job(positive_label=str(labels[1])))
+    scorer = Scorer.for_job(Fragile(), plain_manifest(labels=labels), job(positive_label=str(labels[1])))
 
     assert scorer.score({"x": [-1.0, 1.0]}).labels == [str(label) for label in labels]
 
@@ -619,7 +620,7 @@ def test_a_multiclass_score_is_the_probability_of_the_label_chosen() -> None:
     rows = pd.DataFrame({"a": rng.normal(size=90), "b": rng.normal(size=90)})
     labels = np.array(["low", "mid", "top"])[np.digitize(rows["a"] + rows["b"], [-0.5, 0.5])]
     model = LogisticRegression().fit(rows, labels)
-    scorer = Scorer(model, manifest_of(model, rows), job(kind="multiclass"))
+    scorer = Scorer.for_job(model, manifest_of(model, rows), job(kind="multiclass"))
 
     scored = scorer.score(columns_of(rows))
 
@@ -631,7 +632,7 @@ def test_a_multiclass_score_is_the_probability_of_the_label_chosen() -> None:
 def test_a_regression_has_scores_and_no_labels() -> None:
     rows = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
     model = LinearRegression().fit(rows, [1.0, 3.0, 5.0, 7.5])
-    scorer = Scorer(model, manifest_of(model, rows), job(kind="regression"))
+    scorer = Scorer.for_job(model, manifest_of(model, rows), job(kind="regression"))
 
     scored = scorer.score({"a": [10.0, None, -1.0]})
 
@@ -644,7 +645,7 @@ def test_a_regression_of_which_no_row_is_left_has_no_scores() -> None:
     rows = pd.DataFrame({"a": [0.0, 1.0]})
     model = LinearRegression().fit(rows, [1.0, 3.0])
 
-    scored = Scorer(model, manifest_of(model, rows), job(kind="regression")).score({"a": [None]})
+    scored = Scorer.for_job(model, manifest_of(model, rows), job(kind="regression")).score({"a": [None]})
 
     assert (scores_of(scored).tolist(), scored.labels, codes(scored)) == ([], None, {0: "missing_value"})
 
@@ -658,7 +659,7 @@ def test_unseen_categories_are_quarantined_where_the_job_says_so(
     rows = part(applicants, range(3))
     rows["Property_Area"] = ["Moon", *rows["Property_Area"][1:]]
 
-    scored = Scorer(loan_model.pipeline, loan_manifest, strict).score(rows)
+    scored = Scorer.for_job(loan_model.pipeline, loan_manifest, strict).score(rows)
 
     assert codes(scored) == {0: "unseen_category"}
     assert scored.faults[0].column == "Property_Area"
@@ -677,7 +678,7 @@ def test_a_model_that_does_not_fit_its_job_is_refused(
     labels: tuple[Label, ...], chosen: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelRefused, match=message) as caught:
-        Scorer(Fragile(), plain_manifest(labels=labels), job(**chosen))
+        Scorer.for_job(Fragile(), plain_manifest(labels=labels), job(**chosen))
     assert caught.value.exit_code is ExitCode.MODEL_REFUSED
 
 

@@ -1,4 +1,4 @@
-"""What people select, as values: what is kept with a run, pieces."""
+"""What people select, as values: what is kept with a run, batches."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ def test_a_record_of_one_comparison_a_list_is_read_as_the_comparisons_it_means()
 )
 def test_pieces_part_the_keys_in_their_order(keys: list[tuple[int, str]], most: int | None) -> None:
     selection = Selection(keys=tuple(keys), scored_by_version=3, since_run=9)
-    pieces = list(selection.pieces(most))
+    batches = list(selection.batches(most))
 
-    assert [key for piece in pieces for key in piece.keys or ()] == keys
-    for piece in pieces:
-        assert piece.keys
-        assert len(piece.keys) <= min(most or 500, 500)
-        assert (piece.scored_by_version, piece.since_run) == (3, 9)
+    assert [key for batch in batches for key in batch.keys or ()] == keys
+    for batch in batches:
+        assert batch.keys
+        assert len(batch.keys) <= min(most or 500, 500)
+        assert (batch.scored_by_version, batch.since_run) == (3, 9)
 
 
 @settings(deadline=None)
 @given(count=st.integers(0, 12_000), most=st.none() | st.integers(100, 20_000))
 def test_pieces_of_keys_of_one_column_are_as_large_as_they_may_be(count: int, most: int | None) -> None:
     keys = tuple((i,) for i in range(count))
-    sizes = [len(piece.keys or ()) for piece in Selection(keys=keys).pieces(most)]
+    sizes = [len(batch.keys or ()) for batch in Selection(keys=keys).batches(most)]
 
     assert sum(sizes) == count
     assert all(size == min(most or 5_000, 5_000) for size in sizes[:-1])
@@ -95,8 +95,8 @@ def test_pieces_of_keys_of_one_column_are_as_large_as_they_may_be(count: int, mo
 
 def test_a_selection_without_keys_is_one_piece() -> None:
     selection = Selection(scored_by_version=1)
-    assert list(selection.pieces(1)) == [selection]
-    assert list(Selection(keys=()).pieces()) == []
+    assert list(selection.batches(1)) == [selection]
+    assert list(Selection(keys=()).batches()) == []
 
 
 def column(family: Family, ddl: str) -> SourceColumn:

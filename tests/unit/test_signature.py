@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.faults import ReasonCode
@@ -41,7 +42,7 @@ def one(
     return Signature(columns=columns, text_as="object" if text_as == "object" else "category")
 
 
-def check(signature: Signature, values: Sequence[Any], **options: Any) -> CheckedRows:
+def check(signature: Signature, values: Column, **options: Any) -> CheckedRows:
     return check_rows(signature, {"x": values}, **options)
 
 
@@ -167,7 +168,7 @@ def test_columns_come_in_the_order_of_the_signature_and_others_are_left_out() ->
 
 @pytest.mark.parametrize("type_", ColumnType)
 @pytest.mark.parametrize("values", [[], pa.array([], pa.string())])
-def test_no_rows_are_an_empty_frame(type_: ColumnType, values: Sequence[Any]) -> None:
+def test_no_rows_are_an_empty_frame(type_: ColumnType, values: Column) -> None:
     checked = check(one(type_), values)
 
     assert checked.frame.shape == (0, 1)

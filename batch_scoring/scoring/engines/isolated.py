@@ -13,26 +13,27 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from batch_scoring.domain.job import Job
-from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.columns import Column
 from batch_scoring.errors import EveryRowFailed, WorkerDied
-from batch_scoring.model.artifact import ArtifactReference
 from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.scorer import (
     ScoredRows,
-    blame_no_row_for_a_common_fault,
+    check_common_fault,
     joined,
     let_idle_threads_sleep,
 )
 from batch_scoring.scoring import preparation
-from batch_scoring.store.bulk.contract import Values
+from batch_scoring.scoring.engines.python import score_with
+from batch_scoring.scoring.plan import ModelPlan, RunPlan
+from batch_scoring.scoring.progress import Progress
+from batch_scoring.store.engine.database import Database
 
 _MOST_ROWS = 10
 """Rows that may kill a child in one run; if there are more the fault is not the rows'."""
@@ -40,16 +41,6 @@ _MOST_ROWS = 10
 
 _LONGEST_TEMPORARY = 64
 """Bytes of the temporary folder's path that leave multiprocessing enough of the 104 a socket's path may have."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """All that a child needs to load the model. Picklable."""
-
-    artifact: ArtifactReference
-    manifest: Manifest
-    job: Job
-    allow_version_mismatch: bool
 
 
 class _Died(Exception):
@@ -65,11 +56,23 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
+def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
+    """Score what is due with the model in a child process; a row that crashes it is quarantined. Raises WorkerDied."""
+    with IsolatedScorer(plan.model) as isolated:
+
+        @cache
+        def load() -> IsolatedScorer:
+            progress.model_loaded(isolated.load())
+            return isolated
+
+        score_with(plan, database, progress, due_count, load)
+
+
 class IsolatedScorer:
     """A scorer whose model lives in a child process. A context manager: leaving it ends the child."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, model: ModelPlan) -> None:
+        self._model = model
         self._child: tuple[BaseProcess, Connection] | None = None
         self._rows_that_kill = 0
 
@@ -89,7 +92,7 @@ class IsolatedScorer:
         let_idle_threads_sleep()
         context = _context()
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._recipe), name="isolated scorer", daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._model), name="isolated scorer", daemon=True)
         process.start()
         theirs.close()  # so that the child's end is the only one, and its death is heard
         self._child = process, ours
@@ -101,7 +104,7 @@ class IsolatedScorer:
             ) from None
         return differs
 
-    def score(self, columns: Mapping[str, Values]) -> ScoredRows:
+    def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk as a Scorer does; a row that kills the process comes back as a fault.
 
         Raises EveryRowFailed, and WorkerDied where too many rows kill it.
@@ -137,7 +140,7 @@ class IsolatedScorer:
 
         settle(0, total)
         found = joined(pieces, faults)
-        blame_no_row_for_a_common_fault(found.faults, total)
+        check_common_fault(found.faults, total)
         return found
 
     def _crash(self) -> RowFault:
@@ -151,7 +154,7 @@ class IsolatedScorer:
             code=ReasonCode.MODEL_CRASH, column=None, message="the process that scored the row alone was killed by it"
         )
 
-    def _ask(self, columns: Mapping[str, Values]) -> ScoredRows:
+    def _ask(self, columns: Mapping[str, Column]) -> ScoredRows:
         if self._child is None:
             self.load()
         assert self._child is not None
@@ -186,19 +189,14 @@ class IsolatedScorer:
         process.close()
 
 
-def _serve(connection: Connection, recipe: Recipe) -> None:
+def _serve(connection: Connection, model: ModelPlan) -> None:
     """What the child does: load, then score whatever comes, until nobody is at the other end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the run decides what they mean
     # what libraries print is none of the result that the run prints
     with suppress(EOFError, BrokenPipeError), redirect_stdout(sys.stderr):
         try:
-            scorer, differs = preparation.load_scorer(
-                recipe.artifact,
-                recipe.manifest,
-                recipe.job,
-                allow_version_mismatch=recipe.allow_version_mismatch,
-            )
+            scorer, differs = preparation.load_scorer(model)
         except Exception as exc:
             connection.send(exc)
             return

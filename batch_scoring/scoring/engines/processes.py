@@ -10,19 +10,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 
 from batch_scoring.domain.keys import KeyRange
-from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerDied
-from batch_scoring.model.artifact import ArtifactReference
-from batch_scoring.model.scorer import Scorer
+from batch_scoring.model.scorer import Scorer, check_library_version
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.chunk import ChunkStages, ChunkWork, CommittedChunk
+from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
-from batch_scoring.scoring.transient import persistently
+from batch_scoring.scoring.plan import RunPlan
+from batch_scoring.scoring.progress import STOPPED, Progress
+from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import records
@@ -37,12 +37,9 @@ _LEAST_SHARES = 16
 class Task:
     """All that a worker needs, whatever the key range. Picklable."""
 
-    work: ChunkWork
+    plan: RunPlan
     database_url: str = field(repr=False)
     timeouts: Timeouts
-    artifact: ArtifactReference
-    manifest: Manifest
-    allow_version_mismatch: bool
     threads: int
     """BLAS and OpenMP threads of a worker."""
 
@@ -52,12 +49,12 @@ class ScoredRange:
     """What a worker did with a key range."""
 
     committed: Sequence[CommittedChunk]
-    is_whole: bool
+    is_complete: bool
     """It was not asked to stop before the end."""
 
 
 def guided(total: int, *, workers: int, fewest: int) -> Iterator[int]:
-    """Widths of ranges of ``total`` rows: wide at first, since each starts with empty stages, and ever narrower, so
+    """Row counts of ranges of ``total`` rows: many at first, since each starts with empty stages, and ever fewer, so
     that no worker waits long for the last (guided self-scheduling, Polychronopoulos and Kuck 1987).
     """
     fewest = max(fewest, total // (_LEAST_SHARES * workers))
@@ -67,73 +64,77 @@ def guided(total: int, *, workers: int, fewest: int) -> Iterator[int]:
         total -= width
 
 
-def score_in_processes(
-    task: Task,
-    ranges: Sequence[KeyRange],
-    *,
-    workers: int,
-    report: Callable[[CommittedChunk], None],
-    check: Callable[[], None],
-    stop: threading.Event,
-) -> bool:
-    """Score key ranges in worker processes; returns whether all are done, which ``stop`` may prevent.
+def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequence[KeyRange]) -> None:
+    """Score key ranges in worker processes.
 
-    Raises what a worker raised, what ``check`` raises, and WorkerDied where a process ended without a word.
+    Raises what a worker raised, what ``progress.check`` raises, RunStopped, and WorkerDied where a process ended
+    without reporting a result.
     """
     import joblib
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    parallel = joblib.Parallel(
-        n_jobs=workers, prefer="processes", return_as="generator_unordered", pre_dispatch="n_jobs", max_nbytes=None
+    model = plan.model
+    progress.model_loaded(check_library_version(model.manifest, allow_mismatch=model.allow_version_mismatch))
+    task = Task(
+        plan=plan,
+        database_url=database.url.render_as_string(hide_password=False),
+        timeouts=database.timeouts,
+        threads=max(1, joblib.cpu_count() // plan.workers),
     )
-    database = Database(task.database_url, label=records.session_label(task.work.run_id), timeouts=task.timeouts)
+    parallel = joblib.Parallel(
+        n_jobs=plan.workers, prefer="processes", return_as="generator_unordered", pre_dispatch="n_jobs", max_nbytes=None
+    )
     try:
         results = parallel(joblib.delayed(score_range)(task, within) for within in ranges)
-        with _stop_told_to_workers(database, task.work.run_id, stop), closing(results):
-            whole = True
+        with _stop_told_to_workers(database, plan.run_id, progress.stop), closing(results):
+            is_complete = True
             for scored in results:
                 for chunk in scored.committed:
-                    report(chunk)
-                whole = whole and scored.is_whole
-                if not whole:
-                    check()
-            return whole
+                    progress.committed(chunk)
+                is_complete = is_complete and scored.is_complete
+                if not is_complete:
+                    progress.check()
     except BrokenProcessPool as exc:
         raise WorkerDied(
-            "a worker process ended without a word (killed, out of memory, or a crash in the model's libraries);"
-            " what it had committed stays, the rest is due. Look at the machine's log; fewer workers need less memory"
+            "a worker process ended without reporting a result (killed, out of memory, or a crash in the model's"
+            " libraries); what it had committed stays, the rest is due. Look at the machine's log; fewer workers need"
+            " less memory"
         ) from exc
     finally:
-        database.dispose()
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    if not is_complete:
+        progress.check()
+        raise RunStopped(STOPPED)
 
 
 def score_range(task: Task, within: KeyRange) -> ScoredRange:
     """What a worker does: score one key range on connections of its own."""
     committed: list[CommittedChunk] = []
-    is_whole = True
-    database = Database(task.database_url, label=records.session_label(task.work.run_id), timeouts=task.timeouts)
+    is_complete = True
+    database = Database(task.database_url, label=records.session_label(task.plan.run_id), timeouts=task.timeouts)
     parent = os.getppid()
 
     def check() -> None:
         if os.getppid() != parent:
             raise RunStopped("the process of the run is gone")
-        if persistently(lambda: records.is_stop_requested(database, task.work.run_id)):
+        if retry_transient(lambda: records.is_stop_requested(database, task.plan.run_id)):
             raise RunStopped("the run was asked to stop")
 
     try:
         # what libraries print here is none of the result that the run prints
         with _signals_left_to_the_run(), redirect_stdout(sys.stderr):
             check()
-            Pipeline(ChunkStages(task.work, database, lambda: scorer_of(task)), committed.append, check).run(within)
+            Pipeline(
+                ChunkStages(task.plan, task.plan.queries[0], database, lambda: scorer_of(task)), committed.append, check
+            ).run(within)
     except RunStopped:
-        is_whole = False  # the process of the run says so, once
+        is_complete = False  # the process of the run says so, once
     finally:
         database.dispose()
     if os.getppid() != parent:
         os._exit(1)  # nobody is left to answer to
-    return ScoredRange(committed=committed, is_whole=is_whole)
+    return ScoredRange(committed=committed, is_complete=is_complete)
 
 
 _loaded: dict[int, Scorer] = {}
@@ -142,16 +143,10 @@ _loaded: dict[int, Scorer] = {}
 
 def scorer_of(task: Task) -> Scorer:
     """The model of a task, loaded and proven once in a process. Raises ModelRefused."""
-    run_id = task.work.run_id
+    run_id = task.plan.run_id
     if run_id not in _loaded:
         _loaded.clear()
-        _loaded[run_id], _ = preparation.load_scorer(
-            task.artifact,
-            task.manifest,
-            task.work.job,
-            allow_version_mismatch=task.allow_version_mismatch,
-            threads=task.threads,
-        )
+        _loaded[run_id], _ = preparation.load_scorer(task.plan.model, threads=task.threads)
     return _loaded[run_id]
 
 

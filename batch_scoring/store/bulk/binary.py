@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_scoring.store.bulk.contract import Scalar, Values
+from batch_scoring.domain.columns import Column
+from batch_scoring.store.bulk.contract import Scalar
 
 _NULL_FIELD = pa.scalar(b"\xff\xff\xff\xff", pa.large_binary())
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -68,7 +69,7 @@ class Rows:
         return b"".join([_SIGNATURE, beginning, rows[0].as_buffer(), ending, _END])
 
 
-def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
+def rows_of(columns: Mapping[str, Column], types: Mapping[str, str]) -> Rows:
     """Encode columns of n values; ``types`` are their types in DDL. Raises NotEncodable."""
     count = len(next(iter(columns.values())))
     encoded = {name: _column(_array(values), types[name]) for name, values in columns.items()}
@@ -79,7 +80,7 @@ def rows_of(columns: Mapping[str, Values], types: Mapping[str, str]) -> Rows:
     )
 
 
-def _array(values: Values) -> pa.Array:
+def _array(values: Column) -> pa.Array:
     return values if isinstance(values, pa.Array) else pa.array(values)
 
 

@@ -1,58 +1,56 @@
-"""Moving many rows: one contract, a portable way and PostgreSQL's COPY.
+"""The contract of moving many rows.
 
-A column travels as an Arrow array (COPY) or as a list of the driver's own values (portable). Which of them is the
-business of the way that read it; what it read is written back the same way, so keys are never parsed.
+A column travels as an Arrow array or as a list of the driver's own values, whichever the strategy that read it gives.
+What it read is written back in the same form, so keys are never parsed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.columns import Column
 
-Values: TypeAlias = Sequence[Any]
-"""A column of n values: a ``pyarrow.Array`` or a list."""
-
-Scalar: TypeAlias = Any
-"""One value that stands in every row."""
+Scalar: TypeAlias = datetime | float | str | None
+"""One value, the same in every row."""
 
 
-Prepared: TypeAlias = Any
-"""Rows in the form in which a way of moving them sends them."""
+class PreparedRows(Protocol):
+    """n rows of one table, in the form in which a strategy sends them."""
+
+    def __len__(self) -> int: ...
+
+    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Insert them, each with the constants; returns how many the database wrote. Raises what the driver raises."""
 
 
 class Bulk(Protocol):
-    """How many rows move between the database and memory."""
+    """A strategy of moving rows between the database and memory."""
 
     @property
     def reads_while_writing(self) -> bool:
         """Whether reading and writing gain from a thread each; otherwise one thread does both in turn."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
         """Run a query; ``families`` says what each of its columns holds. Raises TooMuchAtOnce."""
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:
+    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> PreparedRows:
         """Bring n rows, given by column, into the form in which they are sent; takes a while and no connection."""
 
-    def insert(
-        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
-    ) -> int:
-        """Insert rows, each with the constants; returns how many the database wrote."""
-
     def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
+        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
     ) -> int:
-        """End the life of the current rows of these keys, given in their order; returns how many were ended."""
+        """End the validity of the current rows of these keys, given in their order; returns how many were ended."""
 
 
-def take(values: Values, positions: Iterable[int]) -> Values:
+def take(values: Column, positions: Iterable[int]) -> Column:
     """The values at these positions, in the form the column has."""
     if isinstance(values, list):
         return [values[position] for position in positions]
     import pyarrow as pa
 
-    taken: Values = values.take(pa.array(positions, pa.int64()))  # type: ignore[attr-defined]  # a pyarrow.Array
-    return taken
+    return values.take(pa.array(positions, pa.int64()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,10 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.columns import Column
 from batch_scoring.errors import DatabaseFault, TooMuchAtOnce
 from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.store.bulk import binary
-from batch_scoring.store.bulk.contract import Prepared, Scalar, Values
+from batch_scoring.store.bulk.contract import Scalar
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import FOREVER
@@ -39,12 +41,38 @@ _TOO_LARGE = {"54000", "53200"}
 """SQLSTATE of a value beyond 1 GB."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyRows:
+    """n rows to be copied in: encoded for COPY's binary format, or as columns that are sent as CSV."""
+
+    table: sa.Table
+    columns: Mapping[str, Column]
+    encoded: binary.Rows | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """COPY rows in."""
+        if self.encoded is not None:
+            names, form = [*self.encoded.names, *constants], "binary"
+            content = self.encoded.stream(constants, {name: _ddl(self.table.c[name].type) for name in constants})
+        else:
+            names, content, form = [*self.columns, *constants], _csv(self.columns, constants), "csv"
+        listed = ", ".join(quoted(connection.dialect, name) for name in names)
+        target = quoted(connection.dialect, self.table.schema, self.table.name)
+        with _cursor(connection) as cursor:
+            cursor.copy_expert(f"COPY {target} ({listed}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
+            written: int = cursor.rowcount
+        return written
+
+
 class CopyBulk:
     """Arrow arrays; keys are whole numbers or the database's own text of them, moments text."""
 
     reads_while_writing = True
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
         """Run a query; columns come typed by family."""
         try:
             return _fetch_packed(connection, query, families)
@@ -60,31 +88,16 @@ class CopyBulk:
                 raise
             raise TooMuchAtOnce("a chunk takes more than PostgreSQL's 1 GB a value; set [run] chunk_rows") from exc
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:
+    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> CopyRows:
         """Rows in COPY's binary format, or the columns where one has no binary form here."""
         try:
-            return binary.rows_of(columns, {name: _ddl(table.c[name].type) for name in columns})
+            rows = binary.rows_of(columns, {name: _ddl(table.c[name].type) for name in columns})
         except binary.NotEncodable:
-            return columns
-
-    def insert(
-        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
-    ) -> int:
-        """COPY rows in."""
-        if isinstance(rows, binary.Rows):
-            names = [*rows.names, *constants]
-            content, form = rows.stream(constants, {name: _ddl(table.c[name].type) for name in constants}), "binary"
-        else:
-            names, content, form = [*rows, *constants], _csv(rows, constants), "csv"
-        listed = ", ".join(quoted(connection.dialect, name) for name in names)
-        target = quoted(connection.dialect, table.schema, table.name)
-        with _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY {target} ({listed}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
-            written: int = cursor.rowcount
-        return written
+            return CopyRows(table=table, columns=columns, encoded=None)
+        return CopyRows(table=table, columns=columns, encoded=rows)
 
     def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
+        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
     ) -> int:
         """Close all keys in one UPDATE, which looks between the first and the last of them only."""
         names = [driver_sql(connection.dialect, quoted(connection.dialect, name)) for name in keys]
@@ -108,7 +121,7 @@ class CopyBulk:
         return closed
 
 
-def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
     rows = query.subquery("packed")
     packed = [
         sa.func.string_agg(sa.func.coalesce(_text_of(column, family), null_of(family)), SEPARATOR)
@@ -131,7 +144,7 @@ def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[
     return sa.case((column.is_not(None), sa.func.concat(column)))
 
 
-def _fetch_csv(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+def _fetch_csv(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
     """By COPY, row by row and slower: whatever the texts hold, CSV's quoting keeps them apart."""
     compiled = query.compile(dialect=connection.dialect)
     sink = io.BytesIO()
@@ -157,7 +170,7 @@ def _array_literal(texts: pa.Array) -> str:
     return "{" + ",".join(map(str, texts.to_pylist())) + "}"
 
 
-def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> bytes:
+def _csv(columns: Mapping[str, Column], constants: Mapping[str, Scalar]) -> bytes:
     count = len(next(iter(columns.values())))
     arrays = [_text(values) for values in columns.values()]
     arrays += [pa.repeat(_constant(value), count) for value in constants.values()]
@@ -170,7 +183,7 @@ def _csv(columns: Mapping[str, Values], constants: Mapping[str, Scalar]) -> byte
     return sink.getvalue()
 
 
-def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Values]:
+def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Column]:
     names = [f"c{i}" for i in range(len(types))]
     if not len(rows):
         return [pa.array([], declared) for declared in types]
@@ -190,7 +203,7 @@ def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Values]:
     return [column.unify_dictionaries().combine_chunks() for column in table.columns]
 
 
-def _text(values: Values) -> pa.Array:
+def _text(values: Column) -> pa.Array:
     """A column as COPY can write it."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if pa.types.is_fixed_size_binary(array.type):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,9 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
-from batch_scoring.store.bulk.contract import Prepared, Scalar, Values
-from batch_scoring.store.bulk.portable import fetch_undecodable, is_undecodable_text, plain
+from batch_scoring.domain.columns import Column
+from batch_scoring.store.bulk.contract import Scalar
+from batch_scoring.store.bulk.portable import driver_values, fetch_undecodable, is_undecodable_text
 from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.sql_types import FOREVER
 
@@ -28,6 +30,35 @@ _VALUES_A_STATEMENT = 32_766
 """More than these SQLite does not take."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteRows:
+    """n rows as the driver takes them."""
+
+    table: sa.Table
+    names: list[str]
+    values: list[Any]
+    """Row after row."""
+
+    def __len__(self) -> int:
+        return len(self.values) // len(self.names)
+
+    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Insert with executemany, many rows a statement; constants are part of the statement."""
+        dialect, values = connection.dialect, self.values
+        names = ", ".join(quoted(dialect, name) for name in [*self.names, *constants])
+        one = f"({', '.join([*('?' for _ in self.names), *map(_literal, constants.values())])})"
+        target = quoted(dialect, self.table.schema, self.table.name)
+        width = len(self.names)
+        together = max(1, min(_ROWS_A_STATEMENT, _VALUES_A_STATEMENT // width))
+        many = together * width
+        full = len(values) - len(values) % many
+        insert = f"INSERT INTO {target} ({names}) VALUES "  # noqa: S608 - quoted names, own literals
+        statement = insert + ", ".join([one] * together)
+        written = _execute(connection, statement, (values[i : i + many] for i in range(0, full, many)))
+        rest = (values[i : i + width] for i in range(full, len(values), width))
+        return written + _execute(connection, insert + one, rest)
+
+
 class SqliteBulk:
     """Arrow arrays; where a column holds more than its family, a list of the driver's values."""
 
@@ -35,7 +66,7 @@ class SqliteBulk:
     """Two threads in SQLite wait for each other at every piece of memory it takes: together they are slower than one
     after the other."""
 
-    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
         """Run a query; moments come as the text they are stored as."""
         try:
             return _fetch(connection, query, families)
@@ -44,32 +75,13 @@ class SqliteBulk:
                 raise
             return fetch_undecodable(connection, lambda: _fetch(connection, query, families))
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Values]) -> Prepared:  # noqa: ARG002 - the contract's
+    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> SqliteRows:
         """The driver's values, row after row in one list."""
         rows = zip(*map(_storable, columns.values()), strict=True)
-        return list(columns), list(itertools.chain.from_iterable(rows))
-
-    def insert(
-        self, connection: sa.Connection, table: sa.Table, rows: Prepared, constants: Mapping[str, Scalar]
-    ) -> int:
-        """Insert with executemany, many rows a statement; constants stand in the statement."""
-        dialect = connection.dialect
-        columns, values = rows
-        names = ", ".join(quoted(dialect, name) for name in [*columns, *constants])
-        one = f"({', '.join([*('?' for _ in columns), *map(_literal, constants.values())])})"
-        target = quoted(dialect, table.schema, table.name)
-        width = len(columns)
-        together = max(1, min(_ROWS_A_STATEMENT, _VALUES_A_STATEMENT // width))
-        many = together * width
-        whole = len(values) - len(values) % many
-        insert = f"INSERT INTO {target} ({names}) VALUES "  # noqa: S608 - quoted names, own literals
-        statement = insert + ", ".join([one] * together)
-        written = _execute(connection, statement, (values[i : i + many] for i in range(0, whole, many)))
-        rest = (values[i : i + width] for i in range(whole, len(values), width))
-        return written + _execute(connection, insert + one, rest)
+        return SqliteRows(table=table, names=list(columns), values=list(itertools.chain.from_iterable(rows)))
 
     def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Values], valid_to: Any
+        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
     ) -> int:
         """Close one key after the other, each by the primary key."""
         dialect = connection.dialect
@@ -79,7 +91,7 @@ class SqliteBulk:
             f"UPDATE {target} SET valid_to = {_literal(valid_to)}"  # noqa: S608 - quoted names, own literals
             f" WHERE {same} AND valid_to = {_literal(FOREVER)}"
         )
-        return _execute(connection, statement, zip(*map(plain, keys.values()), strict=True))
+        return _execute(connection, statement, zip(*map(driver_values, keys.values()), strict=True))
 
 
 class _Column:
@@ -103,12 +115,12 @@ class _Column:
             self._plain = [value for array in self._arrays for value in array.to_pylist()]
         self._plain += values
 
-    def values(self) -> Values:
+    def values(self) -> Column:
         """All of them."""
         if self._plain is not None:
             return self._plain
         array = pa.concat_arrays(self._arrays) if self._arrays else pa.array([], self._type)
-        values: Values = array.dictionary_encode() if self._is_category else array
+        values: Column = array.dictionary_encode() if self._is_category else array
         return values
 
 
@@ -122,7 +134,7 @@ _TYPES = {
 """SQLite has no truth values, only 0 and 1, and no moments, only their texts."""
 
 
-def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Values]:
+def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
     columns = [_Column(family) for family in families]
     result: Any = connection.execute(query)
     while block := result.cursor.fetchmany(_BLOCK):
@@ -141,10 +153,10 @@ def _execute(connection: sa.Connection, statement: str, rows: Iterable[Sequence[
     return changed
 
 
-def _storable(values: Values) -> Values:
+def _storable(values: Column) -> list[Any]:
     if isinstance(values, pa.Array) and pa.types.is_timestamp(values.type):
         return pc.strftime(values, "%Y-%m-%d %H:%M:%S").to_pylist()  # type: ignore[no-any-return]  # Arrow is untyped
-    return plain(values)
+    return driver_values(values)
 
 
 def _literal(value: Scalar) -> str:

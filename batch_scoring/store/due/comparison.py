@@ -12,6 +12,7 @@ from batch_scoring.domain.names import TableName
 from batch_scoring.store.engine.names import exactly
 from batch_scoring.store.engine.sql_types import FOREVER, RAW, UtcTimestamp
 from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.key_conditions import within
 
 
 def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
@@ -43,7 +44,7 @@ def holds_for(
 
 
 def has_outcome(connection: sa.Connection, layout: PredictionsLayout, run_id: int, version: Version) -> bool:
-    """Whether a run has settled this version of a row: scored it or set it aside."""
+    """Whether a run has settled this version of a row: scored or quarantined it."""
     for name in (layout.table, layout.quarantine):
         outcome = outcome_table(name, layout)
         mine = [
@@ -58,16 +59,3 @@ def has_outcome(connection: sa.Connection, layout: PredictionsLayout, run_id: in
         if connection.execute(query.limit(1)).first() is not None:
             return True
     return False
-
-
-def within(keys: Sequence[sa.ColumnElement[Any]], chunk: KeyRange) -> list[sa.ColumnElement[bool]]:
-    bounds: list[sa.ColumnElement[bool]] = []
-    if chunk.after is not None:
-        bounds.append(row_of(keys) > row_of([sa.literal(value, RAW) for value in chunk.after]))
-    if chunk.upto is not None:
-        bounds.append(row_of(keys) <= row_of([sa.literal(value, RAW) for value in chunk.upto]))
-    return bounds
-
-
-def row_of(values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
-    return values[0] if len(values) == 1 else sa.tuple_(*values)

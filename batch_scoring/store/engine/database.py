@@ -149,6 +149,10 @@ class Database:
                 raise
             raise self.dialect.fault(exc, self.url, lost=False) from exc
 
+    def with_timeouts(self, timeouts: Timeouts) -> Database:
+        """The same database with sessions of its own and other time-outs."""
+        return Database(self._url, label=self.label, timeouts=timeouts)
+
     def dispose(self) -> None:
         """Close every pooled connection."""
         if "engine" in self.__dict__:

@@ -1,18 +1,19 @@
-"""Committing a chunk: fence, close what is superseded, write, count, in one transaction."""
+"""Committing a chunk: a list of writes in one transaction, behind the fence and with their counts compared."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from batch_scoring.counting import counted, were
 from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.columns import Column
 from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import WrittenCountDiffers
-from batch_scoring.store.bulk.contract import Bulk, Prepared, Values, take
+from batch_scoring.store.bulk.contract import Bulk, PreparedRows, Scalar, take
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.runs.records import fence
@@ -27,15 +28,15 @@ class Predictions:
     """New predictions of a chunk; columns of length n, ``positions`` say which of its rows they are for."""
 
     positions: Sequence[int]
-    scores: Values | None
+    scores: Column | None
     """None where the model gives labels only."""
-    labels: Values | None
+    labels: Column | None
     """None for a regression."""
     model_version: int
     unseen_category_count: int
-    inputs: Mapping[str, Values] | None = None
-    """What the model was given, by column, with its digest; None where it is not kept."""
-    kept: Sequence[InputColumn] = ()
+    inputs: Mapping[str, Column] | None = None
+    """What the model was given, by column, with its digest; None where it is not stored."""
+    stored_inputs: Sequence[InputColumn] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,108 +50,136 @@ class Quarantined:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcomes:
-    """What became of a chunk's rows, ready to be sent."""
+class Close:
+    """Rows of a table whose validity ends with the chunk."""
+
+    table: sa.Table
+    keys: Mapping[str, Column]
+    """Their keys, in order; columns of length n."""
+
+    @property
+    def count(self) -> int:
+        """n: how many rows the database must report."""
+        return len(next(iter(self.keys.values())))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Insert:
+    """Rows that a chunk adds to a table."""
+
+    table: sa.Table
+    rows: PreparedRows
+    constants: Mapping[str, Scalar] = field(default_factory=dict)
+    """Columns that hold the same value in every row. ``run_id``, ``valid_from`` and, where the table has it,
+    ``valid_to`` are added when the rows are written."""
+
+    @property
+    def count(self) -> int:
+        """How many rows the database must report."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkWrites:
+    """What is written for a chunk, in one transaction and in this order: closes, then inserts."""
 
     counts: ChunkCounts
-    superseded: Mapping[str, Values]
-    """Keys whose current prediction is to be closed."""
-    reentered: Mapping[str, Values]
-    """Keys whose open quarantine entry is to be closed."""
-    begun: Collection[datetime]
-    """When the lives began that are to be closed."""
-    predictions: Prepared
-    quarantined: Prepared
-    model_version: int
-    inputs: Prepared
-    """None where they are not kept."""
-    inputs_table: sa.Table | None
+    closes: Sequence[Close]
+    inserts: Sequence[Insert]
+    closed_since: Collection[datetime]
+    """``valid_from`` of the rows that are closed."""
 
 
-def prepare_outcomes(
+def prepare_writes(
     bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
-) -> Outcomes:
+) -> ChunkWrites:
     """All of committing a chunk that needs no connection."""
-    superseding = _standing(rows.current_since, predictions.positions)
+    superseding = _present(rows.current_since, predictions.positions)
     settled = (
         sorted([*predictions.positions, *quarantined.positions]) if quarantined.positions else predictions.positions
     )
-    reentering = _standing(rows.quarantined_since, settled)
-    begun = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in reentering}
-    scored = _version(layout, rows, predictions.positions)
-    if predictions.scores is not None:
-        scored["score"] = predictions.scores
-    if predictions.labels is not None:
-        scored["prediction"] = predictions.labels
-    set_aside: dict[str, Values] = {
-        **_version(layout, rows, quarantined.positions),
-        "reason_code": list(quarantined.reason_codes),
-        "column_name": list(quarantined.column_names),
-        "message": list(quarantined.messages),
-        "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
-    }
-    inputs_table = None if predictions.inputs is None else layout.inputs_table(predictions.kept)
-    inputs: dict[str, Values] = _keys(layout, rows, predictions.positions)
-    inputs |= {name: values for name, values in (predictions.inputs or {}).items() if name not in inputs}
-    return Outcomes(
+    leaving = _present(rows.quarantined_since, settled)
+    since = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in leaving}
+    closes = [
+        Close(table=table, keys=_keys(layout, rows, positions))
+        for table, positions in ((layout.predictions_table, superseding), (layout.quarantine_table, leaving))
+        if positions
+    ]
+    return ChunkWrites(
         counts=ChunkCounts(
             scored=len(predictions.positions),
             superseded=len(superseding),
             quarantined=len(quarantined.positions),
             unseen_category=predictions.unseen_category_count,
         ),
-        superseded=_keys(layout, rows, superseding),
-        reentered=_keys(layout, rows, reentering),
-        begun=[since for since in begun if since is not None],
-        predictions=bulk.prepare(layout.predictions_table, scored) if predictions.positions else None,
-        quarantined=bulk.prepare(layout.quarantine_table, set_aside) if quarantined.positions else None,
-        model_version=predictions.model_version,
-        inputs=None if inputs_table is None or not predictions.positions else bulk.prepare(inputs_table, inputs),
-        inputs_table=inputs_table,
+        closes=closes,
+        inserts=list(_inserts(bulk, layout, rows, predictions, quarantined)),
+        closed_since=[start for start in since if start is not None],
     )
 
 
-def commit_chunk(
-    database: Database, bulk: Bulk, layout: PredictionsLayout, run_id: int, outcomes: Outcomes
-) -> ChunkCounts:
-    """Write the outcomes of a chunk's rows in one transaction, or nothing.
+def _inserts(
+    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
+) -> Iterator[Insert]:
+    if predictions.positions:
+        table = layout.predictions_table
+        scored = _version(layout, rows, predictions.positions)
+        if predictions.scores is not None:
+            scored["score"] = predictions.scores
+        if predictions.labels is not None:
+            scored["prediction"] = predictions.labels
+        constants = {"model_version": predictions.model_version}
+        yield Insert(table=table, rows=bulk.prepare(table, scored), constants=constants)
+    if predictions.positions and predictions.inputs is not None:
+        table = layout.inputs_table(predictions.stored_inputs)
+        inputs = _keys(layout, rows, predictions.positions)
+        inputs |= {name: values for name, values in predictions.inputs.items() if name not in inputs}
+        yield Insert(table=table, rows=bulk.prepare(table, inputs))
+    if quarantined.positions:
+        table = layout.quarantine_table
+        entries: dict[str, Column] = {
+            **_version(layout, rows, quarantined.positions),
+            "reason_code": list(quarantined.reason_codes),
+            "column_name": list(quarantined.column_names),
+            "message": list(quarantined.messages),
+            "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
+        }
+        yield Insert(table=table, rows=bulk.prepare(table, entries))
+
+
+def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrites) -> ChunkCounts:
+    """Write a chunk in one transaction, or nothing: the fence first, the comparison of counts last.
 
     Raises Fenced where the run lost its job, WrittenCountDiffers where the database wrote another number of rows than
     it was sent, and DatabaseFault.
     """
-    counts = outcomes.counts
-    table, quarantine = layout.predictions_table, layout.quarantine_table
     with database.write() as connection:
-        moment = fence(connection, run_id, counts)
-        # a clock that was set back must not make a life that ends before it began
-        moment = max([moment, *(since + _TICK for since in outcomes.begun)])
-        for outcome, keys in ((table, outcomes.superseded), (quarantine, outcomes.reentered)):
-            closing = len(next(iter(keys.values())))
-            if closing:
-                _expect(bulk.close_current(connection, outcome, keys, moment), closing, outcome, "closed")
-        constants = {"run_id": run_id, "valid_from": moment, "valid_to": FOREVER}
-        if counts.scored:
-            stamped = {**constants, "model_version": outcomes.model_version}
-            written = bulk.insert(connection, table, outcomes.predictions, stamped)
-            _expect(written, counts.scored, table, "written")
-        if outcomes.inputs_table is not None and counts.scored:
-            beside = {"run_id": run_id, "valid_from": moment}
-            written = bulk.insert(connection, outcomes.inputs_table, outcomes.inputs, beside)
-            _expect(written, counts.scored, outcomes.inputs_table, "written")
-        if counts.quarantined:
-            written = bulk.insert(connection, quarantine, outcomes.quarantined, constants)
-            _expect(written, counts.quarantined, quarantine, "written")
-    return counts
+        time = fence(connection, run_id, writes.counts)
+        # a clock that was set back must not make a validity period that ends before it began
+        time = max([time, *(start + _TICK for start in writes.closed_since)])
+        stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time, "valid_to": FOREVER}
+        closed = [bulk.close_current(connection, close.table, close.keys, time) for close in writes.closes]
+        written = [_insert(connection, insert, stamps) for insert in writes.inserts]
+        for close, count in zip(writes.closes, closed, strict=True):
+            _compare(count, close.count, close.table, "closed")
+        for insert, count in zip(writes.inserts, written, strict=True):
+            _compare(count, insert.count, insert.table, "written")
+    return writes.counts
 
 
-def _standing(since: Sequence[datetime | None], positions: Sequence[int]) -> list[int]:
-    """The positions at which an outcome of an older version stands."""
+def _insert(connection: sa.Connection, insert: Insert, stamps: Mapping[str, Scalar]) -> int:
+    own = {name: value for name, value in stamps.items() if name in insert.table.c}
+    return insert.rows.insert(connection, {**own, **insert.constants})
+
+
+def _present(since: Sequence[datetime | None], positions: Sequence[int]) -> list[int]:
+    """The positions at which there is an outcome of an older version."""
     if since.count(None) == len(since):
         return []
     return [position for position in positions if since[position] is not None]
 
 
-def _version(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[int]) -> dict[str, Values]:
+def _version(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[int]) -> dict[str, Column]:
     """The key and the version of the source row, as they were read."""
     columns = _keys(layout, rows, positions)
     if rows.changed_at is not None:
@@ -158,15 +187,15 @@ def _version(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[in
     return columns
 
 
-def _keys(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[int]) -> dict[str, Values]:
+def _keys(layout: PredictionsLayout, rows: SourceRows, positions: Sequence[int]) -> dict[str, Column]:
     return {name: _some(values, positions) for name, values in zip(layout.key_names, rows.keys, strict=True)}
 
 
-def _some(values: Values, positions: Sequence[int]) -> Values:
+def _some(values: Column, positions: Sequence[int]) -> Column:
     return values if len(positions) == len(values) else take(values, positions)
 
 
-def _expect(actual: int, expected: int, table: sa.Table, verb: str) -> None:
+def _compare(actual: int, expected: int, table: sa.Table, verb: str) -> None:
     if actual != expected:
         raise WrittenCountDiffers(
             f"{counted(expected, 'row')} {were(expected)} sent to {table.fullname} and {actual:,} {verb};"

@@ -129,8 +129,8 @@ def entries(
     names = [f.name for f in fields(Entry) if f.name != "key"]
     found = [
         Entry(key=tuple(row[:width]), **dict(zip(names, row[width:], strict=True)))
-        for piece in _pieces(chosen)
-        for row in connection.execute(query.where(*_chosen(table, layout, piece, is_open=is_open)))
+        for batch in _batches(chosen)
+        for row in connection.execute(query.where(*_chosen(table, layout, batch, is_open=is_open)))
     ]
     return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
 
@@ -141,8 +141,8 @@ def close_entries(
     """End open entries, so that their rows are due again; returns how many. They stay as history."""
     table = layout.quarantine_table
     closed = 0
-    for piece in _pieces(chosen):
-        conditions = _chosen(table, layout, piece, is_open=True)
+    for batch in _batches(chosen):
+        conditions = _chosen(table, layout, batch, is_open=True)
         latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
         if latest is not None:  # a clock that was set back must not make a life that ends before it began
             moment = max(valid_to, latest + timedelta(microseconds=1))
@@ -151,9 +151,9 @@ def close_entries(
     return closed
 
 
-def _pieces(chosen: EntryFilter) -> Iterator[EntryFilter]:
-    """The same in statements of a bearable size."""
-    return (replace(chosen, keys=piece.keys) for piece in Selection(keys=chosen.keys).pieces())
+def _batches(chosen: EntryFilter) -> Iterator[EntryFilter]:
+    """The same in statements of a size that a database can hold."""
+    return (replace(chosen, keys=batch.keys) for batch in Selection(keys=chosen.keys).batches())
 
 
 def _chosen(

@@ -10,14 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
+from batch_scoring.domain.columns import Column, as_list
 from batch_scoring.domain.keys import Key, KeyRange
-from batch_scoring.store.bulk.contract import Bulk, Values
-from batch_scoring.store.due.comparison import within
+from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes.history import key_columns
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.source.rows import plain
+from batch_scoring.store.source.key_conditions import within
 from batch_scoring.store.source.selection import Selection
 
 _PAGE = 20_000
@@ -48,7 +48,7 @@ class KeptRows:
     keys: Sequence[Key]
     scores: Sequence[float]
     labels: Sequence[str | None]
-    inputs: dict[str, Values]
+    inputs: dict[str, Column]
     digests: Sequence[bytes]
 
 
@@ -90,7 +90,7 @@ def _page(
         moment = predictions.c.valid_from
         conditions.append(moment == sa.literal(which.valid_from, moment.type))
     if after is not None:
-        conditions += within(own, KeyRange(after=after))
+        conditions += within(own, KeyRange(lower=after))
     query = (
         sa.select(
             *(keys[column.name].as_read(column).label(f"k{i}") for i, column in enumerate(own)),
@@ -117,10 +117,10 @@ def _page(
         ],
     )
     return KeptRows(
-        keys=list(zip(*map(plain, found[:width]), strict=True)),
-        scores=plain(found[width]),
-        labels=plain(found[width + 1]),
-        digests=[_bytes(value) for value in plain(found[width + 2])],
+        keys=list(zip(*map(as_list, found[:width]), strict=True)),
+        scores=as_list(found[width]),
+        labels=as_list(found[width + 1]),
+        digests=[_bytes(value) for value in as_list(found[width + 2])],
         inputs={column.name: values for column, values in zip(columns, found[width + 3 :], strict=True)},
     )
 

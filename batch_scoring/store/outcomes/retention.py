@@ -14,7 +14,7 @@ from batch_scoring.store.outcomes.history import keys_of
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import legal_holds
-from batch_scoring.store.source.selection import Selection
+from batch_scoring.store.source.key_conditions import key_batches, key_in
 
 _ROWS_AT_ONCE = 10_000
 
@@ -162,7 +162,7 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         if run_ids:
             is_held.append(table.c.run_id.in_(run_ids))
         own = [table.c[name] for name in layout.key_names]
-        is_held += [sa.and_(*piece.of_keys(own)) for piece in Selection(keys=keys).pieces()]
+        is_held += [key_in(own, batch) for batch in key_batches(keys)]
         return _Target(kind=kind, table=table, is_old=is_old, is_held=sa.or_(*is_held))
 
     def ended(table: sa.Table, moment: datetime) -> sa.ColumnElement[bool]:

@@ -13,20 +13,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring import __version__
-from batch_scoring.domain.runs import OpenedRun, Run, Status, Takeover, Trigger
+from batch_scoring.domain.runs import EndReason, Run, StartedRun, Status, Takeover, Trigger
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, PassingFault
 from batch_scoring.login import login
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.runs.records import filling, get_run, running, session_label
+from batch_scoring.store.runs.records import filling, get_run, run_of_claim, running, session_label
 from batch_scoring.store.schema.tables import scoring_runs
 
 
 @dataclass(kw_only=True)
-class Opening:
-    """The opening of one run. It may be carried out again after a fault that passes: a COMMIT that was done though
-    its answer was lost is recognised.
+class Claim:
+    """The claim of one run on its job. It may be executed again after a transient error: a COMMIT that was done though
+    its answer was lost is recognized by the claim token.
     """
 
     database: Database
@@ -39,12 +39,12 @@ class Opening:
     requested_by: str | None = None
     reason: str | None = None
     continues_run_id: int | None = None
-    _mark: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Tells the row of this opening from every other."""
+    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells the row of this claim from every other."""
     _stalled: Takeover | None = None
 
-    def carry_out(self) -> OpenedRun:
-        """Begin the run: unique constraints decide who owns the job, and who fills a slot.
+    def execute(self) -> StartedRun:
+        """Start the run: unique constraints decide who owns the job, and who fills a slot.
 
         A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where
         a live run owns the job, or a run that succeeded filled the slot, a skipped run is recorded and
@@ -53,19 +53,19 @@ class Opening:
         takeover = self._take_over()
         try:
             with self.database.write() as connection:
-                run_id = _insert(connection, {**self._values(), "status": Status.RUNNING})
+                run_id = _insert(connection, {**self._values(), "status": Status.RUNNING, "claim_token": self._token})
         except ConstraintViolated:
-            holder = running(self.database, self.job)
-            if holder is None or holder.environment.get("opening") != self._mark:
-                raise self._skip(holder) from None
-            run_id = holder.run_id
-        return OpenedRun(run_id=run_id, takeover=takeover)
+            claimed = run_of_claim(self.database, self._token)
+            if claimed is None:
+                raise self._skip(running(self.database, self.job)) from None
+            run_id = claimed
+        return StartedRun(run_id=run_id, takeover=takeover)
 
     def _values(self) -> dict[str, Any]:
         return {
             "job": self.job,
             "job_config": dict(self.job_config),
-            "environment": {**self.environment, "opening": self._mark},
+            "environment": dict(self.environment),
             "trigger": self.trigger,
             "scheduled_for": self.scheduled_for,
             "requested_by": self.requested_by or login(),
@@ -79,7 +79,7 @@ class Opening:
         }
 
     def _skip(self, holder: Run | None) -> AnotherRunActive:
-        message = f"job {self.job}: another run began and ended at the same moment; nothing done"
+        message = f"job {self.job}: another run started and ended at the same time; nothing done"
         if self.scheduled_for is not None:
             slot = f"{self.scheduled_for:%Y-%m-%d %H:%M:%S}"
             by = filling(self.database, self.job, self.scheduled_for)
@@ -95,8 +95,8 @@ class Opening:
             )
         skipped = {
             **self._values(),
-            "environment": dict(self.environment),
             "status": Status.SKIPPED,
+            "end_reason": EndReason.ANOTHER_RUN_ACTIVE,
             "finished_at": database_now(),
             "scheduled_for": None,
             "error_type": AnotherRunActive.__name__,
@@ -124,11 +124,6 @@ class Opening:
             return None
         found = get_run(self.database, self._stalled.run_id)
         return self._stalled if found is not None and found.status is Status.ABANDONED else None
-
-
-def open_run(database: Database, **values: Any) -> OpenedRun:
-    """Carry an opening out once; takes what Opening takes."""
-    return Opening(database=database, **values).carry_out()
 
 
 def _insert(connection: sa.Connection, values: Mapping[str, Any]) -> int:
@@ -163,14 +158,15 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
                 scoring_runs.c.status == Status.RUNNING,
                 scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
             )
-            .values(_abandoned(message))
+            .values(_abandoned(message, EndReason.STALLED))
         )
     return stalled if result.rowcount else None
 
 
-def _abandoned(message: str) -> dict[str, Any]:
+def _abandoned(message: str, reason: EndReason) -> dict[str, Any]:
     return {
         "status": Status.ABANDONED,
+        "end_reason": reason,
         "finished_at": database_now(),
         "error_type": "Abandoned",
         "error_message": message,
@@ -183,8 +179,8 @@ def _end_sessions(database: Database, run_id: int) -> None:
             database.dialect.end_sessions(connection, session_label(run_id))
 
 
-def abandon_dead(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
-    """Close the run of a process of this machine that is known to have died; None where it left no running run.
+def abandon_crashed(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
+    """Close the run of a process of this machine that is known to have crashed; None where it left no running run.
 
     The next run then need not wait until it counts as stalled.
     """
@@ -197,5 +193,5 @@ def abandon_dead(database: Database, job: str, *, process_id: int, message: str)
         run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
         if run_id is None:
             return None
-        connection.execute(sa.update(scoring_runs).where(mine).values(_abandoned(message)))
+        connection.execute(sa.update(scoring_runs).where(mine).values(_abandoned(message, EndReason.PROCESS_CRASHED)))
     return get_run(database, run_id)

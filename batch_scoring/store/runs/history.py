@@ -9,13 +9,11 @@ from itertools import takewhile
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.runs import ORDINARY, Status
-from batch_scoring.errors import WorkerDied
+from batch_scoring.domain.runs import ORDINARY, EndReason, Status
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.tables import scoring_runs
 
-_LOOKED_BACK = 20
-"""Runs that are looked at to find out how the last ones ended."""
+_RUNS_CONSIDERED = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,22 +28,21 @@ class RunTotals:
     quarantined: int
 
 
-def deaths_in_a_row(database: Database, job: str, *, before: int) -> int:
-    """How many of the job's latest runs before this one lost their process, or a worker's, one after the other.
+def crashes_in_a_row(database: Database, job: str, *, before: int) -> int:
+    """How many of the job's latest runs before this one crashed, or a worker of theirs did, one after the other.
 
-    Skipped runs do not count; at most 20 runs are looked at.
+    Skipped runs do not count; at most 20 runs are considered.
     """
     c = scoring_runs.c
     query = (
-        sa.select(c.status, c.error_type)
+        sa.select(c.end_reason)
         .where(c.job == job, c.run_id < before, c.status != Status.SKIPPED)
         .order_by(c.run_id.desc())
-        .limit(_LOOKED_BACK)
+        .limit(_RUNS_CONSIDERED)
     )
     with database.read() as connection:
-        endings = list(connection.execute(query))
-    died = takewhile(lambda end: end[0] == Status.ABANDONED or end[1] == WorkerDied.__name__, endings)
-    return sum(1 for _ in died)
+        reasons = list(connection.execute(query).scalars())
+    return sum(1 for _ in takewhile(lambda reason: reason is not None and EndReason(reason).is_crash, reasons))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,25 +56,25 @@ class Failure:
     error_message: str | None
 
 
-def failures_in_a_row(database: Database, job: str, *, upto: int) -> Sequence[Failure]:
+def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[Failure]:
     """The job's ordinary runs that failed or were abandoned since the last success before a run, oldest first.
 
-    ``upto`` is the number of that run, which is among them where it did not succeed.
+    ``until`` is the number of that run, which is among them where it did not succeed.
     """
     c = scoring_runs.c
     of_job = (c.job == job, c.trigger.in_(ORDINARY))
-    success = sa.select(sa.func.max(c.run_id)).where(*of_job, c.status == Status.SUCCEEDED, c.run_id < upto)
+    success = sa.select(sa.func.max(c.run_id)).where(*of_job, c.status == Status.SUCCEEDED, c.run_id < until)
     with database.read() as connection:
         after = connection.execute(success).scalar_one() or 0
         rows = connection.execute(
             sa.select(c.run_id, c.started_at, c.status, c.error_type, c.error_message)
-            .where(*of_job, c.run_id > after, c.run_id <= upto, c.status.in_([Status.FAILED, Status.ABANDONED]))
+            .where(*of_job, c.run_id > after, c.run_id <= until, c.status.in_([Status.FAILED, Status.ABANDONED]))
             .order_by(c.run_id)
         )
         return [Failure(**{**row._asdict(), "status": Status(row.status)}) for row in rows]
 
 
-def over_limit_in_a_row(database: Database, job: str, limit: float, *, upto: int) -> Sequence[datetime]:
+def over_limit_in_a_row(database: Database, job: str, limit: float, *, until: int) -> Sequence[datetime]:
     """When the job's ordinary runs started that quarantined more than a share of their rows, oldest first.
 
     They are those up to a run, since one that read rows and stayed within the limit.
@@ -86,14 +83,14 @@ def over_limit_in_a_row(database: Database, job: str, limit: float, *, upto: int
     read = c.scored_count + c.quarantined_count
     succeeded = (c.job == job, c.trigger.in_(ORDINARY), c.status == Status.SUCCEEDED)
     within = sa.select(sa.func.max(c.run_id)).where(
-        *succeeded, c.run_id < upto, read > 0, c.quarantined_count <= sa.literal(limit, sa.Double) * read
+        *succeeded, c.run_id < until, read > 0, c.quarantined_count <= sa.literal(limit, sa.Double) * read
     )
     with database.read() as connection:
         after = connection.execute(within).scalar_one() or 0
         return list(
             connection.execute(
                 sa.select(c.started_at)
-                .where(*succeeded, c.run_id > after, c.run_id <= upto)
+                .where(*succeeded, c.run_id > after, c.run_id <= until)
                 .where(c.quarantined_count > sa.literal(limit, sa.Double) * read)
                 .order_by(c.run_id)
             ).scalars()

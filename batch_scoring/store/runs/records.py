@@ -9,9 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import ORDINARY, ChunkCounts, Mode, Run, Status
-from batch_scoring.errors import BatchScoringError, Fenced
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, Status
+from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
@@ -63,7 +64,7 @@ def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> dateti
 def record_plan(
     database: Database, run_id: int, *, mode: Mode | None, due_count: int, sweep_only_count: int = 0
 ) -> None:
-    """Write down how many rows were due when the run began, and where it looked for them."""
+    """Record how many rows were due when the run began, and in which scan mode they were found."""
     values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
     with database.write() as connection:
         _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
@@ -88,20 +89,21 @@ def is_stop_requested(database: Database, run_id: int) -> bool:
         return bool(connection.execute(query).scalar_one())
 
 
-def record_model(database: Database, run_id: int, model: ModelVersion) -> None:
-    """Write down which model version the run uses."""
+def record_model(database: Database, run_id: int, model: ModelVersion, policy: DecisionPolicy) -> None:
+    """Record which model version the run uses, and how it reads labels from the outputs."""
     with database.write() as connection:
         values = {
             "model_name": model.name,
             "model_version": model.version,
             "artifact_sha256": model.artifact_sha256,
+            "decision_policy": policy.record(),
             "heartbeat_at": database_now(),
         }
         _update_running(connection, run_id, values)
 
 
 def record_environment(database: Database, run_id: int, environment: Mapping[str, Any]) -> None:
-    """Write down the versions of the libraries that score, and what was overridden."""
+    """Record the versions of the libraries that score, and what was overridden."""
     with database.write() as connection:
         _update_running(connection, run_id, {"environment": dict(environment), "heartbeat_at": database_now()})
 
@@ -112,10 +114,15 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
     Raises Fenced where it no longer owned its job.
     """
     with database.write() as connection:
-        values: dict[str, Any] = {"status": Status.SUCCEEDED, "finished_at": database_now()}
+        values: dict[str, Any] = {
+            "status": Status.SUCCEEDED,
+            "end_reason": EndReason.COMPLETED,
+            "finished_at": database_now(),
+        }
         if error is not None:
             values |= {
                 "status": Status.FAILED,
+                "end_reason": error.end_reason,
                 "error_type": type(error).__name__,
                 "error_message": str(error)[:4000],
                 "failed_keys": getattr(error, "failed_keys", None),
@@ -146,6 +153,14 @@ def get_run(database: Database, run_id: int) -> Run | None:
     with database.read() as connection:
         row = connection.execute(sa.select(*_COLUMNS).where(scoring_runs.c.run_id == run_id)).one_or_none()
     return None if row is None else _run(row)
+
+
+def get_run_of(database: Database, job: str, run_id: int) -> Run:
+    """A run of a job by its number. Raises InputFault where the job has no such run."""
+    run = get_run(database, run_id)
+    if run is None or run.job != job:
+        raise InputFault(f"job {job} has no run {run_id}; see `batch-scoring runs list --job {job}`")
+    return run
 
 
 def list_runs(
@@ -203,6 +218,15 @@ def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -
         return [_run(row) for row in connection.execute(query)]
 
 
+def run_of_claim(database: Database, token: str) -> int | None:
+    """The running run that a claim has started; None where it has started none."""
+    query = sa.select(scoring_runs.c.run_id).where(
+        scoring_runs.c.claim_token == token, scoring_runs.c.status == Status.RUNNING
+    )
+    with database.read() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
 def running(database: Database, job: str) -> Run | None:
     """The run that owns the job now."""
     query = sa.select(*_COLUMNS).where(scoring_runs.c.running_job == job)
@@ -239,4 +263,7 @@ def last_success(database: Database, job: str, *, mode: Mode | None = None) -> R
 
 def _run(row: sa.Row[Any]) -> Run:
     values = row._asdict()
-    return Run(**{**values, "status": Status(values["status"])})
+    ended = values["end_reason"]
+    return Run(
+        **{**values, "status": Status(values["status"]), "end_reason": None if ended is None else EndReason(ended)}
+    )

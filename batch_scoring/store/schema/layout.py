@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import ColumnType, InputColumn
-from batch_scoring.domain.job import Kind
+from batch_scoring.domain.job import Job, Kind
 from batch_scoring.domain.names import TableName
-from batch_scoring.errors import ConfigurationError, Problem
+from batch_scoring.errors import ConfigurationError, Problem, SourceFault
 from batch_scoring.store.engine.names import exactly
 from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp
 from batch_scoring.store.schema.tables import metadata
+from batch_scoring.store.source.table import SourceTable
 
 _INPUT_TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
     ColumnType.NUMBER: sa.Double(),
@@ -141,6 +142,29 @@ class PredictionsLayout:
             comment=comment,
             sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
         )
+
+
+def layout_of(job: Job, source: SourceTable) -> PredictionsLayout:
+    """The shape of a job's tables, typed after its source. Raises SourceFault where its key cannot be one."""
+    for name in source.key:
+        column = source.columns[name]
+        if column.is_inexact:
+            raise SourceFault(
+                f"job {job.name}: key column {name} is of the inexact type {column.ddl};"
+                " use an exact key, or a view that casts it"
+            )
+        if not column.can_be_key:
+            raise SourceFault(
+                f"job {job.name}: key column {name} is of type {column.ddl}, which cannot be a key;"
+                f" use another key, or a view that casts it, such as {column.cast_to('text')}"
+            )
+    changed_at = source.columns[source.changed_at].ddl if source.changed_at else "TIMESTAMP"
+    return PredictionsLayout(
+        table=job.predictions.table_name,
+        kind=job.predictions.kind,
+        key=tuple((name, source.columns[name].ddl) for name in source.key),
+        changed_at_type=changed_at,
+    )
 
 
 def _key_column(name: str, ddl: str) -> sa.Column[Any]:

@@ -20,11 +20,11 @@ from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import statement_text
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.schema.job_tables import check_names, job_row, table_ddl, waiting_problem
-from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.revision import alembic_config
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import gone_sql, job_sql, shared_sql
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ def script(database: Database, jobs: Sequence[Job], dialect: Dialect) -> Script:
     for job in jobs:
         try:
             with database.read() as connection:
-                source = Source.inspect(database, connection, job)
+                source = SourceTable.inspect(database, connection, job)
                 layouts.append((job, _layout_in(dialect, source, job, connection)))
         except (SourceFault, DatabaseFault) as exc:
             reason = waiting_problem(job, exc).message
@@ -80,9 +80,9 @@ def _schema_sql(dialect: Dialect, layouts: Sequence[tuple[Job, PredictionsLayout
     return "\n\n".join(parts) + "\n"
 
 
-def _layout_in(dialect: Dialect, source: Source, job: Job, connection: sa.Connection) -> PredictionsLayout:
+def _layout_in(dialect: Dialect, source: SourceTable, job: Job, connection: sa.Connection) -> PredictionsLayout:
     """The job's layout with the source's types said in a dialect's words."""
-    layout = source.layout(job)
+    layout = layout_of(job, source)
     if dialect_of(connection) is dialect:
         return layout
     reflected = {

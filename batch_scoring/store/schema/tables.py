@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.runs import EndReason
 from batch_scoring.store.engine.sql_types import UtcTimestamp
 
 SCHEMA_REVISION = "0001"
@@ -30,6 +31,8 @@ def _count(name: str, comment: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
 
 
+_END_REASONS = ", ".join(f"'{reason}'" for reason in EndReason)
+
 _FILLS_ITS_SLOT = "scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')"
 """A run that failed or was abandoned leaves its slot to another one."""
 
@@ -54,12 +57,15 @@ scoring_runs = sa.Table(
     sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
     sa.Column("model_version", sa.Integer, comment="The version that scored"),
     sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
+    sa.Column("decision_policy", sa.JSON(none_as_null=True), comment="How labels were read from the model's outputs"),
     _count("due_count", "Rows that were due when the run began"),
     _count("scored_count", "Predictions written"),
     _count("superseded_count", "Predictions closed because a newer one took their place"),
     _count("quarantined_count", "Rows set aside because they could not be scored"),
     _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
     _count("chunk_count", "Chunks committed"),
+    sa.Column("end_reason", sa.String(32), comment="Why it ended; NULL while it is running"),
+    sa.Column("claim_token", sa.String(32), comment="Names the claim that started the run; NULL for a skipped one"),
     sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
     sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
     sa.Column(
@@ -85,10 +91,14 @@ scoring_runs = sa.Table(
         sa.Computed("CASE WHEN status = 'running' THEN job END", persisted=True),
         comment="The job while the run is running, else NULL: unique, so that a job has one running run",
     ),
+    sa.ForeignKeyConstraint(["continues_run_id"], ["scoring_runs.run_id"]),
     sa.UniqueConstraint("running_job"),
+    sa.UniqueConstraint("claim_token"),
     sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name="trigger"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    sa.CheckConstraint("(status = 'running') = (end_reason IS NULL)", name="ended"),
+    sa.CheckConstraint(f"end_reason IN ({_END_REASONS})", name="end_reason"),
     sa.Index(
         "uq_scoring_runs_job_scheduled_for",
         "job",
@@ -107,6 +117,7 @@ rescore_requests = sa.Table(
     sa.Column("selection", _json, nullable=False, comment="Which rows were to be scored again"),
     sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was asked for"),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     comment="One row is a rescore that was asked for: what an interrupted one is continued from",
 )
 
@@ -122,6 +133,7 @@ legal_holds = sa.Table(
     sa.Column("created_by", sa.String(255), nullable=False, comment="The login that asked for it"),
     sa.Column("removed_at", UtcTimestamp, comment="Held until; NULL while the hold stands"),
     sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name="one"),
     sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name="removed"),
     comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
@@ -140,16 +152,21 @@ model_versions = sa.Table(
     comment="One row is one registered model file",
 )
 
-model_aliases = sa.Table(
-    "model_aliases",
+model_promotions = sa.Table(
+    "model_promotions",
     metadata,
     sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
     sa.Column("alias", sa.String(63), primary_key=True, comment="champion, challenger or another name"),
-    sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at"),
-    sa.Column("changed_at", UtcTimestamp, nullable=False, comment="When it was last moved"),
-    sa.Column("changed_by", sa.String(255), nullable=False, comment="The login that moved it"),
+    sa.Column(
+        "number", sa.Integer, primary_key=True, autoincrement=False, comment="Promotions of an alias count from 1"
+    ),
+    sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at from then on"),
+    sa.Column("previous_version", sa.Integer, comment="The version it pointed at before; NULL for the first"),
+    sa.Column("promoted_at", UtcTimestamp, nullable=False, comment="When, by the database's clock"),
+    sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
+    sa.Column("reason", sa.Text, comment="Why"),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
-    comment="One row is a name that points at a version of a model",
+    comment="One row is a promotion; an alias is at the version of its latest one. Rows are added, never changed",
 )
 
 scoring_jobs = sa.Table(

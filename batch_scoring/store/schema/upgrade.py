@@ -18,12 +18,13 @@ from batch_scoring.store.schema.job_tables import (
     view_statements,
     waiting_problem,
 )
+from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.schema.retype import execute, retype_versions
 from batch_scoring.store.schema.revision import alembic_config, current_revision, unknown_revision
 from batch_scoring.store.schema.tables import SCHEMA_REVISION
 from batch_scoring.store.schema.views import shared_sql
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +68,8 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             raise unknown_revision(before) from exc
         for job in jobs:
             try:
-                source = Source.inspect(database, connection, job)
-                layout = source.layout(job)
+                source = SourceTable.inspect(database, connection, job)
+                layout = layout_of(job, source)
             except SourceFault as exc:
                 waiting.append(waiting_problem(job, exc))
                 continue

@@ -14,10 +14,10 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import exactly, statement_text
 from batch_scoring.store.schema.tables import LONGEST_NAME
-from batch_scoring.store.source.table import Source
+from batch_scoring.store.source.table import SourceTable
 
 
-def advice(connection: sa.Connection, job: Job, source: Source) -> list[str]:
+def advice(connection: sa.Connection, job: Job, source: SourceTable) -> list[str]:
     """What would make the job's runs cheaper, each with the statement that does it."""
     table = source.table
     dialect = dialect_of(connection)
@@ -50,7 +50,7 @@ def _is_covered(columns: Sequence[str], indexed: Sequence[Sequence[str | None]])
     return any(list(names[: len(columns)]) == list(columns) for names in indexed)
 
 
-def _create_index(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
+def _create_index(dialect: Dialect, source: SourceTable, columns: Sequence[str]) -> str:
     table = sa.Table(
         exactly(source.table.name),
         sa.MetaData(),

@@ -234,7 +234,7 @@ def _upsert(
     )
     stage.create(connection)
     bulk = bulk_for(database)
-    bulk.insert(connection, stage, bulk.prepare(stage, columns), {})
+    bulk.prepare(stage, columns).insert(connection, {})
     names = ", ".join(quote(column) for column in columns)
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)

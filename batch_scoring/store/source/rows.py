@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from batch_scoring.domain.columns import Column, as_list
 from batch_scoring.domain.keys import Version
-from batch_scoring.store.bulk.contract import Values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,9 +24,9 @@ class DueCount:
 class SourceRows:
     """The due rows of a chunk as they were read: n rows in columns of length n."""
 
-    keys: tuple[Values, ...]
-    changed_at: Values | None
-    features: dict[str, Values]
+    keys: tuple[Column, ...]
+    changed_at: Column | None
+    features: dict[str, Column]
     current_since: Sequence[datetime | None]
     """``valid_from`` of the current prediction of the key, None where there is none."""
     quarantined_since: Sequence[datetime | None]
@@ -44,7 +44,7 @@ class SourceRows:
         """Bytes of the columns, or what lists of them take about."""
         return sum(getattr(values, "nbytes", 64 * len(values)) for values in self._columns())
 
-    def _columns(self) -> Iterator[Values]:
+    def _columns(self) -> Iterator[Column]:
         yield from self.keys
         yield from self.features.values()
         if self.changed_at is not None:
@@ -53,15 +53,15 @@ class SourceRows:
     @property
     def key_range(self) -> dict[str, Any]:
         """First and last key in the order of the database, and how many rows there are, as JSON keeps them."""
-        first, last = ([_of_json(plain(values[at:][:1])[0]) for values in self.keys] for at in (0, len(self) - 1))
+        first, last = ([_of_json(as_list(values[at:][:1])[0]) for values in self.keys] for at in (0, len(self) - 1))
         return {"first": first, "last": last, "rows": len(self)}
 
     @property
     def last(self) -> Version:
         """The key and version of the last row."""
         return Version(
-            key=tuple(plain(values[-1:])[0] for values in self.keys),
-            changed_at=None if self.changed_at is None else plain(self.changed_at[-1:])[0],
+            key=tuple(as_list(values[-1:])[0] for values in self.keys),
+            changed_at=None if self.changed_at is None else as_list(self.changed_at[-1:])[0],
         )
 
 
@@ -69,22 +69,13 @@ def _of_json(value: Any) -> Any:
     return value if isinstance(value, int | str) else str(value)
 
 
-def plain(values: Values) -> list[Any]:
-    """A column as a list."""
-    if isinstance(values, list):
-        return values
-    if values.null_count == len(values):  # type: ignore[attr-defined]  # a pyarrow.Array
-        return [None] * len(values)
-    return values.to_pylist()  # type: ignore[attr-defined,no-any-return]
+def timestamps(values: Column) -> list[datetime | None]:
+    """A column of timestamps, which some databases give as text."""
+    found = as_list(values)
+    parsed = {text: _timestamp(text) for text in set(found) if isinstance(text, str)}
+    return [parsed.get(time, time) for time in found] if parsed else found
 
 
-def moments(values: Values) -> list[datetime | None]:
-    """A column of moments, which some databases give as text."""
-    found = plain(values)
-    parsed = {text: _moment(text) for text in set(found) if isinstance(text, str)}
-    return [parsed.get(moment, moment) for moment in found] if parsed else found
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _timestamp(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

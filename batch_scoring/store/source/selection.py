@@ -12,13 +12,10 @@ import sqlalchemy as sa
 from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.store.source import conditions
 from batch_scoring.store.source.conditions import Condition
+from batch_scoring.store.source.key_conditions import key_batches, key_in
 
 NOTHING_YET = 2**62
 """A run number that no run has: whatever was scored was scored before."""
-
-_KEYS_AT_ONCE = 5_000
-_COMPOSITE_KEYS_AT_ONCE = 500
-"""Keys in one statement; a list of composite ones is searched one by one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,28 +32,16 @@ class Selection:
     where: tuple[Condition, ...] = ()
     since_run: int = NOTHING_YET
 
-    def pieces(self, most: int | None = None) -> Iterator[Selection]:
-        """The same in statements of a bearable size, of ``most`` keys at most."""
+    def batches(self, most: int | None = None) -> Iterator[Selection]:
+        """The same in statements of a size that a database can hold, of ``most`` keys at most."""
         if self.keys is None:
             yield self
-            return
-        width = len(self.keys[0]) if self.keys else 1
-        step = min(_KEYS_AT_ONCE if width == 1 else _COMPOSITE_KEYS_AT_ONCE, most or _KEYS_AT_ONCE)
-        for start in range(0, len(self.keys), step):
-            yield replace(self, keys=self.keys[start : start + step])
+        else:
+            yield from (replace(self, keys=tuple(batch)) for batch in key_batches(self.keys, most))
 
     def of_keys(self, keys: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[bool]]:
         """That the key is one of those selected."""
-        if self.keys is None:
-            return []
-        if len(keys) == 1:
-            return [keys[0].in_([key[0] for key in self.keys])]
-        return [sa.tuple_(*keys).in_(self.keys)]
-
-    @property
-    def asks_for_a_prediction(self) -> bool:
-        """Whether only rows that have a current prediction are selected."""
-        return not (self.scored_by_version is None and self.scored_before is None and self.scored_after is None)
+        return [] if self.keys is None else [key_in(keys, self.keys)]
 
     def of_prediction(self, current: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """That the current prediction is one of those selected."""

@@ -42,12 +42,15 @@ def upgrade() -> None:
         sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
         sa.Column("model_version", sa.Integer, comment="The version that scored"),
         sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
+        sa.Column("decision_policy", json, comment="How labels were read from the model's outputs"),
         count("due_count", "Rows that were due when the run began"),
         count("scored_count", "Predictions written"),
         count("superseded_count", "Predictions closed because a newer one took their place"),
         count("quarantined_count", "Rows set aside because they could not be scored"),
         count("unseen_category_count", "Scored rows with a category the model was not trained on"),
         count("chunk_count", "Chunks committed"),
+        sa.Column("end_reason", sa.String(32), comment="Why it ended; NULL while it is running"),
+        sa.Column("claim_token", sa.String(32), comment="Names the claim that started the run; NULL for a skipped one"),
         sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
         sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
         sa.Column(
@@ -76,7 +79,9 @@ def upgrade() -> None:
             comment="The job while the run is running, else NULL: unique, so that a job has one running run",
         ),
         sa.PrimaryKeyConstraint("run_id", name="pk_scoring_runs"),
+        sa.ForeignKeyConstraint(["continues_run_id"], ["scoring_runs.run_id"], name="fk_scoring_runs_continues_run_id"),
         sa.UniqueConstraint("running_job", name="uq_scoring_runs_running_job"),
+        sa.UniqueConstraint("claim_token", name="uq_scoring_runs_claim_token"),
         sa.CheckConstraint(
             "trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name=op.f("ck_scoring_runs_trigger")
         ),
@@ -85,6 +90,12 @@ def upgrade() -> None:
             name=op.f("ck_scoring_runs_status"),
         ),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
+        sa.CheckConstraint("(status = 'running') = (end_reason IS NULL)", name=op.f("ck_scoring_runs_ended")),
+        sa.CheckConstraint(
+            "end_reason IN ('completed', 'error', 'stopped', 'worker_crashed', 'process_crashed', 'stalled',"
+            " 'another_run_active')",
+            name=op.f("ck_scoring_runs_end_reason"),
+        ),
         comment="One row is one attempt at a job",
     )
     fills_its_slot = sa.text("scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')")
@@ -103,6 +114,7 @@ def upgrade() -> None:
         sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
         sa.Column("created_at", utc, nullable=False, comment="When it was asked for"),
         sa.PrimaryKeyConstraint("run_id", name="pk_rescore_requests"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_rescore_requests_run_id"),
         comment="One row is a rescore that was asked for: what an interrupted one is continued from",
     )
     op.create_table(
@@ -117,6 +129,7 @@ def upgrade() -> None:
         sa.Column("removed_at", utc, comment="Held until; NULL while the hold stands"),
         sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
         sa.PrimaryKeyConstraint("hold_id", name="pk_legal_holds"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_legal_holds_run_id"),
         sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name=op.f("ck_legal_holds_one")),
         sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name=op.f("ck_legal_holds_removed")),
         comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
@@ -139,19 +152,22 @@ def upgrade() -> None:
         comment="One row is one registered model file",
     )
     op.create_table(
-        "model_aliases",
+        "model_promotions",
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("alias", sa.String(63), comment="champion, challenger or another name"),
-        sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at"),
-        sa.Column("changed_at", utc, nullable=False, comment="When it was last moved"),
-        sa.Column("changed_by", sa.String(255), nullable=False, comment="The login that moved it"),
-        sa.PrimaryKeyConstraint("name", "alias", name="pk_model_aliases"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Promotions of an alias count from 1"),
+        sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at from then on"),
+        sa.Column("previous_version", sa.Integer, comment="The version it pointed at before; NULL for the first"),
+        sa.Column("promoted_at", utc, nullable=False, comment="When, by the database's clock"),
+        sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
+        sa.Column("reason", sa.Text, comment="Why"),
+        sa.PrimaryKeyConstraint("name", "alias", "number", name="pk_model_promotions"),
         sa.ForeignKeyConstraint(
             ["name", "version"],
             ["model_versions.name", "model_versions.version"],
-            name="fk_model_aliases_name_version",
+            name="fk_model_promotions_name_version",
         ),
-        comment="One row is a name that points at a version of a model",
+        comment="One row is a promotion; an alias is at the version of its latest one. Rows are added, never changed",
     )
     op.create_table(
         "scoring_jobs",

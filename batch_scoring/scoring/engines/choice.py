@@ -1,0 +1,60 @@
+"""Which engine scores a run: this process, worker processes, or one process apart after runs that crashed."""
+
+from __future__ import annotations
+
+from batch_scoring.domain.keys import EVERYTHING, KeyRange
+from batch_scoring.scoring.events import ScoringIsolated
+from batch_scoring.scoring.plan import RunPlan
+from batch_scoring.scoring.progress import Progress
+from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs.history import crashes_in_a_row
+
+_ROWS_WORTH_A_WORKER = 5_000
+"""With fewer rows than this for each, more processes cost more than they bring."""
+
+CRASHES_BEFORE_ISOLATION = 2
+"""Runs that crashed one after the other before the next one scores in a process of its own."""
+
+
+def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
+    """Score what is due, of which so many rows were counted; may be called again.
+
+    Raises ModelRefused, EveryRowFailed, WorkerDied, Fenced, RunStopped, DatabaseFault.
+    """
+    if not due_count:
+        return
+    crashes = retry_transient(lambda: crashes_in_a_row(database, plan.job.name, before=plan.run_id))
+    if crashes >= CRASHES_BEFORE_ISOLATION:
+        from batch_scoring.scoring.engines import isolated
+
+        progress.emit(ScoringIsolated(run_id=plan.run_id, job=plan.job.name, crashes=crashes))
+        isolated.score(plan, database, progress, due_count)
+        return
+    ranges = _partitions(plan, database, due_count)
+    if len(ranges) > 1:
+        from batch_scoring.scoring.engines import processes
+
+        processes.score(plan, database, progress, ranges)
+    else:
+        from batch_scoring.scoring.engines import python
+
+        python.score(plan, database, progress, due_count)
+    progress.check_common_fault()
+
+
+def _partitions(plan: RunPlan, database: Database, due_count: int) -> list[KeyRange]:
+    if plan.workers == 1 or len(plan.queries) > 1:
+        return [EVERYTHING]
+    fewest = min(_ROWS_WORTH_A_WORKER, plan.job.run.chunk_rows or _ROWS_WORTH_A_WORKER)
+    if due_count <= fewest:
+        return [EVERYTHING]
+
+    def partition() -> list[KeyRange]:
+        from batch_scoring.scoring.engines.processes import guided
+
+        with database.read() as connection:
+            total = plan.queries[0].count_rows(connection)
+            return plan.queries[0].partition(connection, guided(total, workers=plan.workers, fewest=fewest))
+
+    return retry_transient(partition)

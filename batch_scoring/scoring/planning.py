@@ -1,0 +1,126 @@
+"""Planning a run: resolve the model, check that it fits the source, find out what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_scoring.domain.column_types import InputColumn
+from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.errors import AccessDenied, DatabaseReadOnly
+from batch_scoring.scoring import preparation
+from batch_scoring.scoring.plan import Rescore, RunPlan
+from batch_scoring.scoring.scan import choose_scan
+from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store import registry
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.due.scan import FullScan, RescoreScan
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs import records
+from batch_scoring.store.runs.requests import record_request
+from batch_scoring.store.schema import job_tables
+from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
+from batch_scoring.store.source.rows import DueCount
+from batch_scoring.store.source.table import SourceTable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planner:
+    """The steps from a run that owns its job to its plan. Each is recorded with the run as soon as it is known."""
+
+    database: Database
+    job: Job
+    artifacts_dir: Path
+    run_id: int
+    workers: int
+    allow_version_mismatch: bool
+    rescore: Rescore | None
+    """What a person asked to be scored again; without it, what is due."""
+
+    def plan(self) -> tuple[RunPlan, DueCount]:
+        """The plan, and how many rows are due.
+
+        Raises ModelRefused, SignatureMismatch, SourceFault, ConfigurationError, AccessDenied, DatabaseFault.
+        """
+        version = retry_transient(self._version)
+        manifest = version.manifest
+        policy = DecisionPolicy.of(self.job, manifest)
+        retry_transient(lambda: records.record_model(self.database, self.run_id, version, policy))
+        scan = retry_transient(lambda: choose_scan(self.database, self.job)) if self.rescore is None else FullScan()
+        source = retry_transient(lambda: self._source(scan))
+        preparation.check_signature(manifest, source, version)
+        layout = layout_of(self.job, source)
+        stored_inputs = preparation.stored_inputs(self.job, manifest)
+        self._ensure_tables(layout, stored_inputs)
+        plan = RunPlan(
+            job=self.job,
+            run_id=self.run_id,
+            model=preparation.model_plan(
+                self.artifacts_dir,
+                version,
+                policy,
+                allow_version_mismatch=self.allow_version_mismatch,
+                returns_inputs=self.job.predictions.keep_inputs,
+            ),
+            queries=retry_transient(lambda: self._queries(source, layout, scan)),
+            stored_inputs=stored_inputs,
+            workers=self.workers,
+        )
+        return plan, retry_transient(lambda: self._count_due(plan))
+
+    def _version(self) -> ModelVersion:
+        model = self.job.model
+        if self.rescore is not None:
+            return registry.get_version(self.database, model.name, self.rescore.model_version)
+        return registry.resolve_alias(self.database, model.name, model.alias)
+
+    def _source(self, scan: FullScan) -> SourceTable:
+        with self.database.read() as connection:
+            source = SourceTable.inspect(self.database, connection, self.job)
+        source.check_where(self.database)
+        with self.database.read() as connection:
+            DueQuery(source=source, layout=layout_of(self.job, source), scan=scan).check_key(connection)
+        return source
+
+    def _queries(self, source: SourceTable, layout: PredictionsLayout, scan: FullScan) -> tuple[DueQuery, ...]:
+        """One query, or one for each batch of the keys of a rescore, which is recorded so that it can be continued."""
+        if self.rescore is None:
+            return (DueQuery(source=source, layout=layout, scan=scan),)
+        continued = self.rescore.continued_run_id
+        since = self.run_id if continued is None else continued
+        selection, _ = self.rescore.selection_in(self.database, source, since_run=since)
+        if continued is None:
+            record_request(self.database, self.run_id, selection, model_version=self.rescore.model_version)
+        batches = RescoreScan(selection=selection).batches(self.job.run.chunk_rows)
+        return tuple(DueQuery(source=source, layout=layout, scan=batch) for batch in batches)
+
+    def _ensure_tables(self, layout: PredictionsLayout, stored_inputs: Sequence[InputColumn]) -> None:
+        try:
+            retry_transient(lambda: job_tables.ensure_tables(self.database, self.job, layout))
+            if stored_inputs:
+                retry_transient(lambda: job_tables.ensure_inputs(self.database, layout, stored_inputs))
+        except (AccessDenied, DatabaseReadOnly) as exc:
+            raise type(exc)(
+                f"the tables of job {self.job.name} are missing and could not be created ({exc});"
+                " run `batch-scoring db upgrade` as a user who may create tables"
+            ) from exc
+
+    def _count_due(self, plan: RunPlan) -> DueCount:
+        due = count_due(self.database, plan)
+        records.record_plan(
+            self.database, self.run_id, mode=plan.mode, due_count=due.total, sweep_only_count=due.outside_lookback
+        )
+        return due
+
+
+def count_due(database: Database, plan: RunPlan) -> DueCount:
+    """How many rows of a plan are due now."""
+    with database.read() as connection:
+        counts = [query.count(connection) for query in plan.queries]
+    return DueCount(
+        total=sum(count.total for count in counts),
+        outside_lookback=sum(count.outside_lookback for count in counts),
+    )

@@ -1,0 +1,209 @@
+"""What is due: the source compared with its outcomes, counted and read.
+
+No watermark is kept. A source row is due when neither a current prediction nor an open quarantine entry exists for its
+present version, and that is asked of the database each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.columns import Column, as_list
+from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange
+from batch_scoring.errors import InputFault, SourceFault
+from batch_scoring.store.bulk.contract import Bulk
+from batch_scoring.store.due.comparison import holds_for, outcome_table
+from batch_scoring.store.due.scan import FullScan
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.key_conditions import key_batches, key_in, within
+from batch_scoring.store.source.rows import DueCount, SourceRows, timestamps
+from batch_scoring.store.source.table import SourceTable, fault_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueQuery:
+    """The rows of a source that are due, as one scan mode finds them. Picklable."""
+
+    source: SourceTable
+    layout: PredictionsLayout
+    scan: FullScan = field(default_factory=FullScan)
+
+    # --- rows of the source, due or not
+
+    def rows(self, columns: Iterable[str] = ()) -> sa.Subquery:
+        """The rows that the scan looks at."""
+        source, scan = self.source, self.scan
+        return source.rows([*columns, *scan.compared_columns(source)], lambda table: scan.row_conditions(source, table))
+
+    def check_conditions(self, database: Database) -> None:
+        """Raise InputFault where the database cannot evaluate the conditions of a rescore."""
+        if exc := fault_of(database, self.rows()):
+            raise InputFault(
+                f"--where cannot be evaluated on the rows of {self.source.table}: {exc}; compare each column with"
+                " values of its type"
+            ) from exc
+
+    def check_key(self, connection: sa.Connection, *, counts_always: bool = False) -> None:
+        """Raise SourceFault where the key is NULL or not unique among these rows, see SourceTable.check_key."""
+        self.source.check_key(connection, self.rows(), counts_always=counts_always)
+
+    def count_rows(self, connection: sa.Connection) -> int:
+        """How many rows the scan looks at."""
+        return connection.execute(sa.select(sa.func.count()).select_from(self.rows())).scalar_one()
+
+    def key_at(self, connection: sa.Connection, chunk: KeyRange, rows: int) -> Key | None:
+        """The key of the n-th row of a range, due or not; None where the range has fewer rows."""
+        source = self.rows()
+        keys = self.source.keys_of(source)
+        query = sa.select(*keys).where(*within(keys, chunk)).order_by(*keys).offset(rows - 1).limit(1)
+        found = connection.execute(query).one_or_none()
+        return None if found is None else tuple(found)
+
+    def partition(self, connection: sa.Connection, row_counts: Iterable[int]) -> list[KeyRange]:
+        """Key ranges of so many rows each, the last of all others: every row there will ever be is in one."""
+        ranges = [EVERYTHING]
+        for row_count in row_counts:
+            end = self.key_at(connection, ranges[-1], row_count)
+            if end is None:
+                break
+            ranges[-1] = replace(ranges[-1], upper=end)
+            ranges.append(KeyRange(lower=end))
+        return ranges
+
+    # --- rows that are due
+
+    def count(self, connection: sa.Connection) -> DueCount:
+        """How many rows are due now, and how many of them the job's lookback window leaves out."""
+        rows, lookback_from = self.rows(), self.scan.lookback_from
+        counts: list[sa.ColumnElement[Any]] = [sa.func.count()]
+        if lookback_from is not None:
+            inside = sa.func.sum(sa.case((self.source.changed_since(rows.c, lookback_from), 1), else_=0))
+            counts.append(sa.func.count() - sa.func.coalesce(inside, 0))
+        due = sa.select(*counts).select_from(rows)
+        found = connection.execute(due.where(*self._is_due(rows, EVERYTHING))).one()
+        return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
+
+    def count_of(self, connection: sa.Connection, keys: Sequence[Key]) -> int:
+        """How many of the rows of these keys are due."""
+        rows = self.rows()
+        own = self.source.keys_of(rows)
+        due = sa.select(sa.func.count()).select_from(rows).where(*self._is_due(rows, EVERYTHING))
+        return sum(connection.execute(due.where(key_in(own, batch))).scalar_one() for batch in key_batches(keys))
+
+    def read(
+        self,
+        connection: sa.Connection,
+        bulk: Bulk,
+        chunk: KeyRange,
+        features: Sequence[str],
+        limit: int,
+        *,
+        with_current: bool = False,
+    ) -> SourceRows:
+        """Read the first ``limit`` due rows of a range in key order; only those that are due at this time.
+
+        ``with_current`` adds the current score and label. Raises SourceFault, TooMuchAtOnce.
+        """
+        source = self.source
+        due = self._select(chunk, features, with_current=with_current).limit(limit)
+        if chunk.upper is not None and self.scan.reads_in_key_order:
+            due = due.execution_options(reads_a_range=True)
+        columns = bulk.fetch(connection, due, self._families(features, with_current=with_current))
+        width = len(source.key)
+        current = [as_list(values) for values in columns[-2:]] if with_current else [None, None]
+        rest = columns[width : len(columns) - 2 if with_current else None]
+        changed_at = rest.pop(0) if source.changed_at else None
+        version = zip([*source.key, source.changed_at], [*columns[:width], changed_at or []], strict=True)
+        _check_text(source, {name: values for name, values in version if name})
+        return SourceRows(
+            keys=tuple(columns[:width]),
+            changed_at=changed_at,
+            features=dict(zip(features, rest[: len(features)], strict=True)),
+            current_since=timestamps(rest[-3]),
+            quarantined_since=timestamps(rest[-2]),
+            attempts=as_list(rest[-1]),
+            current_scores=current[0],
+            current_labels=current[1],
+        )
+
+    def _families(self, features: Sequence[str], *, with_current: bool) -> list[Family]:
+        columns = self.source.columns
+        version: list[Family] = []
+        if self.source.changed_at:
+            # timestamps are text either way; what else a version may be stays as the driver has it
+            family = columns[self.source.changed_at].family
+            version = [family if family in (Family.DATE, Family.TIMESTAMP) else Family.OTHER]
+        return [
+            *(Family.INTEGER if columns[name].family is Family.INTEGER else Family.OTHER for name in self.source.key),
+            *version,
+            *(columns[name].family for name in features),
+            Family.TIMESTAMP,
+            Family.TIMESTAMP,
+            Family.INTEGER,
+            *([Family.NUMBER, Family.TEXT] if with_current else []),
+        ]
+
+    def _is_due(self, rows: sa.FromClause, chunk: KeyRange) -> Iterator[sa.ColumnElement[bool]]:
+        """Neither a current prediction nor an open quarantine entry settles the row."""
+        layout, scan = self.layout, self.scan
+        keys = self.source.keys_of(rows)
+        yield from within(keys, chunk)
+        yield from scan.key_conditions(keys)
+        current = outcome_table(layout.table, layout).alias()
+        if chosen := scan.prediction_conditions(current):
+            yield sa.exists().where(*holds_for(keys, current, layout, chunk), *chosen)
+        for table in (layout.table, layout.quarantine):
+            outcome = outcome_table(table, layout).alias()
+            settled = scan.is_settled(self.source, outcome, rows)
+            yield ~sa.exists().where(*holds_for(keys, outcome, layout, chunk), *settled)
+
+    def _select(self, chunk: KeyRange, features: Sequence[str], *, with_current: bool) -> sa.Select[Any]:
+        """The due rows in key order, beside the outcomes of an older version that they have."""
+        source, layout = self.source, self.layout
+        rows = self.rows(features)
+        predictions = outcome_table(layout.table, layout).alias("current_prediction")
+        quarantine = outcome_table(layout.quarantine, layout).alias("open_entry")
+        keys = source.keys_of(rows)
+        joined: sa.FromClause = rows
+        conditions = within(keys, chunk)
+        for outcome in (predictions, quarantine):
+            joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
+            outdated = self.scan.is_outdated(source, outcome, rows)
+            # a CASE, because of "IS NULL OR" PostgreSQL believes that it leaves one row, and then joins row by row
+            conditions.append(sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=outdated))
+        conditions += [*self.scan.key_conditions(keys), *self.scan.prediction_conditions(predictions)]
+        named = zip(source.key, keys, strict=True)
+        return (
+            sa.select(
+                *(source.columns[name].as_read(key).label(f"k{i}") for i, (name, key) in enumerate(named)),
+                *([rows.c[source.changed_at].label("changed")] if source.changed_at else []),
+                *(source.columns[name].as_read(rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
+                predictions.c.valid_from.label("current_since"),
+                quarantine.c.valid_from.label("quarantined_since"),
+                quarantine.c.attempts.label("attempts"),
+                *([predictions.c.score, predictions.c.prediction] if with_current else []),
+            )
+            .select_from(joined)
+            .where(*conditions)
+            .order_by(*keys)
+        )
+
+
+def _check_text(source: SourceTable, columns: Mapping[str, Column]) -> None:
+    """Raise SourceFault where a key or version is text that cannot be written back."""
+    for name, values in columns.items():
+        if not isinstance(values, list):
+            continue  # Arrow has checked it
+        try:
+            "".join(value for value in values if type(value) is str).encode()
+        except UnicodeEncodeError:
+            raise SourceFault(
+                f"column {name} of {source.table} holds text that is not valid UTF-8;"
+                " fix it, or leave those rows out with [source] where"
+            ) from None
