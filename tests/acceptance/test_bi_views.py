@@ -435,6 +435,7 @@ def record_run(workspace: Workspace, **values: Any) -> None:
         "started_at": "2026-03-01 00:00:00.000000",
         "heartbeat_at": "2026-03-01 00:00:05.000000",
         "finished_at": None if values.get("status") == "running" else "2026-03-01 00:00:04.000000",
+        "end_reason": None if values.get("status") == "running" else "completed",
         "model_name": "story",
         "host": "h",
         "process_id": 1,

@@ -430,9 +430,9 @@ def test_status_is_5_where_the_model_file_is_not_the_one_that_was_registered(loa
 def test_status_is_5_while_the_run_after_one_that_failed_is_under_way(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     failed = (
-        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, finished_at, error_type,"
+        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, finished_at, end_reason, error_type,"
         " error_message, host, process_id, package_version, environment, job_config, requested_by) SELECT job, trigger,"
-        " 'failed', started_at, heartbeat_at, finished_at, 'DatabaseFull', 'no space', host, process_id,"
+        " 'failed', started_at, heartbeat_at, finished_at, 'error', 'DatabaseFull', 'no space', host, process_id,"
         " package_version, environment, job_config, requested_by FROM scoring_runs WHERE run_id = 1"
     )
     loan_workspace.sql(failed)

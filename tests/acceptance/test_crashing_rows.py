@@ -112,12 +112,12 @@ def test_the_model_goes_back_into_the_process_of_the_run_once_a_run_has_ended_we
 ) -> None:
     _prepare(sqlite_workspace, loan_model, fragile)
     sqlite_workspace.sql(
-        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, finished_at, host, process_id,"
-        " package_version, environment, job_config, requested_by)"
-        " VALUES ('loan_eligibility', 'cli', 'abandoned', '2026-01-01', '2026-01-01', '2026-01-01', 'h', 1, '0',"
-        " '{}', '{}', 'x'), ('loan_eligibility', 'cli', 'abandoned', '2026-01-01', '2026-01-01', '2026-01-01', 'h', 1,"
-        " '0', '{}', '{}', 'x'), ('loan_eligibility', 'cli', 'skipped', '2026-01-01', '2026-01-01', '2026-01-01', 'h',"
-        " 1, '0', '{}', '{}', 'x')"
+        "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, finished_at, end_reason, host,"
+        " process_id, package_version, environment, job_config, requested_by)"
+        " VALUES ('loan_eligibility', 'cli', 'abandoned', '2026-01-01', '2026-01-01', '2026-01-01', 'stalled', 'h', 1,"
+        " '0', '{}', '{}', 'x'), ('loan_eligibility', 'cli', 'abandoned', '2026-01-01', '2026-01-01', '2026-01-01',"
+        " 'process_crashed', 'h', 1, '0', '{}', '{}', 'x'), ('loan_eligibility', 'cli', 'skipped', '2026-01-01',"
+        " '2026-01-01', '2026-01-01', 'another_run_active', 'h', 1, '0', '{}', '{}', 'x')"
     )
     events: list[Event] = []
     first = sqlite_workspace.run(observers=[events.append])
@@ -183,7 +183,7 @@ def test_workers_that_die_lead_to_isolation_too(
     for _ in range(2):
         dead = workspace.cli("run", "loan_eligibility", "--workers", "2")
         assert dead.returncode == 1, dead.stderr
-        assert "worker process ended without a word" in dead.stderr
+        assert "worker process ended without reporting a result" in dead.stderr
     assert workspace.cli("run", "loan_eligibility", "--workers", "2").returncode == 0
     assert _entries(workspace) == [(key, "model_crash") for key in deadly]
     assert workspace.scalar("SELECT count(*) FROM predictions_current") == 363

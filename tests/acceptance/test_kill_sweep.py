@@ -208,7 +208,7 @@ class Scene:
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
             if self.is_stalled:
                 connection.exec_driver_sql(
-                    f"UPDATE scoring_runs SET status = 'running', finished_at = NULL, heartbeat_at = '{_LONG_AGO}'"
+                    f"UPDATE scoring_runs SET status = 'running', finished_at = NULL, end_reason = NULL, heartbeat_at = '{_LONG_AGO}'"
                 )
 
     def points(self) -> tuple[list[Point], Outcomes]:

@@ -703,13 +703,15 @@ def test_what_stays_unhealthy_is_notified_once_a_day_and_its_end_once(watched: W
 
 
 def test_runs_whose_process_died_are_notified_at_growing_distances(watched: Watched) -> None:
-    columns = "job, trigger, status, started_at, heartbeat_at, finished_at, host, process_id, package_version"
+    columns = (
+        "job, trigger, status, started_at, heartbeat_at, finished_at, end_reason, host, process_id, package_version"
+    )
     found = []
     for hour in range(6):
         at = f"'2026-01-01 0{hour}:00:00.000000'"
         watched.workspace.sql(
             f"INSERT INTO scoring_runs ({columns}, environment, job_config, requested_by, error_message)"
-            f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'h', 1, '0', '{{}}', '{{}}', 'x', 'it died')"
+            f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'stalled', 'h', 1, '0', '{{}}', '{{}}', 'x', 'it died')"
         )
         found += watched.look()
         found += watched.look()

@@ -170,7 +170,7 @@ def test_a_worker_that_is_killed_fails_the_run_and_the_next_run_does_the_rest(
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1
-    assert "a worker process ended without a word" in err
+    assert "a worker process ended without reporting a result" in err
     ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
     assert (status, error_type) == ("failed", "WorkerDied")
     assert _run_the_rest(workspace).scored_count == _ALL - scored
@@ -205,7 +205,9 @@ def test_workers_of_a_run_that_was_taken_over_are_fenced(
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
     wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
-    workspace.sql("UPDATE scoring_runs SET status = 'abandoned', finished_at = heartbeat_at WHERE run_id = 1")
+    workspace.sql(
+        "UPDATE scoring_runs SET status = 'abandoned', end_reason = 'stalled', finished_at = heartbeat_at WHERE run_id = 1"
+    )
     successor = _run_the_rest(workspace)
     _, err = process.communicate(timeout=60)
 

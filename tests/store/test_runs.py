@@ -134,13 +134,18 @@ def test_a_finished_run_cannot_be_set_running_by_hand_while_another_runs(ready: 
         _open(database)
 
     with pytest.raises(ConstraintViolated):
-        ready.sql(f"UPDATE scoring_runs SET status = 'running', finished_at = NULL WHERE run_id = {first}")
+        ready.sql(
+            f"UPDATE scoring_runs SET status = 'running', finished_at = NULL, end_reason = NULL WHERE run_id = {first}"
+        )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "status = 'paused', finished_at = started_at",
+        "status = 'paused', finished_at = started_at, end_reason = 'error'",
+        "status = 'failed', finished_at = started_at",
+        "status = 'failed', finished_at = started_at, end_reason = 'magic'",
+        "end_reason = 'error'",
         "trigger = 'magic'",
         "status = 'succeeded'",
         "finished_at = started_at",

@@ -104,7 +104,7 @@ def test_the_database_itself_refuses_a_second_run_that_fills_a_slot(ready: Works
     with ready.database() as database:
         failed = _fail(database)
         records.close_run(database, _open(database))
-    ended = "NULL" if status == "running" else "finished_at"
+    ended = "NULL, end_reason = NULL" if status == "running" else "finished_at"
 
     with pytest.raises(ConstraintViolated):
         ready.sql(f"UPDATE scoring_runs SET status = '{status}', finished_at = {ended} WHERE run_id = {failed}")
