@@ -61,7 +61,10 @@ def train(
         Path, typer.Option(help="Labelled rows, CSV with a header or Parquet.", exists=True, dir_okay=False)
     ],
     label: Annotated[str, typer.Option(help="The column that holds the outcome.")],
-    algorithm: Annotated[AlgorithmChoice, typer.Option(help="What to fit.")] = AlgorithmChoice.LOGISTIC_REGRESSION,
+    algorithm: Annotated[
+        AlgorithmChoice,
+        typer.Option(metavar="ALGORITHM", help=f"The algorithm to fit: {', '.join(AlgorithmChoice)}."),
+    ] = AlgorithmChoice.LOGISTIC_REGRESSION,
     encoding: Encoding = None,
     separator: Separator = None,
     decimal: Decimal = ".",

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
+from command_tree import Entry, command_tree
 from conftest import prepare_loans
 from support import LOAN_JOB, Workspace
 from terminals import in_file, on_terminal
@@ -215,21 +216,21 @@ def test_help_is_plain_where_nothing_else_is_wanted(sqlite_workspace: Workspace,
     assert "╭" not in shown.text
 
 
-@pytest.mark.parametrize("command", ["rescore", "purge", "replay", "run", "quarantine retry"])
-def test_help_at_80_columns_names_every_option_in_full(sqlite_workspace: Workspace, command: str) -> None:
-    for shown in (
-        on_terminal(sqlite_workspace, *command.split(), "--help", columns=80),
-        in_file(sqlite_workspace, *command.split(), "--help", encoding="ascii"),
-    ):
-        found: Any = typer.main.get_command(app)
-        for word in command.split():
-            found = found.commands[word]
-        for parameter in found.params:
-            for name in parameter.opts:
-                if name.startswith("--"):
-                    assert re.search(rf"{re.escape(name)}\b", shown.text), name
-        assert ESCAPE not in shown.text
-        assert "…" not in shown.text
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("entry", command_tree(), ids=lambda entry: entry.name)
+def test_every_help_screen_fits_and_names_every_option_in_full(
+    sqlite_workspace: Workspace, entry: Entry, columns: int
+) -> None:
+    shown = on_terminal(sqlite_workspace, *entry.path, "--help", columns=columns)
+
+    assert shown.code == 0
+    text = re.sub(r"\x1b\[[\d;]*m", "", shown.text)
+    for name in entry.option_names:
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), name
+    assert re.findall(r"(?<!\w)--?[\w-]*…", text) == []
+    assert re.findall(r"%[YmdHMSzZ]", text) == [], "a time is shown as TIME with an example"
+    assert max(len(line) for line in text.splitlines()) <= columns
+    assert ("╭" in text) == (columns == 100)
 
 
 def test_help_on_a_wide_terminal_has_panels(sqlite_workspace: Workspace) -> None:
