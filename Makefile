@@ -16,7 +16,7 @@ help:
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
 	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: a quarter of an hour"
-	@echo "make docs      write the tables of docs/models.md and docs/source-types.md from what the tests find"
+	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
 
 install: $(VENV)/.installed
@@ -43,7 +43,8 @@ quick: dev
 	$(BIN)/python -m pytest -m "not slow"
 
 docs: dev
-	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py
+	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py \
+	  tests/unit/test_cli_reference.py
 
 soak: dev
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py

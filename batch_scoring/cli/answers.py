@@ -134,12 +134,12 @@ def replay(
         int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1, max=2**63 - 1)
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(help="With --run: so many of them, at random.", min=1, max=1_000_000)
+        int | None, typer.Option(help="With --run: a random sample of this size.", min=1, max=1_000_000)
     ] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
-    """Reproduce stored scores from the very model file and the inputs that were kept (`keep_inputs = true`).
+    """Reproduce stored scores from the same model file and the stored inputs (`keep_inputs = true`).
 
     Exit code 0 if every score comes out again within 1e-12, else 1.
     """

@@ -31,7 +31,7 @@ app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=Tru
 
 @app.command()
 def upgrade(as_json: Json = False) -> None:
-    """Apply migrations, make the tables of every job, renew the views. Doing it again changes nothing."""
+    """Apply migrations, create the tables of every job, recreate the views. Repeating it changes nothing."""
     from dataclasses import replace
 
     from batch_scoring.domain.job_files import load_jobs
@@ -64,7 +64,7 @@ def sql(
         str | None, typer.Option(help="postgresql or sqlite; without it, both.", show_default=False)
     ] = None,
 ) -> None:
-    """Print every statement that `db upgrade` applies, for those whose administrators apply SQL by hand.
+    """Print every statement that `db upgrade` applies, for those whose administrators apply SQL manually.
 
     The tables of a job are typed after its source; a job whose source is not in the database yet is left out and named.
     """

@@ -15,7 +15,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where to put the database, the job and the artifacts.")] = Path("demo"),
     as_json: Json = False,
 ) -> None:
-    """Carry out the main job on an embedded SQLite database with synthetic applicants, and show what BI would see."""
+    """Run the example job on an embedded SQLite database with synthetic applicants, and show what BI reads."""
     from batch_scoring.cli.running import show_runs
     from batch_scoring.demo.main_job import QUERY, run_demo
 

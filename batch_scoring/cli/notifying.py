@@ -33,7 +33,7 @@ def send_test(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send a test notice through every configured channel, and print what became of it on each.
+    """Send a test notice through every configured channel, and print the result of each.
 
     Exit code 0 if each took it, 1 if one did not, 2 if none is configured.
     """

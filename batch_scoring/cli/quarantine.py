@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batch_scoring.operations.quarantine import Chosen
     from batch_scoring.store.outcomes.history import Entry
 
-app = typer.Typer(help="The rows that were set aside because they could not be scored.", no_args_is_help=True)
+app = typer.Typer(help="Rows that are quarantined because they could not be scored.", no_args_is_help=True)
 
 Keys = Annotated[list[str] | None, typer.Option("--key", help=KEY_HELP)]
 Code = Annotated[str | None, typer.Option("--code", help="Only entries with this reason code.")]
@@ -42,7 +42,7 @@ def list_(
     limit: Annotated[int, typer.Option(help="How many, the latest first.", min=1, max=1_000_000)] = 50,
     as_json: Json = False,
 ) -> None:
-    """List the rows that are set aside now, the latest first. Times are UTC."""
+    """List the rows that are quarantined now, the latest first. Times are UTC."""
     from batch_scoring.operations import quarantine
 
     declared = _job(job)
@@ -59,7 +59,7 @@ def show(
     key: Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x where it has several columns.")],
     as_json: Json = False,
 ) -> None:
-    """Show every time a row was set aside, the latest first."""
+    """Show every quarantine entry of a row, the latest first."""
     from batch_scoring.operations import quarantine
 
     declared = _job(job)
@@ -79,12 +79,12 @@ def retry(
     code: Code = None,
     column: Column = None,
     older_than: OlderThan = None,
-    every: Annotated[bool, typer.Option("--all", help="Every row that is set aside.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run.")] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every row that is quarantined.")] = False,
+    reason: Annotated[str | None, typer.Option(help="The reason, recorded with the run.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Give rows another try: the next run takes them, though the source has not changed."""
+    """Retry rows: the next run scores them even though the source has not changed."""
     from batch_scoring.operations import quarantine
     from batch_scoring.operations.rescore import not_among
 
@@ -130,7 +130,7 @@ def export(
     column: Column = None,
     older_than: OlderThan = None,
 ) -> None:
-    """Write the rows that are set aside as CSV, for those who mend the source: keys and reasons, no other data."""
+    """Write the quarantined rows as CSV, for those who fix the source: keys and reasons, no other data."""
     from batch_scoring.operations import quarantine
 
     declared = _job(job)

@@ -50,23 +50,23 @@ def rescore(
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
     continue_: Annotated[
         int | None,
-        typer.Option("--continue", help="The rest of an interrupted rescore, by its run.", min=1, max=2**63 - 1),
+        typer.Option("--continue", help="Continue an interrupted rescore, given by its run.", min=1, max=2**63 - 1),
     ] = None,
     model_version: Annotated[
         str | None, typer.Option(help="Version or alias that scores; without it what the job says.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run for good. Required.")] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, recorded with the run. Required.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="With --dry-run: every row as .csv, or what is shown as .html.", dir_okay=False)
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes that score at the same time.", min=1, max=1024)] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
-    """Score rows again that were scored before: new predictions take the place of the old ones, which stay as history.
+    """Score rows again: new predictions supersede the current ones, which stay as history.
 
     One selector says which rows: --key or --keys-file, --scored-by-version, --scored-before and --scored-after,
     --where, --all, or --continue.

@@ -40,13 +40,16 @@ def purge(
         datetime | None,
         time_option(help="Inputs stored for predictions of before this time."),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; it stands with the run for good. Required.")] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, recorded with the run. Required.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and delete nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete what is past, for good. Current predictions, open entries and whatever is on legal hold stay."""
+    """Permanently delete superseded predictions, closed quarantine entries and stored inputs.
+
+    Current predictions, open entries and whatever is on legal hold stay.
+    """
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.operations import retention
     from batch_scoring.store.outcomes.retention import Cutoffs
@@ -87,10 +90,10 @@ def _said(found: Purged) -> str:
 @app.command()
 def add(
     job: JobName,
-    reason: Annotated[str, typer.Option(help="Why; it stands with the hold.")],
+    reason: Annotated[str, typer.Option(help="The reason, recorded with the hold.")],
     key: Annotated[str | None, typer.Option(help="The key to hold: its value, or a=1,b=x.")] = None,
     run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1, max=2**63 - 1)] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     as_json: Json = False,
 ) -> None:
     """Protect a key, or all that a run wrote, from `purge`."""
@@ -119,7 +122,7 @@ def add(
 @app.command()
 def remove(
     hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1, max=2**63 - 1)],
-    requested_by: Annotated[str | None, typer.Option(help="Who asks; without it the login.")] = None,
+    requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
 ) -> None:
     """End a hold. It stays on record."""
     from batch_scoring.login import login

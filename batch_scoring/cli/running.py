@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from batch_scoring.sinks.notifier import Notifier
     from batch_scoring.store.engine.database import Database
 
-app = typer.Typer(help="What happened: the runs.", invoke_without_command=True)
+app = typer.Typer(help="The recorded runs: list them, show one.", invoke_without_command=True)
 
 JobName = Annotated[
     str,

@@ -14,7 +14,7 @@ from batch_scoring.errors import ConfigurationError, ExitCode, Problem
 
 
 def schedule() -> None:
-    """Serve every job that has a schedule: start its runs, watch them, tell when somebody is needed.
+    """Run the scheduler service: start the runs of every job with a schedule, and notify operators of problems.
 
     One foreground process. SIGTERM and SIGINT end it after the chunks under way, a second one at once. Job files are
     read again when they change.
