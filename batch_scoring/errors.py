@@ -13,7 +13,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What the process says to cron, to systemd and to a person's shell."""
+    """The exit status of a command, as cron, systemd and a shell see it."""
 
     DONE = 0
     RUN_FAILED = 1
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
 
 
 class BatchScoringError(Exception):
-    """The root: something went wrong that the package foresaw."""
+    """The root of every error that the package raises on purpose."""
 
     exit_code: ExitCode = ExitCode.RUN_FAILED
     end_reason: str = "error"
@@ -48,7 +48,7 @@ class Problem:
 
 
 class ConfigurationError(BatchScoringError):
-    """Settings or job files say something that cannot be carried out. Carries every problem found."""
+    """Settings or job files are invalid. Carries every problem found."""
 
     exit_code = ExitCode.WRONG_USAGE
 
@@ -95,7 +95,7 @@ class NoSuchModel(ModelRefused):
 
 
 class ArtifactMissing(ModelRefused):
-    """The registry knows the artifact, its file is not there."""
+    """The artifact is registered, but its file does not exist."""
 
 
 class ArtifactChanged(ModelRefused):
@@ -111,15 +111,15 @@ class GoldenRowsDiffer(ModelRefused):
 
 
 class SignatureMismatch(ModelRefused):
-    """The source does not give what the model's signature takes."""
+    """The source does not have the columns and types of the model's signature."""
 
 
 class UnusableModel(ModelRefused):
-    """The object is not a fitted model of the kind that is wanted."""
+    """The object is not a fitted model of a supported kind."""
 
 
 class AnotherRunActive(BatchScoringError):
-    """The job is being run by another process; this one did nothing but record itself as skipped."""
+    """Another run of the job is active; this one recorded itself as skipped and did nothing else."""
 
     exit_code = ExitCode.ANOTHER_RUN_ACTIVE
     end_reason = "another_run_active"
@@ -153,15 +153,15 @@ class UnexpectedFault(BatchScoringError):
 
 
 class DatabaseFault(BatchScoringError):
-    """The database refused or failed. Children say whether trying again can help."""
+    """The database refused an operation or failed. Subclasses say whether a retry can help."""
 
 
 class PassingFault(DatabaseFault):
-    """A fault that passes by itself: lock, deadlock, serialization failure, restart of the server."""
+    """A transient error: lock time-out, deadlock, serialization failure, restart of the server."""
 
 
 class ConnectionLost(PassingFault):
-    """The connection broke. Whether a COMMIT under way was done is not known."""
+    """The connection was lost. Whether a COMMIT in progress took effect is not known."""
 
 
 class DatabaseUnreachable(PassingFault):
@@ -185,7 +185,7 @@ class ConstraintViolated(DatabaseFault):
 
 
 class TooMuchAtOnce(DatabaseFault):
-    """A chunk is more than the database hands over in one piece: it is read again with half the rows."""
+    """A chunk exceeds what the database returns in one value. It is read again with half of the rows."""
 
 
 class WrittenCountDiffers(DatabaseFault):
