@@ -19,8 +19,8 @@ REMEDIES = {
     " `batch-scoring check` lists what is missing; [keys](job-files.md#keys) explains when a key is usable.",
     "InputFault": "Correct the file, the value or the option that the message names. Nothing was changed.",
     "SchemaOutOfDate": "Run `batch-scoring db upgrade`, or upgrade the package if the database is newer.",
-    "ModelRefused": "The root of the errors with exit code 3. Raised itself where the model does not fit the job: change `kind` or"
-    " `positive_label` in `[predictions]`, or name another model.",
+    "ModelRefused": "The root of the errors with exit code 3. Raised itself where the model does not fit the job:"
+    " change `kind` or `positive_label` in `[predictions]`, or name another model.",
     "NoSuchModel": "`batch-scoring model list` shows what is registered. Register a model, or correct `[model]`"
     " in the job"
     " file.",
