@@ -296,6 +296,7 @@ three compete for both.
 
 ## To repeat it
 
+<!-- not run by tests: it takes a quarter of an hour and an environment of its own -->
 ```sh
 make bench                                          # everything: a quarter of an hour or more
 .venv-bench/bin/python -m benchmarks.speed --help   # sizes, repetitions, parts

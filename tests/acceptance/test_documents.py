@@ -10,15 +10,28 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from documents import blocks
 from support import REPOSITORY
 
 from batch_scoring.demo.main_job import run_demo
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+def _blocks(language: str, document: str = "README.md") -> list[str]:
+    """The blocks of a document that are to be run."""
+    return [
+        block.text
+        for block in blocks(REPOSITORY / document)
+        if block.language == language and block.why_not_run is None
+    ]
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def _run(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run commands as a shell does that ends at the first one that fails."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    return subprocess.run(
+        ["/bin/sh", "-eu", "-c", commands], cwd=folder, env=environ, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +53,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None:
     _, *sessions = _blocks("sh")
     assert len(sessions) == 3
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
-    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
-    done = subprocess.run(
-        ["/bin/sh", "-eu", "-c", "\n".join(sessions)],
-        cwd=demo,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run("\n".join(sessions), demo)
     assert done.returncode == 0, done.stderr
     assert "3000 read, 2997 scored, 0 superseded, 3 quarantined" in done.stdout
     assert "250 read, 250 scored, 50 superseded, 0 quarantined" in done.stdout
@@ -67,3 +71,12 @@ def test_the_queries_of_the_readme_run_and_answer(demo: Path) -> None:
     engine.dispose()
     assert counts[:2] == [10, 0]
     assert counts[2] > 0
+
+
+def test_the_commands_of_the_guide_for_bi_work_where_the_demo_ran(demo: Path) -> None:
+    (commands,) = _blocks("sh", "docs/bi.md")
+
+    done = _run(commands, demo / "demo")
+
+    assert done.returncode == 0, done.stderr
+    assert "FROM predictions_current" in done.stdout
