@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from documents import blocks
+from documents import DOCUMENTS, blocks, code_spans
 from support import REPOSITORY
 
 from batch_scoring.demo.main_job import run_demo
@@ -42,20 +42,23 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_make_targets_of_the_readme_exist() -> None:
-    targets = re.findall(r"^make (\w+)", _blocks("sh")[0], flags=re.MULTILINE)
-    assert targets == ["demo", "test"]
+def test_every_make_target_of_the_documents_exists() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+
+    for document in DOCUMENTS:
+        lines = [line for block in blocks(document) for line in block.text.splitlines()]
+        named = {found for text in (*lines, *code_spans(document)) for found in re.findall(r"^make ([a-z-]+)", text)}
+        assert named <= targets, document
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None:
-    _, *sessions = _blocks("sh")
-    assert len(sessions) == 3
+    sessions = _blocks("sh")
+    assert len(sessions) == 4
     done = _run("\n".join(sessions), demo)
     assert done.returncode == 0, done.stderr
     assert "3000 read, 2997 scored, 0 superseded, 3 quarantined" in done.stdout
+    assert done.stdout.count("missing_value") == 3
     assert "250 read, 250 scored, 50 superseded, 0 quarantined" in done.stdout
     (count,) = re.findall(r"dry run: (\d+) rows would be scored again", done.stdout)
     assert f"{count} read, {count} scored, {count} superseded, 0 quarantined" in done.stdout

@@ -1,12 +1,18 @@
-"""Every link of every document leads somewhere, and every document can be reached from the README."""
+"""Every link and path in a document leads somewhere, and every document can be reached from the README."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from documents import DOCUMENTS, anchors, links, name_of
+from documents import DOCUMENTS, anchors, code_spans, links, name_of
 from support import REPOSITORY
+
+import batch_scoring
+
+PACKAGE = Path(batch_scoring.__file__).resolve().parent
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def resolved(document: Path, link: str) -> tuple[Path, str]:
@@ -57,3 +63,19 @@ def test_links_and_anchors_are_found(tmp_path: Path) -> None:
 
     assert links(document) == ["a.md#b", "c.svg", "d.md"]
     assert anchors(document) == {"a-section-what-how", "twice", "twice-1"}
+
+
+_PATH = re.compile(
+    r"(?:batch_scoring|tests|docs|sql|deploy|jobs|benchmarks|\.ci|" + "|".join(PACKAGES) + r")/[\w./@-]+"
+)
+
+
+@pytest.mark.parametrize("document", [file for file in DOCUMENTS if file.name != "CHANGELOG.md"], ids=name_of)
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    missing = [
+        span
+        for span in code_spans(document)
+        if _PATH.fullmatch(span) and not any((folder / span).exists() for folder in (REPOSITORY, PACKAGE))
+    ]
+
+    assert missing == []
