@@ -32,7 +32,7 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
     "schedule": ((1, "a second signal ended the service at once"),),
     "status": ((5, "a job is unhealthy or stale"),),
     "rescore": (
-        (1, "the run failed, or the question was answered with no"),
+        (1, "the run failed, or the confirmation was declined"),
         (3, "the model was refused"),
         (4, "more rows were quarantined than `max_quarantined` allows"),
         (75, "another run of the job is active"),
@@ -42,7 +42,7 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (1, "a score differs, or an input was altered"),
         (3, "the model file is missing, changed or refused"),
     ),
-    "purge": ((1, "the run failed, or the question was answered with no"), (75, "another run of the job is active")),
+    "purge": ((1, "the run failed, or the confirmation was declined"), (75, "another run of the job is active")),
     "db upgrade": (),
     "db sql": (),
     "db roles": (),

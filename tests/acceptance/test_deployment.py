@@ -109,6 +109,7 @@ def test_the_container_runs_what_the_project_needs() -> None:
 
     (version,) = set(re.findall(r"^FROM python:(\d+\.\d+)-slim", text, re.MULTILINE))
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    assert project["requires-python"] == f">={version}", "the Python that all tests run on"
     assert re.search(r"^USER (?!0|root)", text, re.MULTILINE), "not as root"
     assert 'CMD ["schedule"]' in text
 
