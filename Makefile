@@ -15,9 +15,9 @@ help:
 	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
-	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a loop by hand: a quarter of an hour"
+	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a hand-written loop: a quarter of an hour"
 	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
-	@echo "make requirements      pin requirements.txt and requirements-dev.txt anew"
+	@echo "make requirements      pin requirements.txt and requirements-dev.txt again"
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
