@@ -173,7 +173,7 @@ def _boolean(values: Column, column: SignatureColumn, faults: Faults) -> Any:
 
 def _timestamp(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     plain = _as_list(values)
-    moments = np.full(len(plain), np.datetime64("NaT"), dtype="datetime64[us]")
+    moments = np.full(len(plain), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     missing = np.zeros(len(plain), dtype=bool)
     wrong = []
     for position, value in enumerate(plain):
