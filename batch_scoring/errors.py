@@ -142,7 +142,7 @@ class RunStopped(BatchScoringError):
     end_reason = "stopped"
 
 
-class WorkerDied(BatchScoringError):
+class WorkerCrashed(BatchScoringError):
     """A worker process of the run ended without reporting a result."""
 
     end_reason = "worker_crashed"
@@ -156,15 +156,15 @@ class DatabaseFault(BatchScoringError):
     """The database refused an operation or failed. Subclasses say whether a retry can help."""
 
 
-class PassingFault(DatabaseFault):
+class TransientError(DatabaseFault):
     """A transient error: lock time-out, deadlock, serialization failure, restart of the server."""
 
 
-class ConnectionLost(PassingFault):
+class ConnectionLost(TransientError):
     """The connection was lost. Whether a COMMIT in progress took effect is not known."""
 
 
-class DatabaseUnreachable(PassingFault):
+class DatabaseUnreachable(TransientError):
     """No connection could be made."""
 
 

@@ -44,10 +44,10 @@ REMEDIES = {
     " [A chunk that fails as a whole](models.md#a-chunk-that-fails-as-a-whole) gives the rule.",
     "RunStopped": "Nothing: the remaining rows are due for the next run. If `max_duration` stopped it"
     " regularly, increase it.",
-    "WorkerDied": "Read the kernel log of the machine for the reason, often memory. Use fewer workers or a smaller"
+    "WorkerCrashed": "Read the kernel log of the machine for the reason, often memory. Use fewer workers or a smaller"
     " `chunk_rows`. A single row that causes the crash is quarantined by the third run.",
     "DatabaseFault": "Read the message of the driver. It is raised itself only where no more specific class applies.",
-    "PassingFault": "Nothing, usually: the operation is retried. If the run failed with it, start it again later.",
+    "TransientError": "Nothing, usually: the operation is retried. If the run failed with it, start it again later.",
     "ConnectionLost": "Nothing, usually: the operation is retried. If it persists, check the network and the"
     " server's log.",
     "DatabaseUnreachable": "Check that the server runs and that `BATCH_SCORING_DATABASE_URL` names it.",

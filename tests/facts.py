@@ -192,7 +192,8 @@ def active_run(workspace: Workspace) -> Iterator[int]:
         run_id = claim_run(database, job="facts", job_config={}, environment={}, stalled_after=stalled_after).run_id
     yield run_id
     workspace.sql(
-        "UPDATE scoring_runs SET status = 'failed', end_reason = 'error', finished_at = heartbeat_at WHERE run_id = :run",
+        "UPDATE scoring_runs SET status = 'failed', end_reason = 'error', finished_at = heartbeat_at"
+        " WHERE run_id = :run",
         {"run": run_id},
     )
 

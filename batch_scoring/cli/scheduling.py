@@ -20,9 +20,9 @@ def schedule() -> None:
     read again when they change.
     """
     from batch_scoring.scheduling import log as service_log
+    from batch_scoring.scheduling.health_monitor import HealthMonitor
     from batch_scoring.scheduling.job_files import JobFiles
     from batch_scoring.scheduling.service import RunEnded, Service, ServiceEvent
-    from batch_scoring.scheduling.watch import Watch
     from batch_scoring.sinks import log
     from batch_scoring.sinks.notifications import notify
     from batch_scoring.web.probes import answering
@@ -33,14 +33,16 @@ def schedule() -> None:
             watch.again.set()
 
     chosen = settings()
-    log_format = chosen.log_format or ("console" if log.is_watched() else "json")
+    log_format = chosen.log_format or ("console" if log.is_interactive() else "json")
     log.configure(log_format)
     if not chosen.jobs_dir.is_dir():
         message = f"there is no folder {chosen.jobs_dir}/; write job files there, or name another"
         raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
     files, found = JobFiles(chosen.jobs_dir), database()
     service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
-    watch = Watch(files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, log.log_delivery))
+    watch = HealthMonitor(
+        files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, log.log_delivery)
+    )
     _end_on_signals(service.stop, service.kill)
     ended = threading.Event()
     with ExitStack() as stack:

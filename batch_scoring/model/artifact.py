@@ -52,12 +52,12 @@ def save(artifacts_dir: Path, name: str, content: bytes, manifest: Manifest) -> 
     """Write artifact and manifest so that neither is ever there in part."""
     reference = ArtifactReference(path=artifacts_dir / artifact_uri(name, manifest), sha256=manifest.artifact_sha256)
     reference.path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(reference.path, content)
-    _write_whole(reference.manifest_path, (manifest.model_dump_json(indent=2) + "\n").encode())
+    _write_atomically(reference.path, content)
+    _write_atomically(reference.manifest_path, (manifest.model_dump_json(indent=2) + "\n").encode())
     return reference
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -17,7 +17,7 @@ _PROBES = 64
 
 
 def outputs_by_bisection(
-    model: Any, form: ModelForm, frame: pd.DataFrame, *, is_whole_chunk: bool = True
+    model: Any, form: ModelForm, frame: pd.DataFrame, *, is_entire_chunk: bool = True
 ) -> tuple[Floats, dict[int, RowFault]]:
     """The model's outputs for the rows it takes, in order, and the faults of those it does not, by position.
 
@@ -38,7 +38,7 @@ def outputs_by_bisection(
                 message = f"the model raised {type(exc).__name__} on the row"
                 faults[start] = RowFault(code=ReasonCode.MODEL_ERROR, column=None, message=message)
                 continue
-            if is_whole_chunk and stop - start == len(frame) and len(frame) > 2 * _PROBES:
+            if is_entire_chunk and stop - start == len(frame) and len(frame) > 2 * _PROBES:
                 _raise_if_every_probe_fails(model, form, frame)
             middle = (start + stop) // 2
             pending[:0] = [(start, middle), (middle, stop)]

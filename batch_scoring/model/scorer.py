@@ -108,7 +108,7 @@ def outputs_of_checked(model: Any, manifest: Manifest, checked: CheckedRows) -> 
     unseen = np.flatnonzero(checked.unseen_category)
     seen = np.flatnonzero(~checked.unseen_category)
     outputs, faults = outputs_by_bisection(model, manifest, checked.frame.iloc[seen])
-    others, other_faults = outputs_by_bisection(model, manifest, checked.unseen_rows, is_whole_chunk=not len(seen))
+    others, other_faults = outputs_by_bisection(model, manifest, checked.unseen_rows, is_entire_chunk=not len(seen))
     found = {int(seen[row]): fault for row, fault in faults.items()}
     for row, fault in other_faults.items():
         found[int(unseen[row])] = _of_the_category(fault, checked.unseen_columns[row])

@@ -29,7 +29,7 @@ _GROWING = 3
 """Runs in a row, each with more due than the one before, that make a growing backlog."""
 
 
-class Trouble(StrEnum):
+class HealthIssue(StrEnum):
     """What makes a job unhealthy."""
 
     SCHEMA = "schema"
@@ -64,14 +64,14 @@ class JobStatus:
     """The version that the job's alias points to, None where it points to none."""
     versions: Sequence[VersionCount]
     """The current predictions by the version that made them."""
-    trouble: Trouble | None
+    trouble: HealthIssue | None
     """The kind of thing that makes the job unhealthy, None where it is healthy."""
     unhealthy: str | None
     """The same in words."""
 
 
 def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
-    """The state of one job: unhealthy for one of the kinds of Trouble, the gravest if there are more.
+    """The state of one job: unhealthy for one of the kinds of HealthIssue, the gravest if there are more.
 
     Raises SchemaOutOfDate, SourceFault, DatabaseFault.
     """
@@ -89,10 +89,10 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
     success = records.last_success(database, job.name)
     age = moment - success.finished_at if success is not None and success.finished_at is not None else None
     trouble = (
-        _model_trouble(database, job, source, artifacts_dir)
-        or _run_trouble(job, latest, moment)
-        or _age_trouble(age, max_age)
-        or _backlog_trouble(latest, due)
+        _model_issue(database, job, source, artifacts_dir)
+        or _run_issue(job, latest, moment)
+        or _age_issue(age, max_age)
+        or _backlog_issue(latest, due)
     )
     return JobStatus(
         job=job.name,
@@ -124,21 +124,21 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
             quarantined_count=0,
             model_version=None,
             versions=(),
-            trouble=Trouble.SCHEMA if isinstance(exc, SchemaOutOfDate) else Trouble.SOURCE,
+            trouble=HealthIssue.SCHEMA if isinstance(exc, SchemaOutOfDate) else HealthIssue.SOURCE,
             unhealthy=str(exc),
         )
 
 
-_Found = tuple[Trouble, str]
+_Found = tuple[HealthIssue, str]
 
 
-def _model_trouble(database: Database, job: Job, source: SourceTable, artifacts_dir: Path) -> _Found | None:
+def _model_issue(database: Database, job: Job, source: SourceTable, artifacts_dir: Path) -> _Found | None:
     try:
         version = registry.resolve_alias(database, job.model.name, job.model.alias)
         preparation.check_model(job, source, version)
         _check_artifact(preparation.artifact_of(artifacts_dir, version))
     except ModelRefused as exc:
-        return Trouble.MODEL, str(exc)
+        return HealthIssue.MODEL, str(exc)
     return None
 
 
@@ -165,32 +165,32 @@ def _verify(reference: ArtifactReference, _changed_at: int, _size: int) -> None:
     read_verified(reference)
 
 
-def _run_trouble(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:
+def _run_issue(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:
     if latest and latest[0].status is Status.RUNNING:
         running = latest[0]
         if moment - running.heartbeat_at > job.run.stalled_after:
             since = f"{running.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-            return Trouble.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
+            return HealthIssue.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
         latest = latest[1:]  # what went wrong before it is not over until it has succeeded
     if latest and latest[0].status is not Status.SUCCEEDED:
-        return Trouble.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
+        return HealthIssue.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
 
 
-def _age_trouble(age: timedelta | None, max_age: timedelta | None) -> _Found | None:
+def _age_issue(age: timedelta | None, max_age: timedelta | None) -> _Found | None:
     if max_age is None:
         return None
     if age is None:
-        return Trouble.STALE, "no run has succeeded yet"
+        return HealthIssue.STALE, "no run has succeeded yet"
     if age > max_age:
         return (
-            Trouble.STALE,
+            HealthIssue.STALE,
             f"the last success is {timedelta(seconds=int(age.total_seconds()))} old, {max_age} is allowed",
         )
     return None
 
 
-def _backlog_trouble(latest: Sequence[Run], due: int) -> _Found | None:
+def _backlog_issue(latest: Sequence[Run], due: int) -> _Found | None:
     """More and more is due at each run, and runs take most of the time there is: they do not keep up."""
     counts = [due, *(run.due_count for run in latest[:_GROWING])]
     grows = len(counts) > _GROWING and all(later > earlier for later, earlier in pairwise(counts))
@@ -200,4 +200,4 @@ def _backlog_trouble(latest: Sequence[Run], due: int) -> _Found | None:
     if latest[0].seconds < between / 2:
         return None
     grown = ", ".join(f"{count:,}" for count in reversed(counts))
-    return Trouble.BACKLOG, f"the backlog grows: {grown} rows were due at the last {_GROWING} runs and now"
+    return HealthIssue.BACKLOG, f"the backlog grows: {grown} rows were due at the last {_GROWING} runs and now"

@@ -25,7 +25,7 @@ from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
 from batch_scoring.store.outcomes import inputs as stored_inputs
-from batch_scoring.store.outcomes.inputs import KeptRows, WhichRows
+from batch_scoring.store.outcomes.inputs import InputsSelection, StoredInputs
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.job_tables import existing_layout
 
@@ -89,7 +89,7 @@ def replay_key(
     layout = existing_layout(database, job)
     with database.read() as connection:
         keys = history.keys_of(connection, layout, [key])
-        found = history.lives(connection, layout, keys)
+        found = history.predictions_of(connection, layout, keys)
     if as_of is None:
         found = [life for life in found if life.is_current]
     else:
@@ -98,7 +98,7 @@ def replay_key(
     if not found:
         when = "no current prediction" if as_of is None else f"no prediction that held at {as_of:%Y-%m-%d %H:%M:%S} UTC"
         raise InputFault(f"{shown} has {when}; `batch-scoring why {job.name} {shown}` shows what it has")
-    which = WhichRows(run_id=found[0].run_id, keys=keys, valid_from=found[0].valid_from)
+    which = InputsSelection(run_id=found[0].run_id, keys=keys, valid_from=found[0].valid_from)
     done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
@@ -120,7 +120,7 @@ def replay_run(
 ) -> Replay:
     """Replay all predictions of a run, or a random sample of them. Raises as ``replay_key``."""
     records.get_run_of(database, job.name, run_id)
-    which = WhichRows(run_id=run_id, sample=sample)
+    which = InputsSelection(run_id=run_id, sample=sample)
     done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
@@ -134,7 +134,7 @@ def replay_run(
 
 
 def _replay(
-    database: Database, job: Job, artifacts_dir: Path, which: WhichRows, *, allow_version_mismatch: bool
+    database: Database, job: Job, artifacts_dir: Path, which: InputsSelection, *, allow_version_mismatch: bool
 ) -> Replay:
     run = records.get_run(database, which.run_id)
     done = Replay(job=job.name)
@@ -173,7 +173,7 @@ def _scorer(database: Database, artifacts_dir: Path, run: Run, *, allow_version_
 
 
 def _compared(
-    rows: KeptRows, scorer: Scorer, names: tuple[str, ...], run_id: int
+    rows: StoredInputs, scorer: Scorer, names: tuple[str, ...], run_id: int
 ) -> Iterator[tuple[Deviation | None, float | None]]:
     scored = scorer.score_singly(rows.inputs)
     labels = scored.labels if scored.labels is not None else [None] * len(scored.positions)
@@ -201,7 +201,7 @@ def _compared(
         yield deviation, difference
 
 
-def _depends_on_others(scorer: Scorer, rows: KeptRows, place: int) -> bool:
+def _depends_on_others(scorer: Scorer, rows: StoredInputs, place: int) -> bool:
     """Whether a row scores differently beside the golden rows than alone."""
     signature, golden = scorer.manifest.signature, scorer.manifest.golden
     alone = {name: [as_list(rows.inputs[name][place : place + 1])[0]] for name in signature.names}
@@ -213,7 +213,7 @@ def _depends_on_others(scorer: Scorer, rows: KeptRows, place: int) -> bool:
     return bool(np.any(np.abs(outputs[0] - outputs[1]) > TOLERANCE * np.maximum(1.0, np.abs(outputs[0]))))
 
 
-def _altered(rows: KeptRows, manifest: Manifest) -> list[list[str]]:
+def _altered(rows: StoredInputs, manifest: Manifest) -> list[list[str]]:
     """For each row, the inputs whose digest is not the one that was kept."""
     checked = check_rows(manifest.signature, rows.inputs)
     found: list[list[str]] = [[] for _ in rows.digests]

@@ -67,7 +67,7 @@ def hold(
     if key is not None:
         with database.read() as connection:
             keys = history.keys_of(connection, layout, [key])
-            seen = history.lives(connection, layout, keys) or history.entries(
+            seen = history.predictions_of(connection, layout, keys) or history.entries(
                 connection, layout, EntryFilter(keys=keys), is_open=False
             )
         if not seen:

@@ -14,7 +14,7 @@ from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
-from batch_scoring.store.outcomes.history import Entry, EntryFilter, Life
+from batch_scoring.store.outcomes.history import Entry, EntryFilter, PredictionRecord
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema import job_tables, revision
 from batch_scoring.store.source import lookup
@@ -37,7 +37,7 @@ class Answer:
     """Version of the source row now; None where there is no row or no such column."""
     next_slot: datetime | None
     """When the job's schedule next starts a run; None without a schedule, or where nothing is due."""
-    predictions: Sequence[Life]
+    predictions: Sequence[PredictionRecord]
     """Every prediction it ever had, the latest first."""
     quarantine: Sequence[Entry]
     """Every time it was set aside, the latest first."""
@@ -69,12 +69,12 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         found, _ = lookup.find(connection, source, [key])
         is_outside = not found and source.where and lookup.find_anywhere(connection, source, key)
         changed_at = lookup.changed_at_of(connection, source, found[0]) if found and source.changed_at else None
-        predictions: Sequence[Life] = []
+        predictions: Sequence[PredictionRecord] = []
         entries: Sequence[Entry] = []
         is_due = bool(found)
         if layout is not None:
             keys = history.keys_of(connection, layout, [key])
-            predictions = history.lives(connection, layout, keys)
+            predictions = history.predictions_of(connection, layout, keys)
             entries = history.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
             is_due = bool(found) and DueQuery(source=source, layout=layout).count_of(connection, (found[0],)) > 0
     state: State = "unknown"
@@ -155,7 +155,7 @@ def _numbered(failed: Sequence[FailedRun]) -> str:
 
 
 def _explanation(
-    job: Job, state: State, predictions: Sequence[Life], entries: Sequence[Entry], slot: datetime | None
+    job: Job, state: State, predictions: Sequence[PredictionRecord], entries: Sequence[Entry], slot: datetime | None
 ) -> str:
     if state == "unknown":
         return f"{job.source.table} has no such row, and none was ever scored"

@@ -284,7 +284,7 @@ class Service:
         finally:
             with self._lock:
                 del self._running[job.name]
-        self._emit(RunEnded(job=job.name, ended=ended, abandoned=self._close_what_died(job.name, ended)))
+        self._emit(RunEnded(job=job.name, ended=ended, abandoned=self._close_crashed(job.name, ended)))
 
     def _is_stopped_in_jitter(self, job: Job) -> bool:
         assert job.schedule is not None
@@ -293,7 +293,7 @@ class Service:
             return False
         return self._stop.wait(random.uniform(0, jitter.total_seconds()))  # noqa: S311 - spreads load, hides nothing
 
-    def _close_what_died(self, job: str, ended: Ended) -> Run | None:
+    def _close_crashed(self, job: str, ended: Ended) -> Run | None:
         if ended.died is None:
             return None
         why = "took longer than max_duration and did not stop" if ended.overran else "died"

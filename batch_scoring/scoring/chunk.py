@@ -12,15 +12,12 @@ from functools import cached_property, partial
 from time import perf_counter
 from typing import Protocol
 
-import pyarrow as pa
-
 from batch_scoring.domain.columns import Column
 from batch_scoring.domain.keys import KeyRange, Version
-from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
-from batch_scoring.scoring.events import StageSeconds
+from batch_scoring.scoring.events import CommittedChunk, StageSeconds
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
@@ -33,15 +30,6 @@ from batch_scoring.store.source.rows import SourceRows
 
 _ROWS_OF_A_RETRY = 50_000
 """Rows read at once while a range is scored again."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CommittedChunk:
-    """What one committed transaction wrote."""
-
-    counts: ChunkCounts
-    reasons: Mapping[str, int]
-    seconds: StageSeconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +67,8 @@ class ChunkStages:
 
     def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
         """Score the rows of a chunk and make them ready to be written. Raises EveryRowFailed."""
+        import pyarrow as pa
+
         started, plan = perf_counter(), self.plan
         try:
             scored = self.scorer.score(rows.features)

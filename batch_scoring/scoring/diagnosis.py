@@ -5,8 +5,8 @@ from __future__ import annotations
 from batch_scoring.errors import (
     ConstraintViolated,
     DatabaseFault,
-    PassingFault,
     SourceFault,
+    TransientError,
     WrittenCountDiffers,
 )
 from batch_scoring.scoring.plan import RunPlan
@@ -43,7 +43,7 @@ def _check_duplicates(database: Database, source: SourceTable, exc: DatabaseFaul
 
 def _check_types(database: Database, plan: RunPlan, source: SourceTable, exc: DatabaseFault) -> None:
     """Raise a fault that names the columns whose type changed while the run went on, where there are any."""
-    if isinstance(exc, PassingFault):
+    if isinstance(exc, TransientError):
         return
     try:
         with database.read() as connection:

@@ -74,6 +74,15 @@ class StageSeconds:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CommittedChunk:
+    """What one committed transaction wrote."""
+
+    counts: ChunkCounts
+    reasons: Mapping[str, int]
+    seconds: StageSeconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkCommitted:
     """A chunk's outcomes stand in the database."""
 

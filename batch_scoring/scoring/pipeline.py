@@ -15,9 +15,9 @@ from datetime import timedelta
 from time import perf_counter
 
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
-from batch_scoring.errors import PassingFault, TooMuchAtOnce
-from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
-from batch_scoring.scoring.events import StageSeconds
+from batch_scoring.errors import TooMuchAtOnce, TransientError
+from batch_scoring.scoring.chunk import ChunkStages
+from batch_scoring.scoring.events import CommittedChunk, StageSeconds
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.due.reader import Chunk, KeysetReader
 
@@ -121,7 +121,7 @@ class Pipeline:
     def _settle(self, chunk: Chunk, writing: Future[CommittedChunk]) -> None:
         try:
             committed = writing.result()
-        except PassingFault:
+        except TransientError:
             for committed_again in self._stages.retry(chunk.range):
                 self._report(committed_again)
         else:

@@ -8,8 +8,13 @@ from collections import Counter
 from batch_scoring.domain.decision import threshold_override
 from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.chunk import CommittedChunk
-from batch_scoring.scoring.events import ChunkCommitted, Observer, ThresholdOverruled, VersionMismatchAccepted
+from batch_scoring.scoring.events import (
+    ChunkCommitted,
+    CommittedChunk,
+    Observer,
+    ThresholdOverruled,
+    VersionMismatchAccepted,
+)
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.transient import retry_transient

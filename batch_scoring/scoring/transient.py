@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batch_scoring.errors import PassingFault
+from batch_scoring.errors import TransientError
 
 if TYPE_CHECKING:
     from stamina.instrumentation import RetryDetails
@@ -37,14 +37,16 @@ def observe_retries(observer: Callable[[Retry], None]) -> None:
 
 
 def retry_transient(step: Callable[[], Result]) -> Result:
-    """Carry a step out, again and again while a PassingFault ends it, within the limits.
+    """Carry a step out, again and again while a TransientError ends it, within the limits.
 
     The step must be safe to repeat after a COMMIT whose outcome is not known. Raises what the last attempt raised.
     """
     try:
         return step()
-    except PassingFault:
-        again = stamina().retry(on=PassingFault, attempts=ATTEMPTS, timeout=TIME_LIMIT, wait_initial=0.2, wait_max=15.0)
+    except TransientError:
+        again = stamina().retry(
+            on=TransientError, attempts=ATTEMPTS, timeout=TIME_LIMIT, wait_initial=0.2, wait_max=15.0
+        )
         result: Result = again(step)()
         return result
 

@@ -44,7 +44,7 @@ def configure(log_format: LogFormat) -> None:
     observe_retries(log_retry)
 
 
-def is_watched() -> bool:
+def is_interactive() -> bool:
     """Whether a person looks at the log."""
     return sys.stderr.isatty()
 

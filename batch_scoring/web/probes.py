@@ -14,7 +14,7 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from batch_scoring.errors import ConfigurationError, Problem
-from batch_scoring.monitoring.health import Trouble
+from batch_scoring.monitoring.health import HealthIssue
 from batch_scoring.sinks.prometheus import JOB_LABEL, JobMetrics
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from batch_scoring.scheduling.health_monitor import HealthMonitor
     from batch_scoring.scheduling.service import Service
-    from batch_scoring.scheduling.watch import Watch
 
 
-class _Watched(Collector):
+class _MonitoredJobs(Collector):
     """The jobs as the watch last saw them, and the state of their files."""
 
-    def __init__(self, service: Service, watch: Watch) -> None:
+    def __init__(self, service: Service, watch: HealthMonitor) -> None:
         self._service = service
         self._watch = watch
 
@@ -46,7 +46,7 @@ class _Watched(Collector):
         yield seen
 
 
-def is_ready(service: Service, watch: Watch) -> str | None:
+def is_ready(service: Service, watch: HealthMonitor) -> str | None:
     """Why the service cannot do its work now; None where it can."""
     if not service.is_alive:
         return "the service does not tick"
@@ -56,15 +56,15 @@ def is_ready(service: Service, watch: Watch) -> str | None:
         return watch.problem
     if service.files.broken:
         return "; ".join(str(exc) for exc in service.files.broken.values())
-    refused = [state for state in watch.states if state.trouble is Trouble.MODEL]
+    refused = [state for state in watch.states if state.trouble is HealthIssue.MODEL]
     return "; ".join(f"job {state.job}: {state.unhealthy}" for state in refused) or None
 
 
 @contextmanager
-def answering(address: tuple[str, int], service: Service, watch: Watch) -> Iterator[int]:
+def answering(address: tuple[str, int], service: Service, watch: HealthMonitor) -> Iterator[int]:
     """Answer on an address while the block lasts; gives the port. Raises ConfigurationError where it is taken."""
     registry = CollectorRegistry()
-    registry.register(_Watched(service, watch))
+    registry.register(_MonitoredJobs(service, watch))
     for own in (ProcessCollector, PlatformCollector, GCCollector):
         own(registry=registry)
     try:
@@ -89,7 +89,7 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-def _application(service: Service, watch: Watch, registry: CollectorRegistry) -> Any:
+def _application(service: Service, watch: HealthMonitor, registry: CollectorRegistry) -> Any:
     metrics = make_wsgi_app(registry)
 
     def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

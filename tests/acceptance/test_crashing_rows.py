@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from support import DATA, LOAN_JOB, Workspace
 
 from batch_scoring.domain.runs import Run
-from batch_scoring.errors import WorkerDied
+from batch_scoring.errors import WorkerCrashed
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import Event, ScoringIsolated
 
@@ -164,11 +164,11 @@ def test_where_every_row_kills_the_process_the_run_fails_and_blames_no_row(
 ) -> None:
     workspace = _prepare(sqlite_workspace, loan_model, fragile)
     workspace.sql('UPDATE applicants SET "LoanAmount" = 222222')
-    with pytest.raises(WorkerDied, match="the fault is not the rows'"):
+    with pytest.raises(WorkerCrashed, match="the fault is not the rows'"):
         _isolated(workspace, monkeypatch)
     assert workspace.scalar("SELECT count(*) FROM predictions") == 0
     assert _entries(workspace) == []
-    assert workspace.query("SELECT status, error_type FROM scoring_runs") == [("failed", "WorkerDied")]
+    assert workspace.query("SELECT status, error_type FROM scoring_runs") == [("failed", "WorkerCrashed")]
 
 
 def test_workers_that_die_lead_to_isolation_too(

@@ -28,7 +28,7 @@ from faults import applicants, assert_counters_equal_rows, loan_job
 from support import PostgresServer, Workspace, wait_until
 
 from batch_scoring.domain.runs import Run
-from batch_scoring.errors import PassingFault
+from batch_scoring.errors import TransientError
 from batch_scoring.model import bisection
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event, RunPlanned
@@ -271,7 +271,7 @@ def test_a_commit_whose_answer_is_lost_loses_and_doubles_nothing_whichever_it_is
             events: list[Event] = []
             try:
                 run = through_proxy.run(observers=[events.append])
-            except PassingFault:
+            except TransientError:
                 left = workspace.query("SELECT status FROM scoring_runs WHERE run_id > 1")
                 assert left != [("succeeded",)], "a run that failed must not stand as succeeded"
                 endings.update([f"failed, recorded as {left[0][0]}" if left else "failed, not recorded"])

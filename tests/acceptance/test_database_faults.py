@@ -37,7 +37,7 @@ from batch_scoring.errors import (
     ConnectionLost,
     DatabaseUnreachable,
     ExitCode,
-    PassingFault,
+    TransientError,
 )
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import lifecycle as record
@@ -235,7 +235,7 @@ def test_a_run_outlasts_a_lock_that_is_held_longer_than_it_waits(
 def test_a_lock_that_is_never_let_go_fails_the_run_and_the_next_one_finishes(changed: Workspace, lock: Lock) -> None:
     with _another_session(changed) as other:
         held = _midway(lambda: other.execute(sa.text(lock.statement)))
-        with pytest.raises(PassingFault, match="a lock that was not released in time") as raised:
+        with pytest.raises(TransientError, match="a lock that was not released in time") as raised:
             changed.run(observers=[held])
 
     assert raised.value.exit_code is ExitCode.RUN_FAILED
@@ -285,7 +285,7 @@ def test_a_run_outlasts_statements_that_are_ended_for_their_length(changed: Work
 def test_statements_that_stay_too_long_fail_the_run_and_the_next_one_finishes(changed: Workspace) -> None:
     _put_brakes_on(changed)
     slow = _midway(lambda: changed.sql("UPDATE brakes SET seconds = 60"))
-    with pytest.raises(PassingFault, match="a statement over its time limit") as raised:
+    with pytest.raises(TransientError, match="a statement over its time limit") as raised:
         changed.run(observers=[slow])
 
     assert raised.value.exit_code is ExitCode.RUN_FAILED

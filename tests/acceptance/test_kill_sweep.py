@@ -28,7 +28,7 @@ from support import Workspace, wait_until
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run
-from batch_scoring.errors import Fenced, PassingFault
+from batch_scoring.errors import Fenced, TransientError
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
@@ -208,7 +208,8 @@ class Scene:
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
             if self.is_stalled:
                 connection.exec_driver_sql(
-                    f"UPDATE scoring_runs SET status = 'running', finished_at = NULL, end_reason = NULL, heartbeat_at = '{_LONG_AGO}'"
+                    "UPDATE scoring_runs SET status = 'running', finished_at = NULL, end_reason = NULL,"
+                    f" heartbeat_at = '{_LONG_AGO}'"
                 )
 
     def points(self) -> tuple[list[Point], Outcomes]:
@@ -345,7 +346,7 @@ def _run_next(scene: Scene, job: Job, *, may_be_held_up: bool) -> tuple[Run, boo
     for attempt in range(20):
         try:
             return scene.run(job), attempt > 0
-        except PassingFault:
+        except TransientError:
             if not may_be_held_up:
                 raise
     raise AssertionError("the frozen session was not ended")

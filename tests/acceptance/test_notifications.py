@@ -26,8 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from support import Workspace
 
 from batch_scoring.errors import ConfigurationError
+from batch_scoring.scheduling.health_monitor import HealthMonitor
 from batch_scoring.scheduling.job_files import JobFiles
-from batch_scoring.scheduling.watch import Watch
 from batch_scoring.settings import Recipients, Settings, mail_addresses
 from batch_scoring.sinks import notifications
 from batch_scoring.sinks.notifications import Delivery, Notice, ordinal, send, shown
@@ -657,7 +657,7 @@ class Watched:
     workspace: Workspace
     now: datetime
     told: list[Notice]
-    watch: Watch
+    watch: HealthMonitor
 
     def look(self) -> list[tuple[str, int]]:
         """What a look notifies of."""
@@ -675,7 +675,7 @@ def watched(workspace: Workspace) -> Watched:
     files.refresh()
     told: list[Notice] = []
     with workspace.database() as database:
-        watch = Watch(files, database, workspace.artifacts_dir, told.append)
+        watch = HealthMonitor(files, database, workspace.artifacts_dir, told.append)
     made = Watched(workspace, datetime(2026, 1, 1, tzinfo=UTC), told, watch)
     watch.clock = lambda: made.now
     return made
@@ -711,7 +711,8 @@ def test_runs_whose_process_died_are_notified_at_growing_distances(watched: Watc
         at = f"'2026-01-01 0{hour}:00:00.000000'"
         watched.workspace.sql(
             f"INSERT INTO scoring_runs ({columns}, environment, job_config, requested_by, error_message)"
-            f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'stalled', 'h', 1, '0', '{{}}', '{{}}', 'x', 'it died')"
+            f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'stalled', 'h', 1, '0', '{{}}', '{{}}', 'x',"
+            " 'it crashed')"
         )
         found += watched.look()
         found += watched.look()

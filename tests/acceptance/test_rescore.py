@@ -421,7 +421,7 @@ def stopped_midway(workspace: Workspace, request: Request, *, chunks: int) -> Ru
     return run
 
 
-def lives(workspace: Workspace) -> dict[str, list[tuple[int, int, bool]]]:
+def predictions_of(workspace: Workspace) -> dict[str, list[tuple[int, int, bool]]]:
     """Each applicant's predictions from the first to the current: version, run, and whether it is current."""
     found: dict[str, list[tuple[int, int, bool]]] = {}
     for key, version, run_id, is_current in workspace.query(
@@ -433,7 +433,7 @@ def lives(workspace: Workspace) -> dict[str, list[tuple[int, int, bool]]]:
 
 def assert_each_was_superseded_once(workspace: Workspace, keys: set[str]) -> None:
     """Lost 0, doubled 0: version 1 gave way to version 2 exactly once for each key."""
-    found = lives(workspace)
+    found = predictions_of(workspace)
     assert set(found) == keys
     assert {tuple((version, is_current) for version, _, is_current in each) for each in found.values()} == {
         ((1, False), (2, True))
@@ -504,20 +504,20 @@ def test_the_rest_of_a_rescore_is_what_no_run_has_settled_since(
     half = stopped_midway(workspace, BY_VERSION_1, chunks=3)
     assert half.status == "failed"
     done, left = keys[: half.scored_count], keys[half.scored_count :]
-    assert {key for key, each in lives(workspace).items() if each[-1][1] == half.run_id} == set(done)
+    assert {key for key, each in predictions_of(workspace).items() if each[-1][1] == half.run_id} == set(done)
 
     applicant_changes(workspace, *done[:3], *left[:4])
     workspace.sql('UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = :key', {"key": left[3]})
     between = workspace.run()
     assert (between.scored_count, between.quarantined_count) == (6, 1)
 
-    before = lives(workspace)
+    before = predictions_of(workspace)
     rest = continued(workspace, half.run_id)
 
     assert rest.continues_run_id == half.run_id
     assert (rest.reason, rest.model_version) == ("half of it", 2)
     assert (rest.due_count, rest.scored_count, rest.superseded_count) == (len(left) - 4,) * 3
-    after = lives(workspace)
+    after = predictions_of(workspace)
     assert {key for key in keys if after[key] != before[key]} == set(left[4:])
     assert after[left[3]] == [(1, 1, True)], "a row set aside since then keeps its prediction and is not tried again"
     assert_counters_equal_rows(workspace)
@@ -599,7 +599,7 @@ def test_keys_that_leave_the_source_meanwhile_are_left_out(scored: Workspace) ->
     rest = continued(scored, half.run_id)
 
     assert (rest.due_count, rest.scored_count) == (len(left) - 3, len(left) - 3)
-    found = lives(scored)
+    found = predictions_of(scored)
     assert {key for key, each in found.items() if each[-1][0] == 2} == {*done, *left[3:]}
     assert all(len(each) == (2 if key in {*done, *left[3:]} else 1) for key, each in found.items())
 

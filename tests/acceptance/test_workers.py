@@ -172,7 +172,7 @@ def test_a_worker_that_is_killed_fails_the_run_and_the_next_run_does_the_rest(
     assert process.returncode == 1
     assert "a worker process ended without reporting a result" in err
     ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
-    assert (status, error_type) == ("failed", "WorkerDied")
+    assert (status, error_type) == ("failed", "WorkerCrashed")
     assert _run_the_rest(workspace).scored_count == _ALL - scored
     assert_counters_equal_rows(workspace)
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
@@ -206,7 +206,8 @@ def test_workers_of_a_run_that_was_taken_over_are_fenced(
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
     wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
     workspace.sql(
-        "UPDATE scoring_runs SET status = 'abandoned', end_reason = 'stalled', finished_at = heartbeat_at WHERE run_id = 1"
+        "UPDATE scoring_runs SET status = 'abandoned', end_reason = 'stalled', finished_at = heartbeat_at"
+        " WHERE run_id = 1"
     )
     successor = _run_the_rest(workspace)
     _, err = process.communicate(timeout=60)

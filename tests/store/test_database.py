@@ -26,7 +26,7 @@ from batch_scoring.errors import (
     DatabaseFull,
     DatabaseReadOnly,
     DatabaseUnreachable,
-    PassingFault,
+    TransientError,
 )
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
@@ -206,7 +206,7 @@ def test_a_connection_is_given_back_after_every_fault(database: Database) -> Non
 
 def test_a_write_on_sqlite_takes_the_lock_at_once(sqlite: Database, disposing: list[Database]) -> None:
     other = _another(sqlite, disposing, IMPATIENT)
-    with sqlite.write(), pytest.raises(PassingFault), other.write():
+    with sqlite.write(), pytest.raises(TransientError), other.write():
         pass
 
 
@@ -344,7 +344,7 @@ def test_an_sqlite_file_locked_by_another_process_is_a_passing_fault(
 
     fault = _fault(other, "SELECT 1")
 
-    assert isinstance(fault, PassingFault)
+    assert isinstance(fault, TransientError)
     assert str(fault) == f"{sqlite.file} is locked by another process; try again when that has finished"
     holder.rollback()
     holder.close()
@@ -384,7 +384,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, disposing: list[Dat
     for writes in (True, False):
         fault = _fault(database, "SELECT * FROM applicants", writes=writes)
         assert str(fault) == f"{file} is not an SQLite database or is damaged; restore it or name another file"
-        assert not isinstance(fault, PassingFault)
+        assert not isinstance(fault, TransientError)
 
 
 def test_a_damaged_database_is_named(sqlite: Database) -> None:
@@ -577,7 +577,7 @@ def test_of_two_sessions_in_a_deadlock_one_gets_a_passing_fault_and_the_other_co
         ends = list(pool.map(update, [(1, 2), (2, 1)]))
 
     (fault,) = [end for end in ends if end is not None]
-    assert type(fault) is PassingFault
+    assert type(fault) is TransientError
     assert str(fault) == "PostgreSQL reported a deadlock (40P01)"
     assert _value(postgresql, "SELECT count(*) FROM applicants WHERE name LIKE 'row %%'") == 2
 
@@ -590,7 +590,7 @@ def test_a_serialization_failure_is_a_passing_fault(postgresql: Database) -> Non
             _execute(postgresql, "UPDATE applicants SET name = 'joan' WHERE id = 1")
             connection.exec_driver_sql("UPDATE applicants SET name = 'anna' WHERE id = 1")
 
-    with pytest.raises(PassingFault, match=r"^PostgreSQL reported a serialization failure \(40001\)$"):
+    with pytest.raises(TransientError, match=r"^PostgreSQL reported a serialization failure \(40001\)$"):
         update_after_another()
 
     assert _value(postgresql, "SELECT name FROM applicants WHERE id = 1") == "joan"
@@ -605,7 +605,7 @@ def test_a_lock_that_is_not_released_in_time_is_a_passing_fault(
 
         fault = _fault(impatient, "UPDATE applicants SET name = 'anna' WHERE id = 1")
 
-    assert type(fault) is PassingFault
+    assert type(fault) is TransientError
     assert "a lock that was not released in time (55P03)" in str(fault)
     _execute(impatient, "UPDATE applicants SET name = 'anna' WHERE id = 1")
 
@@ -615,7 +615,7 @@ def test_a_statement_over_its_time_limit_is_a_passing_fault(postgresql: Database
 
     fault = _fault(hasty, "SELECT count(*) FROM generate_series(1, 100000000000)")
 
-    assert type(fault) is PassingFault
+    assert type(fault) is TransientError
     assert "a statement over its time limit (57014)" in str(fault)
 
 
@@ -729,7 +729,7 @@ def test_an_address_where_nobody_answers_is_unreachable_and_shown_without_the_pa
     fault = _fault(database, "SELECT 1")
 
     assert isinstance(fault, DatabaseUnreachable)
-    assert isinstance(fault, PassingFault)
+    assert isinstance(fault, TransientError)
     assert "no connection to postgresql" in str(fault)
     assert "check the address and that the server is up" in str(fault)
     assert "s3cr3t" not in str(fault)
@@ -743,7 +743,7 @@ def test_a_server_without_a_free_connection_is_a_passing_fault(
     database = Database(postgres.url("postgres", user="crowded"))
     disposing.append(database)
 
-    assert isinstance(_fault(database, "SELECT 1"), PassingFault)
+    assert isinstance(_fault(database, "SELECT 1"), TransientError)
 
 
 def test_a_server_that_stops_loses_its_connections_and_then_is_unreachable(disposing: list[Database]) -> None:
@@ -779,7 +779,7 @@ def test_a_constraint_that_refuses_a_write_is_named_and_the_value_is_not(
     fault = _fault(database, statement)
 
     assert isinstance(fault, ConstraintViolated)
-    assert not isinstance(fault, PassingFault)
+    assert not isinstance(fault, TransientError)
     assert named in str(fault)
     for value in ("grace", "s3"):
         assert value not in str(fault).replace(str(database.file), "")

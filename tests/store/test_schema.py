@@ -562,9 +562,9 @@ def test_the_view_of_current_predictions_shows_the_open_one_of_each_key_and_its_
     layout = _ready(workspace)
     workspace.sql(
         "INSERT INTO scoring_runs (run_id, job, trigger, status, started_at, heartbeat_at, finished_at, end_reason,"
-        " model_name, host, process_id, package_version, environment, job_config, requested_by) VALUES (1, 'loans', 'cli',"
-        " 'succeeded', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:04.000000',"
-        " 'completed', 'loans', 'h', 1, '1', '{}', '{}', 'me')"
+        " model_name, host, process_id, package_version, environment, job_config, requested_by) VALUES (1, 'loans',"
+        " 'cli', 'succeeded', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', "
+        " '2026-01-01 00:00:04.000000', 'completed', 'loans', 'h', 1, '1', '{}', '{}', 'me')"
     )
     closed = FOREVER.replace(year=2026, day=1)
     _insert(workspace, layout, id=1, score=0.1, valid_from=closed.replace(year=2025), valid_to=closed)

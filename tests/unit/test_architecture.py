@@ -16,14 +16,33 @@ import batch_scoring
 PACKAGE = Path(batch_scoring.__file__).resolve().parent
 
 FLOORS = (
-    {"__main__", "cli", "scheduling", "demo"},
-    {"scoring", "monitoring"},
+    {"__main__"},
+    {"cli"},
+    {"demo", "web"},
+    {"scheduling"},
+    {"sinks"},
+    {"operations", "registry", "monitoring"},
+    {"scoring"},
     {"model", "store"},
-    {"__init__", "counting", "errors", "files", "settings", "job", "resources", "slots"},
+    {"files", "settings", "domain", "login"},
+    {"__init__", "counting", "errors", "resources"},
 )
-"""From the top down. A module imports from its own floor and from those below; model and store never meet."""
+"""From the top down. A package imports from floors below its own, and no two of a floor import each other."""
+
+STORE_FLOORS = (
+    {"outcomes", "registry"},
+    {"runs"},
+    {"due"},
+    {"schema"},
+    {"source"},
+    {"bulk"},
+    {"engine"},
+    {"__init__"},
+)
+"""The rooms of the store, from the top down."""
 
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+STORE_FLOOR_OF = {name: number for number, floor in enumerate(STORE_FLOORS) for name in floor}
 
 HEAVY = {"sklearn", "pandas", "pyarrow", "alembic"}
 MAY_BE_HEAVY = {
@@ -156,8 +175,8 @@ class C:
         ("alembic.config", True),
         ("json", True),
         ("batch_scoring.store", False),
-        ("batch_scoring.store.runs.records", False),
-        ("batch_scoring.domain.manifest", False),
+        ("batch_scoring.store.runs", False),
+        ("batch_scoring.model.manifest", False),
     } <= found
 
 
@@ -168,8 +187,62 @@ def test_the_package_is_where_it_is_looked_for() -> None:
     assert "cli/app.py" in places
 
 
-def test_every_module_stands_on_a_floor() -> None:
+def rooms_imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and room of every import of the store from itself."""
+    for found in imports_of(path):
+        prefix, _, rest = found.target.partition("batch_scoring.store.")
+        if not prefix and rest:
+            yield found.line, rest.partition(".")[0]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE / "store").with_suffix("").parts[0]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(["batch_scoring", *parts]).removesuffix(".__init__")
+
+
+def import_graph(paths: list[Path]) -> dict[str, set[str]]:
+    """The modules that each module imports, those inside functions and for type checking included."""
+    names = {module_name(path) for path in paths}
+    graph = {}
+    for path in paths:
+        targets = {found.target for found in imports_of(path)}
+        modules_imported = {target for target in targets if target in names}
+        # `from package import module` names the package, too, which imports nothing of its own modules
+        packages = {target.rpartition(".")[0] for target in modules_imported}
+        graph[module_name(path)] = modules_imported - packages - {module_name(path)}
+    return graph
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import one another, directly or not."""
+
+    def reachable(start: str) -> set[str]:
+        found: set[str] = set()
+        waiting = list(graph[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += graph[name]
+        return found
+
+    reached = {name: reachable(name) for name in graph}
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def test_a_cycle_is_found() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a"}}) == []
+
+
+def test_every_module_has_a_floor() -> None:
     assert {part_of(path) for path in modules()} <= FLOOR_OF.keys()
+    assert {room_of(path) for path in (PACKAGE / "store").rglob("*.py")} <= STORE_FLOOR_OF.keys()
 
 
 def test_imports_run_downwards_only() -> None:
@@ -177,10 +250,25 @@ def test_imports_run_downwards_only() -> None:
         f"{place(path)}:{line} imports {part}"
         for path in modules()
         for line, part in parts_imported(path)
-        if FLOOR_OF[part] < FLOOR_OF[part_of(path)]
+        if part != part_of(path) and FLOOR_OF[part] <= FLOOR_OF[part_of(path)]
     ]
 
     assert upward == []
+
+
+def test_imports_of_the_store_run_downwards_only() -> None:
+    upward = [
+        f"{place(path)}:{line} imports store/{room}"
+        for path in (PACKAGE / "store").rglob("*.py")
+        for line, room in rooms_imported(path)
+        if room != room_of(path) and STORE_FLOOR_OF[room] <= STORE_FLOOR_OF[room_of(path)]
+    ]
+
+    assert upward == []
+
+
+def test_no_modules_import_one_another() -> None:
+    assert cycles(import_graph(modules())) == []
 
 
 def test_model_and_store_never_import_each_other() -> None:
@@ -196,10 +284,10 @@ def test_model_and_store_never_import_each_other() -> None:
     assert crossing == []
 
 
-def test_model_and_store_meet_nowhere_but_in_scoring_and_monitoring() -> None:
+def test_model_and_store_meet_above_both_of_them() -> None:
     meeting = {part_of(path) for path in modules() if {"model", "store"} <= {part for _, part in parts_imported(path)}}
 
-    assert meeting <= {"scoring", "monitoring"}
+    assert meeting <= {"scoring", "operations", "registry", "monitoring"}
 
 
 def test_only_the_entry_points_import_the_command_line() -> None:
@@ -255,7 +343,7 @@ def test_the_command_line_loads_no_heavy_library(module: str) -> None:
 
 
 def test_job_and_settings_load_no_heavy_library() -> None:
-    loaded = loaded_by("import batch_scoring.job, batch_scoring.settings, batch_scoring.domain.manifest")
+    loaded = loaded_by("import batch_scoring.domain.job_files, batch_scoring.settings, batch_scoring.domain.manifest")
 
     assert not loaded & {"sklearn", "pandas", "sqlalchemy", "pyarrow", "alembic", "numpy", "scipy", "joblib", "typer"}
 

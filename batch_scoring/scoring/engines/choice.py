@@ -20,7 +20,7 @@ CRASHES_BEFORE_ISOLATION = 2
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
     """Score what is due, of which so many rows were counted; may be called again.
 
-    Raises ModelRefused, EveryRowFailed, WorkerDied, Fenced, RunStopped, DatabaseFault.
+    Raises ModelRefused, EveryRowFailed, WorkerCrashed, Fenced, RunStopped, DatabaseFault.
     """
     if not due_count:
         return

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batch_scoring.domain.columns import Column
-from batch_scoring.errors import EveryRowFailed, WorkerDied
+from batch_scoring.errors import EveryRowFailed, WorkerCrashed
 from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.scorer import (
     ScoredRows,
@@ -57,7 +57,7 @@ def _context() -> ForkServerContext | SpawnContext:
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
-    """Score what is due with the model in a child process; a row that crashes it is quarantined. Raises WorkerDied."""
+    """Score what is due with the model in a child process, in which a crashing row is found. Raises WorkerCrashed."""
     with IsolatedScorer(plan.model) as isolated:
 
         @cache
@@ -87,7 +87,7 @@ class IsolatedScorer:
     def load(self) -> str | None:
         """Load and prove the model in the child; returns what differs in the library's version, if that was allowed.
 
-        Raises ModelRefused, and WorkerDied where loading it kills the process.
+        Raises ModelRefused, and WorkerCrashed where loading it kills the process.
         """
         let_idle_threads_sleep()
         context = _context()
@@ -99,7 +99,7 @@ class IsolatedScorer:
         try:
             differs: str | None = self._answer()
         except _Died:
-            raise WorkerDied(
+            raise WorkerCrashed(
                 "the process died while it loaded the model; look at the machine's log, and at the memory it has"
             ) from None
         return differs
@@ -107,7 +107,7 @@ class IsolatedScorer:
     def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk as a Scorer does; a row that kills the process comes back as a fault.
 
-        Raises EveryRowFailed, and WorkerDied where too many rows kill it.
+        Raises EveryRowFailed, and WorkerCrashed where too many rows kill it.
         """
         total = len(next(iter(columns.values())))
         pieces: list[tuple[int, ScoredRows]] = []
@@ -146,7 +146,7 @@ class IsolatedScorer:
     def _crash(self) -> RowFault:
         self._rows_that_kill += 1
         if self._rows_that_kill > _MOST_ROWS:
-            raise WorkerDied(
+            raise WorkerCrashed(
                 f"more than {_MOST_ROWS} rows killed the process that scored them, so the fault is not the rows':"
                 " look at the machine's log, its memory, and the libraries of the model"
             )

@@ -15,10 +15,11 @@ from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 
 from batch_scoring.domain.keys import KeyRange
-from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerDied
+from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerCrashed
 from batch_scoring.model.scorer import Scorer, check_library_version
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.chunk import ChunkStages, CommittedChunk
+from batch_scoring.scoring.chunk import ChunkStages
+from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.progress import STOPPED, Progress
@@ -67,7 +68,7 @@ def guided(total: int, *, workers: int, fewest: int) -> Iterator[int]:
 def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequence[KeyRange]) -> None:
     """Score key ranges in worker processes.
 
-    Raises what a worker raised, what ``progress.check`` raises, RunStopped, and WorkerDied where a process ended
+    Raises what a worker raised, what ``progress.check`` raises, RunStopped, and WorkerCrashed where a process ended
     without reporting a result.
     """
     import joblib
@@ -87,7 +88,7 @@ def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequenc
     )
     try:
         results = parallel(joblib.delayed(score_range)(task, within) for within in ranges)
-        with _stop_told_to_workers(database, plan.run_id, progress.stop), closing(results):
+        with _stop_relayed_to_workers(database, plan.run_id, progress.stop), closing(results):
             is_complete = True
             for scored in results:
                 for chunk in scored.committed:
@@ -96,7 +97,7 @@ def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequenc
                 if not is_complete:
                     progress.check()
     except BrokenProcessPool as exc:
-        raise WorkerDied(
+        raise WorkerCrashed(
             "a worker process ended without reporting a result (killed, out of memory, or a crash in the model's"
             " libraries); what it had committed stays, the rest is due. Look at the machine's log; fewer workers need"
             " less memory"
@@ -151,7 +152,7 @@ def scorer_of(task: Task) -> Scorer:
 
 
 @contextmanager
-def _stop_told_to_workers(database: Database, run_id: int, stop: threading.Event) -> Iterator[None]:
+def _stop_relayed_to_workers(database: Database, run_id: int, stop: threading.Event) -> Iterator[None]:
     """Pass a request to stop on through the database, which every worker asks between two chunks."""
     ended = threading.Event()
 

@@ -200,11 +200,11 @@ def _text(values: pa.Array) -> pa.Array:
 
 
 def _moment(zone: str | None) -> Callable[[pa.Array], Bytes]:
-    def encode_moment(values: pa.Array) -> Bytes:
+    def encode_timestamp(values: pa.Array) -> Bytes:
         moments = values.cast(pa.timestamp("us", zone)).cast(pa.int64())
         return _big_endian(pc.fill_null(moments, 0).to_numpy(zero_copy_only=False) - _EPOCH_MICROSECONDS, "i8")
 
-    return encode_moment
+    return encode_timestamp
 
 
 def _date(values: pa.Array) -> Bytes:

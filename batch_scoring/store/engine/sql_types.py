@@ -61,7 +61,7 @@ RAW = sa.types.NullType()
 """The type of what goes back to the database as it came from there, or as people wrote it."""
 
 
-class as_moment(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named like SQLAlchemy's functions
+class as_timestamp(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named like SQLAlchemy's functions
     """A moment that can be compared: SQLite keeps them as text in several forms, and this brings them to one of
     milliseconds; elsewhere it is the moment itself.
     """
@@ -70,13 +70,13 @@ class as_moment(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named li
     inherit_cache = True
 
 
-@compiles(as_moment)
-def _moment_default(element: Any, compiler: Any, **kw: Any) -> str:
+@compiles(as_timestamp)
+def _timestamp_default(element: Any, compiler: Any, **kw: Any) -> str:
     return f"{compiler.process(element.clauses, **kw)}"
 
 
-@compiles(as_moment, "sqlite")
-def _moment_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+@compiles(as_timestamp, "sqlite")
+def _timestamp_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
     percent = "%%" if compiler.preparer._double_percents else "%"  # noqa: SLF001 - strftime's own percent signs
     form = f"{percent}Y-{percent}m-{percent}d {percent}H:{percent}M:{percent}f"
     return f"strftime('{form}', {compiler.process(element.clauses, **kw)})"

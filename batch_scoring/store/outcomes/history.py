@@ -20,7 +20,7 @@ from batch_scoring.store.source.values import candidates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Life:
+class PredictionRecord:
     """One prediction of a key, from when to when it held, and who had it made."""
 
     run_id: int
@@ -83,17 +83,19 @@ def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequenc
     return tuple(key for text in texts for key in candidates(text, columns))
 
 
-def lives(connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]) -> Sequence[Life]:
+def predictions_of(
+    connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]
+) -> Sequence[PredictionRecord]:
     """Every prediction a key ever had, the latest first. ``keys`` are the forms one key may have."""
     table, run = layout.predictions_table, scoring_runs
-    columns = [run.c[f.name] if f.name in _OF_RUN else table.c[f.name] for f in fields(Life)]
+    columns = [run.c[f.name] if f.name in _OF_RUN else table.c[f.name] for f in fields(PredictionRecord)]
     query = (
         sa.select(*columns)
         .select_from(table.outerjoin(run, run.c.run_id == table.c.run_id))
         .where(*_of_keys(table, layout, keys))
         .order_by(table.c.valid_from.desc(), table.c.valid_to.desc())
     )
-    return [Life(**row._asdict()) for row in connection.execute(query)]
+    return [PredictionRecord(**row._asdict()) for row in connection.execute(query)]
 
 
 def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: int) -> int:

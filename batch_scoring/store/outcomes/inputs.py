@@ -32,7 +32,7 @@ _FAMILIES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WhichRows:
+class InputsSelection:
     """Predictions of one run: all, a random sample of so many, or that of one key from one moment on."""
 
     run_id: int
@@ -42,7 +42,7 @@ class WhichRows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeptRows:
+class StoredInputs:
     """n predictions with what the model was given for them."""
 
     keys: Sequence[Key]
@@ -59,8 +59,8 @@ def has_inputs(database: Database, layout: PredictionsLayout) -> bool:
 
 
 def pages(
-    database: Database, bulk: Bulk, layout: PredictionsLayout, columns: Sequence[InputColumn], which: WhichRows
-) -> Iterator[KeptRows]:
+    database: Database, bulk: Bulk, layout: PredictionsLayout, columns: Sequence[InputColumn], which: InputsSelection
+) -> Iterator[StoredInputs]:
     """The rows, some thousands at a time, each page in a short transaction of its own."""
     after: Key | None = None
     while True:
@@ -78,9 +78,9 @@ def _page(
     bulk: Bulk,
     layout: PredictionsLayout,
     columns: Sequence[InputColumn],
-    which: WhichRows,
+    which: InputsSelection,
     after: Key | None,
-) -> KeptRows:
+) -> StoredInputs:
     predictions, inputs = layout.predictions_table, layout.inputs_table(columns)
     own = [predictions.c[name] for name in layout.key_names]
     same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
@@ -116,7 +116,7 @@ def _page(
             *(keys[column.name].family if column.name in keys else _FAMILIES[column.type] for column in columns),
         ],
     )
-    return KeptRows(
+    return StoredInputs(
         keys=list(zip(*map(as_list, found[:width]), strict=True)),
         scores=as_list(found[width]),
         labels=as_list(found[width + 1]),

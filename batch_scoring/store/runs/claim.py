@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from batch_scoring import __version__
 from batch_scoring.domain.runs import EndReason, Run, StartedRun, Status, Takeover, Trigger
-from batch_scoring.errors import AnotherRunActive, ConstraintViolated, PassingFault
+from batch_scoring.errors import AnotherRunActive, ConstraintViolated, TransientError
 from batch_scoring.login import login
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
@@ -114,7 +114,7 @@ class Claim:
         self._stalled = found
         try:
             return _abandon(self.database, found, self.stalled_after)
-        except PassingFault:  # its frozen session still holds the row: end that session, then ask again
+        except TransientError:  # its frozen session still holds the row: end that session, then ask again
             _end_sessions(self.database, found.run_id)
             return _abandon(self.database, found, self.stalled_after)
 

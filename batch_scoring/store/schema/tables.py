@@ -10,8 +10,6 @@ from batch_scoring.store.engine.sql_types import UtcTimestamp
 SCHEMA_REVISION = "0001"
 """The newest migration under ``sql/migrations``; a test holds both together."""
 
-LONGEST_NAME = 63
-"""Bytes of a name in PostgreSQL, which cuts the rest off."""
 
 metadata = sa.MetaData(
     naming_convention={

@@ -28,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from batch_scoring.domain.column_types import Family
 from batch_scoring.errors import InputFault
 from batch_scoring.store.engine.columns import SourceColumn
-from batch_scoring.store.engine.sql_types import RAW, as_moment
+from batch_scoring.store.engine.sql_types import RAW, as_timestamp
 from batch_scoring.store.source.values import read_untyped, read_value
 
 _MOST_LEVELS = 20
@@ -381,7 +381,7 @@ def _comparable(
         return expression, [read_untyped(_text(value, column), is_text=value.is_quoted) for value in values]
     read = [read_value(value.text, column, f"--where, character {value.position},") for value in values]
     if column.family in (Family.DATE, Family.TIMESTAMP):
-        return as_moment(expression), [as_moment(sa.literal(value, RAW)) for value in read]
+        return as_timestamp(expression), [as_timestamp(sa.literal(value, RAW)) for value in read]
     return expression, read
 
 

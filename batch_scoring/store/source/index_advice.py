@@ -13,7 +13,6 @@ from batch_scoring.store.engine.catalog import Index, Relation
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import exactly, statement_text
-from batch_scoring.store.schema.tables import LONGEST_NAME
 from batch_scoring.store.source.table import SourceTable
 
 
@@ -57,13 +56,13 @@ def _create_index(dialect: Dialect, source: SourceTable, columns: Sequence[str])
         *(sa.Column(exactly(name)) for name in columns),
         schema=exactly(source.table.schema),
     )
-    index = sa.Index(exactly(_index_name(source.table.name, columns)), *table.c)
+    index = sa.Index(exactly(_index_name(source.table.name, columns, dialect.longest_name)), *table.c)
     return statement_text(CreateIndex(index), dialect.sqlalchemy)
 
 
-def _index_name(table: str, columns: Sequence[str]) -> str:
+def _index_name(table: str, columns: Sequence[str], longest: int | None) -> str:
     name = "_".join(["ix", table, *columns])
-    if len(name.encode()) <= LONGEST_NAME:
+    if longest is None or len(name.encode()) <= longest:
         return name
     ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore") + ending
+    return name.encode()[: longest - len(ending)].decode(errors="ignore") + ending

@@ -14,7 +14,7 @@ from batch_scoring.counting import counted
 from batch_scoring.domain.column_types import Family
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
-from batch_scoring.errors import AccessDenied, DatabaseFault, PassingFault, SourceFault
+from batch_scoring.errors import AccessDenied, DatabaseFault, SourceFault, TransientError
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
@@ -168,11 +168,11 @@ class SourceTable:
 
 
 def fault_of(database: Database, rows: sa.FromClause) -> DatabaseFault | None:
-    """What the database finds wrong with a query for rows. Raises PassingFault, AccessDenied."""
+    """What the database finds wrong with a query for rows. Raises TransientError, AccessDenied."""
     try:
         with database.read() as connection:
             connection.execute(sa.select(sa.literal(1)).select_from(rows).limit(0))
-    except (PassingFault, AccessDenied):
+    except (TransientError, AccessDenied):
         raise
     except DatabaseFault as exc:
         return exc

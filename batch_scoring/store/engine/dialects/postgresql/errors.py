@@ -40,7 +40,7 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
     if lost or state is None or state in _LOST or state.startswith("08"):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
     if state in _PASSING:
-        return errors.PassingFault(f"PostgreSQL reported {_PASSING[state]} ({state})")
+        return errors.TransientError(f"PostgreSQL reported {_PASSING[state]} ({state})")
     if state in _READ_ONLY:
         return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
     if state in _DENIED:

@@ -15,7 +15,7 @@ def fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
     """What an error of SQLite's driver means for the database in ``file``."""
     name: str = getattr(exc, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return errors.PassingFault(f"{file} is locked by another process; try again when that has finished")
+        return errors.TransientError(f"{file} is locked by another process; try again when that has finished")
     if name.startswith("SQLITE_CANTOPEN"):
         return errors.DatabaseUnreachable(f"{file} cannot be opened; check that its folder exists and may be written")
     if name.startswith("SQLITE_READONLY"):

@@ -14,7 +14,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Status
 from batch_scoring.domain.schedule import latest_slot
 from batch_scoring.errors import BatchScoringError
-from batch_scoring.monitoring.health import JobStatus, Trouble, status_of
+from batch_scoring.monitoring.health import HealthIssue, JobStatus, status_of
 from batch_scoring.scheduling.job_files import JobFiles
 from batch_scoring.sinks.notifications import Kind, Notice
 from batch_scoring.sinks.notifier import repeated_failure
@@ -51,14 +51,14 @@ def stale_after(job: Job, moment: datetime) -> timedelta | None:
 class _Told:
     """What is unhealthy about a job, and when that was notified."""
 
-    trouble: Trouble
+    trouble: HealthIssue
     since: datetime
     notified_at: datetime
     count: int = 1
 
 
 @dataclass
-class Watch:
+class HealthMonitor:
     """What was last seen of the jobs, and who was told of what."""
 
     files: JobFiles
@@ -108,7 +108,7 @@ class Watch:
         before = self._told.get(state.job)
         # a run that failed tells so itself; a job that never succeeded is given the time it needs for that
         is_young = state.last_success is None and self._is_young(state.job, moment)
-        if state.trouble is Trouble.FAILED or (state.trouble is Trouble.STALE and is_young):
+        if state.trouble is HealthIssue.FAILED or (state.trouble is HealthIssue.STALE and is_young):
             return
         if state.trouble is not None and (before is None or state.trouble is not before.trouble):
             self._told[state.job] = _Told(trouble=state.trouble, since=moment, notified_at=moment)
