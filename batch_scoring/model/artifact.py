@@ -170,13 +170,23 @@ def _not_unpickled(exc: Exception) -> str:
     )
 
 
+_TRUSTED_BY_SKOPS = frozenset(
+    {
+        "numpy.dtype",
+        "batch_scoring.model.features.CategoryIndicators",
+        "batch_scoring.model.features.DerivedFeatures",
+    }
+)
+"""What a skops file may hold beside the types that skops trusts itself: the transformers that ``train`` makes."""
+
+
 def _load_skops(content: bytes) -> Any:
     try:
         import skops.io as sio
     except ModuleNotFoundError as exc:
         raise UnusableModel("a .skops artifact needs the extra: pip install 'batch-scoring[skops]'") from exc
     wanted = sio.get_untrusted_types(data=content)
-    unknown = [name for name in wanted if name != "numpy.dtype" and not name.startswith("batch_scoring.")]
+    unknown = [name for name in wanted if name not in _TRUSTED_BY_SKOPS]
     if unknown:
         raise UnusableModel(f"the skops file holds types that are not trusted: {', '.join(unknown)}; use joblib")
     return sio.loads(content, trusted=wanted)

@@ -214,8 +214,8 @@ def let_idle_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def bound_parallelism(model: Any, threads: int | None = None) -> Any:
-    """Give the model one job, and BLAS and OpenMP a bounded number of threads; returns what holds the bound.
+def bound_parallelism(model: Any, threads: int | None = None) -> None:
+    """Give the model one job, and BLAS and OpenMP a bounded number of threads for as long as the process lives.
 
     ``threads`` defaults to the processors this process may use.
     """
@@ -226,4 +226,4 @@ def bound_parallelism(model: Any, threads: int | None = None) -> Any:
             part.n_jobs = 1
     processors = threads or len(os.sched_getaffinity(0))
     # idle threads of BLAS spin, and nothing tells them not to: one processor is left to reading and writing
-    return threadpool_limits(limits={"blas": max(1, processors - 1), "openmp": processors})
+    threadpool_limits(limits={"blas": max(1, processors - 1), "openmp": processors})

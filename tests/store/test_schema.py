@@ -19,8 +19,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from support import REPOSITORY, PostgresServer, Workspace
 
+from batch_scoring.domain.column_types import ColumnType, InputColumn
 from batch_scoring.domain.job import Job, Kind
-from batch_scoring.domain.names import TableName
+from batch_scoring.domain.names import OWN_COLUMNS, TableName
 from batch_scoring.errors import (
     BatchScoringError,
     ConfigurationError,
@@ -707,3 +708,21 @@ def test_a_key_of_an_inexact_type_is_refused_by_name(workspace: Workspace, ddl: 
 
     with pytest.raises(SourceFault, match="key column id is of the inexact type"):
         _layout(workspace, job)
+
+
+def test_the_names_that_a_key_may_not_have_are_the_columns_of_a_jobs_tables_and_views(workspace: Workspace) -> None:
+    layout = _ready(workspace)
+    with workspace.database() as database:
+        job_tables.ensure_inputs(database, layout, [InputColumn(name="income", type=ColumnType.NUMBER)])
+    tables = (
+        "predictions",
+        "predictions_quarantine",
+        "predictions_inputs",
+        "predictions_current",
+        "predictions_history",
+    )
+    with workspace.database() as database, database.read() as connection:
+        inspector = sa.inspect(connection)
+        found = {column["name"] for table in tables for column in inspector.get_columns(table)}
+
+    assert found - {"id", "income"} == OWN_COLUMNS

@@ -804,7 +804,8 @@ def test_a_model_gets_one_job_wherever_it_holds_one(model: Any) -> None:
     # not while fitting: workers take seconds to start
     model.set_params(**{name: 2 for name in model.get_params() if name.endswith("n_jobs")})
 
-    with bound_parallelism(model):
+    with threadpool_limits():
+        bound_parallelism(model)
         assert set(n_jobs_of(model)) <= {1, None}
         assert model.predict_proba(ROWS).tolist() == before.tolist()
 
@@ -815,13 +816,15 @@ def blas_threads() -> set[int]:
 
 def test_blas_threads_are_bounded_and_released() -> None:
     with threadpool_limits(limits=2):
-        with bound_parallelism(LinearRegression(), threads=1):
+        with threadpool_limits():
+            bound_parallelism(LinearRegression(), threads=1)
             assert blas_threads() == {1}
         assert blas_threads() == {2}
 
 
 def test_blas_gets_the_processors_of_this_process_and_no_more() -> None:
-    with bound_parallelism(LinearRegression()):
+    with threadpool_limits():
+        bound_parallelism(LinearRegression())
         assert max(blas_threads()) <= len(os.sched_getaffinity(0))
 
 
@@ -832,5 +835,6 @@ def test_a_model_that_knows_no_parameters_is_left_as_it_is() -> None:
         n_jobs = 4
 
     model = Bare()
-    with bound_parallelism(model, threads=1):
+    with threadpool_limits():
+        bound_parallelism(model, threads=1)
         assert model.n_jobs == 4
