@@ -6,12 +6,12 @@ BIN    := $(VENV)/bin
 # bytecode is written at installation, so that every start afterwards is a fast one
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test quick docs lint typecheck check wheel requirements benchmark-start bench soak clean
+.PHONY: help install dev demo test test-all docs lint typecheck check wheel requirements benchmark-start bench soak clean
 
 help:
 	@echo "make demo      install and run the main job on an embedded database"
-	@echo "make test      install what the tests need and run all of them"
-	@echo "make quick     the tests without the slow fault sweeps and the soak"
+	@echo "make test      install what the tests need and run them, with a sample of the long sweeps: five minutes"
+	@echo "make test-all  all tests: every point of every sweep"
 	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
@@ -37,10 +37,10 @@ demo: install
 	$(BIN)/batch-scoring demo
 
 test: dev
-	$(BIN)/python -m pytest
-
-quick: dev
 	$(BIN)/python -m pytest -m "not slow"
+
+test-all: dev
+	$(BIN)/python -m pytest
 
 docs: dev
 	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py \

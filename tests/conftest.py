@@ -10,6 +10,7 @@ from pathlib import Path
 import environment
 import pandas as pd
 import pytest
+import sampling
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
 from batch_scoring.domain.job import Job
@@ -24,8 +25,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the real loan applications where they are missing: by a marker, which is one line a file."""
+    """Mark what ``make test`` leaves out, and skip what needs the real loan applications where they are missing."""
+    sampling.mark_sweeps(items)
     reason = _why_no_real_loans()
     if reason and not (os.environ.get("CI") or os.environ.get("REQUIRE_LOAN_DATA")):
         for item in items:

@@ -411,7 +411,7 @@ def test_a_model_of_another_kind_than_the_job_is_refused(workspace: Workspace) -
 def test_a_positive_label_that_the_model_does_not_know_is_refused(loan_workspace: Workspace) -> None:
     loan_workspace.write_job("loan_eligibility", LOAN_JOB.replace('positive_label = "Y"', 'positive_label = "Yes"'))
     done = loan_workspace.cli(*RUN)
-    assert_refused(done, 3, "positive_label 'Yes' is none of the model's labels (N, Y)", "mend [predictions]")
+    assert_refused(done, 3, "positive_label 'Yes' is none of the model's labels (N, Y)", "fix [predictions]")
     assert_recorded(loan_workspace, done, "ModelRefused")
 
 
