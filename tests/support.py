@@ -120,7 +120,7 @@ class Workspace:
     @property
     def dialect(self) -> Dialect:
         """What its database can do."""
-        return self._database.dialect
+        return Database(self.database_url).dialect  # not of the engine that is kept: a copy of a workspace has another
 
     @property
     def is_postgresql(self) -> bool:

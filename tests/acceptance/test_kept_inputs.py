@@ -366,7 +366,7 @@ def test_another_version_of_scikit_learn_is_refused_unless_it_is_allowed(kept: W
 def test_the_prediction_that_held_at_a_moment_is_replayed(kept: Workspace) -> None:
     other = fitted().set_params(logisticregression__C=0.01).fit(sample(), ["yes", "no"] * (COUNT // 2))
     kept.register(other, sample(), name="facts")
-    kept.promote(2)
+    kept.promote(2, name="facts")
     change(kept, "x = -x", 7, at="2026-02-02 00:00:00")
     kept.run("facts")
     first, second = kept.query("SELECT valid_from, score FROM predictions WHERE id = 7 ORDER BY valid_from")
@@ -470,7 +470,7 @@ def test_a_later_model_with_other_inputs_gets_its_columns(kept: Workspace) -> No
     prepared = make_column_transformer((SimpleImputer(), ["x", "y"]), (OneHotEncoder(), ["branch"]))
     later = make_pipeline(prepared, LogisticRegression()).fit(data, ["yes", "no"] * (COUNT // 2))
     kept.register(later, data, name="facts")
-    kept.promote(2)
+    kept.promote(2, name="facts")
     kept.sql("UPDATE facts SET branch = 'B 1'")
     kept.sql("UPDATE facts SET at = '2026-02-02 00:00:00' WHERE id <= 10")
 
@@ -492,7 +492,7 @@ def test_a_later_model_that_takes_another_type_under_the_name_is_refused(kept: W
     data = sample().assign(x=["a", "b"] * (COUNT // 2))
     prepared = make_column_transformer((SimpleImputer(), ["y", "z"]), (OneHotEncoder(), ["x"]))
     kept.register(make_pipeline(prepared, LogisticRegression()).fit(data, data["x"]), data, name="facts")
-    kept.promote(2)
+    kept.promote(2, name="facts")
     kept.sql("ALTER TABLE facts RENAME TO numbers")
     kept.sql("CREATE VIEW facts AS SELECT id, branch, CAST('a' AS TEXT) AS x, y, z, at FROM numbers")
     kept.write_job("facts", job_text(predictions=KEEP).replace('"yes"', '"a"'))

@@ -32,8 +32,8 @@ from batch_scoring.errors import Fenced, TransientError
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
-from batch_scoring.store.bulk.postgresql import CopyBulk
-from batch_scoring.store.bulk.sqlite import SqliteBulk
+from batch_scoring.store.bulk.postgresql import CopyBulk, CopyRows
+from batch_scoring.store.bulk.sqlite import SqliteBulk, SqliteRows
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
 
@@ -117,8 +117,9 @@ def _watch(act: Callable[[Point], object]) -> None:
     watch_statements("before")
     watch_statements("after")
     watch_method(DefaultDialect, "do_commit")
+    for rows in (CopyRows, SqliteRows):
+        watch_method(rows, "insert")
     for bulk in (CopyBulk, SqliteBulk):
-        watch_method(bulk, "insert")
         watch_method(bulk, "close_current")
 
 

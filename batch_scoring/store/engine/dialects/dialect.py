@@ -52,7 +52,7 @@ class Dialect:
     product: ClassVar[str]
     """As people call it."""
     driver: ClassVar[str]
-    """SQLAlchemy's name of the driver that is used where a URL names none, such as ``postgresql+psycopg2``."""
+    """SQLAlchemy's name of database and driver where a URL names no driver, such as ``postgresql+psycopg2``."""
     templates: ClassVar[str]
     """The variant of the templates under ``sql/`` that is written in its words."""
 

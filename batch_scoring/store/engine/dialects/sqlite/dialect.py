@@ -25,7 +25,7 @@ class SQLite(Dialect):
 
     name = "sqlite"
     product = "SQLite"
-    driver = "sqlite+pysqlite"
+    driver = "sqlite"
     templates = "sqlite"
     is_file = True
     folds_names = True
