@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo      install and run the main job on an embedded database"
-	@echo "make test      install what the tests need and run them, with a sample of the long sweeps: five minutes"
+	@echo "make test      install what the tests need and run them, with a sample of their variants: five minutes"
 	@echo "make test-all  all tests: every point of every sweep"
 	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
 	@echo "make check     lint, types, tests, wheel: what CI runs"

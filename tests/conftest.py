@@ -28,7 +28,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(tryfirst=True)  # before -m deselects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what ``make test`` leaves out, and skip what needs the real loan applications where they are missing."""
-    sampling.mark_sweeps(items)
+    sampling.mark_what_is_left_out(items)
     reason = _why_no_real_loans()
     if reason and not (os.environ.get("CI") or os.environ.get("REQUIRE_LOAN_DATA")):
         for item in items:

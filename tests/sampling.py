@@ -1,39 +1,50 @@
-"""Which variants of a test ``make test`` runs: a sample of each sweep, and all of the rest.
+"""Which variants of each test ``make test`` runs; ``make test-all`` and CI run every one.
 
-A sweep is a test with many parameters that take long together: every point at which a run can be killed, every
-estimator of scikit-learn, every width of a terminal. ``make test-all`` runs each of them.
+Each test, a claim, runs at least once. Commands and whole runs (``tests/acceptance``) run on one of the two databases,
+half of the tests on each, since ``tests/store`` holds both databases to the same behaviour. Of a test with many other
+parameters (every estimator of scikit-learn, every type of column) a few run, evenly spaced.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 
 import pytest
 
+_MOST = {"acceptance": 2, "store": 6, "unit": 8}
+"""Variants of one test, by the folder it is in."""
 
-def mark_sweeps(items: Sequence[pytest.Item]) -> None:
-    """Mark variants of tests with ``@pytest.mark.sweep(sample=n)`` as slow, but for n of them, evenly spaced.
+_DATABASES = ("postgresql", "sqlite")
 
-    The first and the last variant are among the n, in the order of collection.
-    """
-    sweeps: dict[str, list[pytest.Item]] = defaultdict(list)
+
+def mark_what_is_left_out(items: Sequence[pytest.Item]) -> None:
+    """Mark the variants that ``make test`` does not run as slow, before ``-m`` deselects them."""
+    variants: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sweep"):
-            sweeps[item.nodeid.partition("[")[0]].append(item)
-    for variants in sweeps.values():
-        marker = variants[0].get_closest_marker("sweep")
-        assert marker is not None
-        sampled = positions(len(variants), marker.kwargs["sample"])
-        for position, item in enumerate(variants):
-            if position not in sampled:
+        variants[item.nodeid.partition("[")[0]].append(item)
+    for name, of_test in variants.items():
+        folder = next((part for part in name.split("/") if part in _MOST), None)
+        if folder is None:
+            continue
+        candidates = _on_one_database(name, of_test) if folder == "acceptance" else of_test
+        sampled = {id(candidates[position]) for position in positions(len(candidates), _MOST[folder])}
+        for item in of_test:
+            if id(item) not in sampled:
                 item.add_marker(pytest.mark.slow)
+
+
+def _on_one_database(name: str, items: Sequence[pytest.Item]) -> Sequence[pytest.Item]:
+    """The variants on one database, where there are some on each; which one is decided by the name of the test."""
+    on = {database: [item for item in items if database in item.nodeid.partition("[")[2]] for database in _DATABASES}
+    if not all(on.values()):
+        return items
+    return on[_DATABASES[zlib.crc32(name.encode()) % 2]]
 
 
 def positions(count: int, sample: int) -> set[int]:
     """``sample`` of ``count`` positions, evenly spaced, with the first and the last among them."""
     if sample >= count:
         return set(range(count))
-    if sample == 1:
-        return {0}
     return {round(number * (count - 1) / (sample - 1)) for number in range(sample)}
