@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.output import (
@@ -20,9 +21,9 @@ from batch_scoring.cli.output import (
     show_sentence,
     show_table,
 )
-from batch_scoring.cli.running import JobName
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.domain.names import MAX_RUN_ID
 from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def replay(
         time_option(help="The prediction that was current at this time; without it the current one."),
     ] = None,
     run: Annotated[
-        int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1, max=2**63 - 1)
+        int | None, typer.Option(help="Every prediction of this run, in place of a key.", min=1, max=MAX_RUN_ID)
     ] = None,
     sample: Annotated[
         int | None, typer.Option(help="With --run: a random sample of this size.", min=1, max=1_000_000)
@@ -175,7 +176,7 @@ def replay(
         show_json(done)
     else:
         _show_replay(done)
-    if not done.is_whole:
+    if not done.is_reproduced:
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
@@ -192,7 +193,7 @@ def _show_replay(done: Replay) -> None:
         f"{done.reproduced_count:,} of {counted(done.row_count, 'score')} reproduced ({share:.2%}) within 1e-12 by"
         f" {', '.join(done.models)}",
     )
-    if done.score is not None and done.is_whole:
+    if done.score is not None and done.is_reproduced:
         typer.echo(f"score {done.score!r}")
     if done.missing_count:
         has = "has" if done.missing_count == 1 else "have"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
+from batch_scoring.cli.observers import event_log
 from batch_scoring.cli.output import (
     Json,
     TableColumn,
@@ -22,10 +23,11 @@ from batch_scoring.cli.output import (
     show_table,
 )
 from batch_scoring.counting import counted
-from batch_scoring.domain.manifest import Metrics
+from batch_scoring.domain.names import MAX_MODEL_VERSION
 from batch_scoring.errors import UnusableModel
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.manifest import Metrics
     from batch_scoring.domain.model_version import ModelVersion
     from batch_scoring.registry.promotion import Promotion
     from batch_scoring.registry.registration import Registered
@@ -43,10 +45,8 @@ class AlgorithmChoice(StrEnum):
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
 
 
-MAX_VERSION = 2**31 - 1
-
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[int, typer.Argument(help="Its version.", min=1, max=MAX_VERSION)]
+Version = Annotated[int, typer.Argument(help="Its version.", min=1, max=MAX_MODEL_VERSION)]
 AllowMismatch = Annotated[
     bool,
     typer.Option(
@@ -87,6 +87,7 @@ def train(
         algorithm=algorithm.value,
         form=form,
         notify=notice,
+        observers=event_log(),
     )
     _show_registered(registered, as_json=as_json, why_new="it was trained again")
     if not as_json:
@@ -163,6 +164,7 @@ def register(
         alias=alias,
         form=FileFormat.of(encoding, separator, decimal, thousands),
         notify=notice,
+        observers=event_log(),
     )
     _show_registered(registered, as_json=as_json, why_new="its signature or the libraries differ")
 
@@ -268,7 +270,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
 def verify(
     name: Name,
     version: Annotated[
-        int | None, typer.Argument(help="Its version; without it, the champion.", min=1, max=MAX_VERSION)
+        int | None, typer.Argument(help="Its version; without it, the champion.", min=1, max=MAX_MODEL_VERSION)
     ] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
@@ -312,6 +314,7 @@ def promote(
         alias=alias,
         reason=reason,
         allow_version_mismatch=allow_version_mismatch,
+        observers=event_log(),
     )
     files = JobFiles(settings().jobs_dir)
     files.refresh()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, SKIP_UNKNOWN_HELP, parse_key, read_keys
+from batch_scoring.cli.observers import operation_observers
 from batch_scoring.cli.output import Json, TableColumn, database, notice, settings, show_json, show_table, shown
-from batch_scoring.cli.running import JobName
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 
@@ -101,6 +102,7 @@ def retry(
         reason=reason,
         requested_by=requested_by,
         skip_unknown=skip_unknown,
+        observers=operation_observers(declared),
     )
     if done.unknown:
         notice(f"skipped: {not_among('in the quarantine', declared.source.key, done.unknown)}")

@@ -1,4 +1,4 @@
-"""``rescore``: scoring rows again by hand."""
+"""``rescore``: scoring selected rows again."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batch_scoring.cli.execution import execute
+from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, SKIP_UNKNOWN_HELP, parse_key, read_keys
 from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.output import Json, ask, database, notice, required_reason, settings
 from batch_scoring.cli.preview import check_out, show_preview
-from batch_scoring.cli.running import JobName, carry_out
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.domain.names import MAX_MODEL_VERSION, MAX_RUN_ID
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
-    from batch_scoring.operations.rescore import Plan
     from batch_scoring.store.source.selection import Request
 
 
@@ -29,7 +30,8 @@ def rescore(
     keys_file: Annotated[str | None, typer.Option(help=KEYS_FILE_HELP)] = None,
     skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help=SKIP_UNKNOWN_HELP)] = False,
     scored_by_version: Annotated[
-        int | None, typer.Option(help="Rows whose current prediction this model version made.", min=1, max=2**31 - 1)
+        int | None,
+        typer.Option(help="Rows whose current prediction this model version made.", min=1, max=MAX_MODEL_VERSION),
     ] = None,
     scored_before: Annotated[
         datetime | None,
@@ -50,7 +52,7 @@ def rescore(
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
     continue_: Annotated[
         int | None,
-        typer.Option("--continue", help="Continue an interrupted rescore, given by its run.", min=1, max=2**63 - 1),
+        typer.Option("--continue", help="Continue an interrupted rescore, given by its run.", min=1, max=MAX_RUN_ID),
     ] = None,
     model_version: Annotated[
         str | None, typer.Option(help="Version or alias that scores; without it what the job says.")
@@ -73,7 +75,6 @@ def rescore(
     """
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.operations import rescore as rescoring
-    from batch_scoring.scoring.runner import RunOptions
 
     declared = load_job(settings().jobs_dir, job)
     check_out(out, dry_run=dry_run)
@@ -87,47 +88,31 @@ def rescore(
         where=where,
         every=every,
         continue_=continue_,
+        skip_unknown=skip_unknown,
     )
-    if skip_unknown and not (key or keys_file):
-        raise InputFault("--skip-unknown belongs to --key and --keys-file")
-    if continue_ is None:
-        planned = rescoring.plan(database(), declared, request, version=model_version, skip_unknown=skip_unknown)
-    elif model_version is not None:
-        raise InputFault("--continue takes the version that the rescore began with; leave --model-version out")
-    else:
-        planned = rescoring.continuation(database(), declared, continue_)
-    _notice_what_is_not_selected(planned)
+    planned = rescoring.prepare(
+        database(),
+        declared,
+        request,
+        continued_run_id=continue_,
+        version=model_version,
+        skip_unknown=skip_unknown,
+    )
+    for remark in planned.remarks:
+        notice(remark)
     if dry_run:
         show_preview(declared, planned, out=out, allow_version_mismatch=allow_version_mismatch, as_json=as_json)
         return
-    reason = required_reason(reason or planned.reason)
-    if planned.row_count and not yes:
-        version = planned.version
-        ask(
-            f"score {counted(planned.row_count, 'row')} of {declared.source.table} again with {version.name} version"
-            f" {version.version}"
-        )
-    options = RunOptions(
-        trigger="rescore",
-        rescore=planned.rescore,
+    options = planned.run_options(
+        reason=required_reason(reason or planned.reason),
         requested_by=requested_by,
-        reason=reason,
         workers=workers,
         allow_version_mismatch=allow_version_mismatch,
     )
-    carry_out(declared, options, as_json=as_json)
-
-
-def _notice_what_is_not_selected(planned: Plan) -> None:
-    from batch_scoring.operations.rescore import not_among
-
-    source, continued = planned.source, planned.rescore.continued_run_id
-    if planned.unknown and continued is None:
-        where = f"among the rows of {source.table} that the job covers"
-        notice(f"skipped: {not_among(where, source.key, planned.unknown)}")
-    if not planned.row_count:
-        what = "meets the conditions" if continued is None else f"is left of what run {continued} was asked to score"
-        notice(f"no row of {source.table} {what}; there is nothing to score again")
+    if planned.row_count and not yes:
+        version = f"{planned.version.name} version {planned.version.version}"
+        ask(f"score {counted(planned.row_count, 'row')} of {planned.source.table} again with {version}")
+    execute(declared, options, as_json=as_json)
 
 
 def _request(
@@ -141,11 +126,13 @@ def _request(
     where: list[str] | None,
     every: bool,
     continue_: int | None,
+    skip_unknown: bool,
 ) -> Request:
+    """The selection that the options give; an empty one for --continue. Raises InputFault."""
     from batch_scoring.store.source import conditions
     from batch_scoring.store.source.selection import Request, Selection
 
-    said = {
+    given = {
         "--key or --keys-file": bool(key or keys_file),
         "--scored-by-version": scored_by_version is not None,
         "--scored-before or --scored-after": bool(scored_before or scored_after),
@@ -153,15 +140,17 @@ def _request(
         "--all": every,
         "--continue": continue_ is not None,
     }
-    if sum(said.values()) != 1:
-        found = " and ".join(name for name, is_said in said.items() if is_said) or "none"
-        raise InputFault(f"expected one selector, found {found}; the selectors are {', '.join(said)}")
+    if sum(given.values()) != 1:
+        found = " and ".join(name for name, is_given in given.items() if is_given) or "none"
+        raise InputFault(f"expected one selector, found {found}; the selectors are {', '.join(given)}")
     names = job.source.key
     keys: tuple[tuple[str, ...], ...] | None = None
     if key or keys_file:
         keys = tuple(dict.fromkeys(parse_key(text, names) for text in key or []))
         if keys_file:
             keys = tuple(dict.fromkeys([*keys, *read_keys(keys_file, names)]))
+    elif skip_unknown:
+        raise InputFault("--skip-unknown belongs to --key and --keys-file")
     return Request(
         keys=keys,
         selection=Selection(

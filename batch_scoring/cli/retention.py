@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batch_scoring.cli.job_names import JobName, OptionalJobName, check_job_is_known
 from batch_scoring.cli.keys import parse_key
+from batch_scoring.cli.observers import event_log, operation_observers
 from batch_scoring.cli.output import (
     Json,
     TableColumn,
@@ -19,9 +21,9 @@ from batch_scoring.cli.output import (
     show_json,
     show_table,
 )
-from batch_scoring.cli.running import JobName, OptionalJobName, check_job_is_known
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.domain.names import MAX_RUN_ID
 from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
@@ -71,7 +73,14 @@ def purge(
     reason = required_reason(reason)
     if not yes:
         ask(f"delete {_said(found)} for good")
-    run = retention.purge(database(), declared, cutoffs, reason=reason, requested_by=requested_by)
+    run = retention.purge(
+        database(),
+        declared,
+        cutoffs,
+        reason=reason,
+        requested_by=requested_by,
+        observers=operation_observers(declared),
+    )
     if as_json:
         show_json(run)
     else:
@@ -92,7 +101,7 @@ def add(
     job: JobName,
     reason: Annotated[str, typer.Option(help="The reason, recorded with the hold.")],
     key: Annotated[str | None, typer.Option(help="The key to hold: its value, or a=1,b=x.")] = None,
-    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1, max=2**63 - 1)] = None,
+    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1, max=MAX_RUN_ID)] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -112,6 +121,7 @@ def add(
         run_id=run,
         reason=reason,
         created_by=requested_by or login(),
+        observers=event_log(),
     )
     if as_json:
         show_json({"hold_id": hold_id, "job": job})
@@ -121,15 +131,14 @@ def add(
 
 @app.command()
 def remove(
-    hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1, max=2**63 - 1)],
+    hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1, max=MAX_RUN_ID)],
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
 ) -> None:
     """End a hold. It stays on record."""
     from batch_scoring.login import login
-    from batch_scoring.store.outcomes import retention
+    from batch_scoring.operations import retention
 
-    if not retention.remove_hold(migrated_database(), hold_id, removed_by=requested_by or login()):
-        raise InputFault(f"there is no hold {hold_id} that stands; see `batch-scoring hold list --removed`")
+    retention.release(migrated_database(), hold_id, removed_by=requested_by or login(), observers=event_log())
     typer.echo(f"hold {hold_id} removed")
 
 

@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Sequence
 from datetime import datetime
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batch_scoring.cli.completion import complete_job_name
+from batch_scoring.cli.execution import execute
+from batch_scoring.cli.job_names import JobName, OptionalJobName, check_job_is_known
 from batch_scoring.cli.models import AllowMismatch
 from batch_scoring.cli.output import (
     Json,
     TableColumn,
-    console,
     database,
     migrated_database,
     notice,
     settings,
-    show_error_json,
     show_json,
     show_record,
     show_table,
 )
 from batch_scoring.cli.times import time_option
-from batch_scoring.counting import counted, were
+from batch_scoring.domain.names import MAX_RUN_ID
 from batch_scoring.domain.runs import Status
-from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
+from batch_scoring.errors import ExitCode, InputFault
 
 if TYPE_CHECKING:
-    from batch_scoring.domain.job import Job
     from batch_scoring.domain.runs import Run
-    from batch_scoring.scoring.events import Event, Observer
-    from batch_scoring.scoring.runner import RunOptions
-    from batch_scoring.sinks.notifications import Delivery
-    from batch_scoring.sinks.notifier import Notifier
-    from batch_scoring.store.engine.database import Database
 
 app = typer.Typer(help="The recorded runs: list them, show one.", invoke_without_command=True)
-
-JobName = Annotated[
-    str,
-    typer.Argument(
-        help="Name of the job: its file in the jobs folder, without .toml.", autocompletion=complete_job_name
-    ),
-]
-OptionalJobName = Annotated[
-    str | None,
-    typer.Argument(help="Name of a job; without it, every job.", autocompletion=complete_job_name),
-]
 
 
 def run(
@@ -80,128 +58,7 @@ def run(
         allow_version_mismatch=allow_version_mismatch,
         workers=workers,
     )
-    carry_out(load_job(settings().jobs_dir, job), options, as_json=as_json)
-
-
-def carry_out(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
-    """Run a job and leave with what came of it."""
-    from batch_scoring.scoring import runner
-    from batch_scoring.scoring.events import RunPlanned
-    from batch_scoring.sinks.metrics_file import MetricsFile
-    from batch_scoring.sinks.notifier import Notifier
-    from batch_scoring.store.source.table import SCORED_ONCE
-
-    def explain(event: Event) -> None:
-        if isinstance(event, RunPlanned) and event.is_first_of_unversioned:
-            notice(f"note: {SCORED_ONCE}")
-
-    chosen = settings()
-    notifier = Notifier(job, chosen, report=_report)
-    metrics_file = MetricsFile(job=job, settings=chosen, fault=_not_delivered)
-    explained = [explain] if options.scheduled_for is None else []
-    with _observers() as observers, _told(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
-        finished = runner.run_job(
-            database(),
-            job,
-            chosen.artifacts_dir,
-            options=options,
-            observers=[*observers, notifier, metrics_file, *explained],
-            stop=_stop_on_signals(),
-        )
-    code = runner.exit_code(finished, job)
-    if as_json:
-        show_json(finished)
-    else:
-        typer.echo(_summary(finished))
-    if code is ExitCode.TOO_MANY_QUARANTINED:
-        notice(
-            f"error: {finished.quarantined_count} of {counted(finished.read_count, 'row')}"
-            f" {were(finished.quarantined_count)} quarantined, more than the share of"
-            f" {job.predictions.max_quarantined:g} that job {job.name} allows;"
-            f" see {job.predictions.table}_quarantine"
-        )
-    raise typer.Exit(code)
-
-
-@contextmanager
-def _told(notifier: Notifier, *, is_logged: bool, as_json: bool) -> Iterator[None]:
-    """Somebody hears of a run that could not even be recorded, too; beside the service, as an event of its log."""
-    try:
-        yield
-    except BatchScoringError as exc:
-        notifier.without_record(exc)
-        if not is_logged:
-            raise
-
-        from batch_scoring.sinks import log
-
-        log.log_failed(notifier.job.name, exc)
-        if as_json:
-            show_error_json(exc)
-        raise typer.Exit(exc.exit_code) from exc
-
-
-def _not_delivered(way: str, reason: str) -> None:
-    notice(f"warning: {way}: not delivered ({reason})")
-
-
-def _report(delivery: Delivery) -> None:
-    if not delivery.is_delivered:
-        _not_delivered(delivery.channel, f"{delivery.reason}; {delivery.to}")
-    elif settings().log_format is not None or not sys.stderr.isatty():
-        from batch_scoring.sinks import log
-
-        log.log_delivery(delivery)
-
-
-def _summary(run: Run) -> str:
-    if not run.read_count and run.mode == "lookback":
-        return f"run {run.run_id} of {run.job}: nothing that changed within the lookback window was due"
-    if not run.read_count and run.trigger == "rescore":
-        return f"run {run.run_id} of {run.job}: no row was selected, nothing was scored again"
-    if not run.read_count:
-        return f"run {run.run_id} of {run.job}: nothing was due"
-    text = (
-        f"run {run.run_id} of {run.job}: {run.read_count} read, {run.scored_count} scored,"
-        f" {run.superseded_count} superseded, {run.quarantined_count} quarantined in {run.seconds:.2f} s"
-        f" by {run.model_name} version {run.model_version}"
-    )
-    if run.sweep_only_count:
-        text += f"; {run.sweep_only_count} of them were due outside the lookback window"
-    if run.unseen_category_count:
-        text += f"; {run.unseen_category_count} with a category the model was not trained on"
-    if threshold := run.environment.get("overrides", {}).get("threshold"):
-        text += f"; {threshold}"
-    return text
-
-
-def _observers() -> AbstractContextManager[list[Observer]]:
-    """A progress bar on a terminal, log events elsewhere or where a format is asked for."""
-    log_format = settings().log_format
-    if log_format is None and sys.stderr.isatty():
-        from batch_scoring.sinks.progress import progress_bar
-
-        return progress_bar(console())
-
-    from batch_scoring.sinks import log
-
-    log.configure(log_format or "json")
-    return nullcontext([log.log_event])
-
-
-def _stop_on_signals() -> threading.Event:
-    """SIGTERM and SIGINT end the run after the chunk under way; a second one ends it at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        notice(f"{signal.Signals(number).name}: stopping after the chunk under way; once more stops at once")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop
+    execute(load_job(settings().jobs_dir, job), options, as_json=as_json)
 
 
 @app.callback()
@@ -241,21 +98,6 @@ def _list_runs(
         show_json(found)
         return
     show_runs(found)
-
-
-def check_job_is_known(source: Database, job: str) -> None:
-    """Raise UnknownJob where a job has neither a file nor a run: its runs stay when its file is gone."""
-    from batch_scoring.domain.job_files import load_job
-    from batch_scoring.errors import UnknownJob
-    from batch_scoring.store.runs import records
-
-    if records.list_runs(source, job=job, limit=1):
-        return
-    with suppress(ConfigurationError):  # a file that cannot be used names a job, too
-        try:
-            load_job(settings().jobs_dir, job)
-        except UnknownJob as exc:
-            raise UnknownJob(f"{exc}; nor is there a run of such a job") from None
 
 
 def show_runs(found: Sequence[Run]) -> None:
@@ -298,7 +140,7 @@ def show_runs(found: Sequence[Run]) -> None:
 
 @app.command()
 def show(
-    run_id: Annotated[int, typer.Argument(help="Number of the run.", min=1, max=2**63 - 1)], as_json: Json = False
+    run_id: Annotated[int, typer.Argument(help="Number of the run.", min=1, max=MAX_RUN_ID)], as_json: Json = False
 ) -> None:
     """Show everything about one run."""
     from dataclasses import fields

@@ -16,8 +16,8 @@ from batch_scoring.errors import ConfigurationError, ExitCode, Problem
 def schedule() -> None:
     """Run the scheduler service: start the runs of every job with a schedule, and notify operators of problems.
 
-    One foreground process. SIGTERM and SIGINT end it after the chunks under way, a second one at once. Job files are
-    read again when they change.
+    Runs in the foreground. SIGTERM or SIGINT stops it after the current chunks, a second one at once. Job files are
+    reloaded when they change.
     """
     from batch_scoring.scheduling import log as service_log
     from batch_scoring.scheduling.health_monitor import HealthMonitor
@@ -30,32 +30,31 @@ def schedule() -> None:
     def emit(event: ServiceEvent) -> None:
         service_log.log_service_event(event)
         if isinstance(event, RunEnded):
-            watch.again.set()
+            monitor.wake.set()
 
     chosen = settings()
     log_format = chosen.log_format or ("console" if log.is_interactive() else "json")
     log.configure(log_format)
     if not chosen.jobs_dir.is_dir():
-        message = f"there is no folder {chosen.jobs_dir}/; write job files there, or name another"
+        message = f"there is no folder {chosen.jobs_dir}/; create it with job files, or set another folder"
         raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
     files, found = JobFiles(chosen.jobs_dir), database()
     service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
-    watch = HealthMonitor(
-        files, found, chosen.artifacts_dir, lambda told: notify(chosen.recipients, told, log.log_delivery)
+    monitor = HealthMonitor(
+        files, found, chosen.artifacts_dir, lambda message: notify(chosen.recipients, message, log.log_delivery)
     )
     _end_on_signals(service.stop, service.kill)
     ended = threading.Event()
     with ExitStack() as stack:
         if chosen.listen is not None:
-            port = stack.enter_context(answering(chosen.listen, service, watch))
+            port = stack.enter_context(answering(chosen.listen, service, monitor))
             service_log.log_listening(chosen.listen[0], port)
-        watcher = threading.Thread(target=watch.go_on, args=[ended], name="watch", daemon=True)
-        watcher.start()
+        threading.Thread(target=monitor.run, args=[ended], name="health monitor", daemon=True).start()
         try:
             service.run()
         finally:
             ended.set()
-            watch.again.set()
+            monitor.wake.set()
     found.dispose()
 
 
@@ -67,7 +66,7 @@ def _end_on_signals(stop: Callable[[], None], kill: Callable[[], None]) -> None:
             kill()
             raise SystemExit(ExitCode.RUN_FAILED)
         asked.set()
-        notice(f"{signal.Signals(number).name}: ending after the chunks under way; once more ends at once")
+        notice(f"{signal.Signals(number).name}: stopping after the current chunks; send it again to stop at once")
         stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,14 +1,15 @@
-"""``status``: is a job healthy, in one record."""
+"""The health of a job, as ``status`` and the scheduler service report it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Status
@@ -26,31 +27,31 @@ from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.table import SourceTable
 
 _GROWING = 3
-"""Runs in a row, each with more due than the one before, that make a growing backlog."""
+"""Consecutive runs with more rows due each time that count as a growing backlog."""
 
 
 class HealthIssue(StrEnum):
-    """What makes a job unhealthy."""
+    """Why a job is unhealthy."""
 
     SCHEMA = "schema"
-    """The database lacks the tables of this version."""
+    """The schema is missing or out of date."""
     SOURCE = "source"
-    """The source is not what the job says."""
+    """The source does not match the job file."""
     MODEL = "model"
     """The model would be refused."""
     STALLED = "stalled"
-    """A run has no heartbeat."""
+    """The active run has no recent heartbeat."""
     FAILED = "failed"
     """The last run did not succeed."""
     STALE = "stale"
     """The last success is too old."""
     BACKLOG = "backlog"
-    """Runs do not keep up: more is due at each than at the one before."""
+    """Runs do not keep up: more rows are due at each run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
-    """What a monitor or a person wants to know of a job."""
+    """The status of a job."""
 
     job: str
     last_run: Run | None
@@ -61,36 +62,41 @@ class JobStatus:
     current_count: int
     quarantined_count: int
     model_version: int | None
-    """The version that the job's alias points to, None where it points to none."""
+    """The version that the job's alias points to; None if it points to none."""
     versions: Sequence[VersionCount]
-    """The current predictions by the version that made them."""
-    trouble: HealthIssue | None
-    """The kind of thing that makes the job unhealthy, None where it is healthy."""
+    """The number of current predictions by model version."""
+    issue: HealthIssue | None
+    """Why the job is unhealthy; None if it is healthy."""
     unhealthy: str | None
-    """The same in words."""
+    """The description of the issue."""
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, as commands print them: the issue under its public name, ``trouble``."""
+        return {"trouble" if field.name == "issue" else field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
-    """The state of one job: unhealthy for one of the kinds of HealthIssue, the gravest if there are more.
+    """The status of one job. Of several issues the most severe is reported.
 
-    Raises SchemaOutOfDate, SourceFault, DatabaseFault.
+    ``max_age`` is the maximum age of the last success. Raises SchemaOutOfDate, SourceFault, ConfigurationError,
+    DatabaseFault.
     """
     with database.read() as connection:
         revision.check_revision(connection)
         source = SourceTable.inspect(database, connection, job)
         layout = layout_of(job, source)
-        made = job_tables.check_tables(connection, job, layout)
-        due = DueQuery(source=source, layout=layout).count(connection).total if made else source.count(connection)
-        versions = count_by_version(connection, layout) if made else []
-        quarantined = count_quarantined(connection, layout) if made else 0
-        moment = now(connection)
+        has_tables = job_tables.check_tables(connection, job, layout)
+        due = DueQuery(source=source, layout=layout).count(connection).total if has_tables else source.count(connection)
+        versions = count_by_version(connection, layout) if has_tables else []
+        quarantined = count_quarantined(connection, layout) if has_tables else 0
+        time = now(connection)
     latest = records.latest_ordinary(database, job.name, limit=_GROWING)
     last_run = latest[0] if latest else None
     success = records.last_success(database, job.name)
-    age = moment - success.finished_at if success is not None and success.finished_at is not None else None
-    trouble = (
+    age = time - success.finished_at if success is not None and success.finished_at is not None else None
+    issue = (
         _model_issue(database, job, source, artifacts_dir)
-        or _run_issue(job, latest, moment)
+        or _run_issue(job, latest, time)
         or _age_issue(age, max_age)
         or _backlog_issue(latest, due)
     )
@@ -104,13 +110,13 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         quarantined_count=quarantined,
         model_version=_model_version(database, job),
         versions=versions,
-        trouble=trouble[0] if trouble else None,
-        unhealthy=trouble[1] if trouble else None,
+        issue=issue[0] if issue else None,
+        unhealthy=issue[1] if issue else None,
     )
 
 
 def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
-    """The same, where a missing table or source is what makes the job unhealthy. Raises DatabaseFault."""
+    """Like ``job_status``, but a missing schema or source is reported as an issue. Raises DatabaseFault."""
     try:
         return job_status(database, job, artifacts_dir, max_age=max_age)
     except (SchemaOutOfDate, SourceFault, ConfigurationError) as exc:
@@ -124,7 +130,7 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
             quarantined_count=0,
             model_version=None,
             versions=(),
-            trouble=HealthIssue.SCHEMA if isinstance(exc, SchemaOutOfDate) else HealthIssue.SOURCE,
+            issue=HealthIssue.SCHEMA if isinstance(exc, SchemaOutOfDate) else HealthIssue.SOURCE,
             unhealthy=str(exc),
         )
 
@@ -150,7 +156,7 @@ def _model_version(database: Database, job: Job) -> int | None:
 
 
 def _check_artifact(reference: ArtifactReference) -> None:
-    """Raise ModelRefused where the file is not there, or its bytes are not those that were registered."""
+    """Raise ModelRefused if the file is missing or its bytes differ from the registered ones."""
     try:
         found = reference.path.stat()
     except OSError:
@@ -161,17 +167,17 @@ def _check_artifact(reference: ArtifactReference) -> None:
 
 @lru_cache(maxsize=64)
 def _verify(reference: ArtifactReference, _changed_at: int, _size: int) -> None:
-    """Read a file whole, once for as long as it looks the same."""
+    """Hash a file, once for each modification time and size."""
     read_verified(reference)
 
 
-def _run_issue(job: Job, latest: Sequence[Run], moment: datetime) -> _Found | None:
+def _run_issue(job: Job, latest: Sequence[Run], time: datetime) -> _Found | None:
     if latest and latest[0].status is Status.RUNNING:
         running = latest[0]
-        if moment - running.heartbeat_at > job.run.stalled_after:
+        if time - running.heartbeat_at > job.run.stalled_after:
             since = f"{running.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
             return HealthIssue.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
-        latest = latest[1:]  # what went wrong before it is not over until it has succeeded
+        latest = latest[1:]  # an earlier failure counts until a run succeeds
     if latest and latest[0].status is not Status.SUCCEEDED:
         return HealthIssue.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
@@ -191,7 +197,7 @@ def _age_issue(age: timedelta | None, max_age: timedelta | None) -> _Found | Non
 
 
 def _backlog_issue(latest: Sequence[Run], due: int) -> _Found | None:
-    """More and more is due at each run, and runs take most of the time there is: they do not keep up."""
+    """More rows are due at each run, and runs take more than half of the interval between them."""
     counts = [due, *(run.due_count for run in latest[:_GROWING])]
     grows = len(counts) > _GROWING and all(later > earlier for later, earlier in pairwise(counts))
     if not grows or latest[0].seconds is None:

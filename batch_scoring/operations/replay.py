@@ -69,7 +69,8 @@ class Replay:
     """Of a single row: the stored score."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_reproduced(self) -> bool:
+        """Whether every prediction was reproduced and none lacks its inputs."""
         return self.reproduced_count == self.row_count and not self.missing_count
 
 

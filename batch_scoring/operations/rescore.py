@@ -1,4 +1,4 @@
-"""Scoring rows again because somebody asked for it: what is asked, whether it can be, and what it would come to."""
+"""Planning a rescore: which rows are scored again, with which model version, and whether that is possible."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from batch_scoring.domain.names import MAX_MODEL_VERSION
 from batch_scoring.errors import InputFault
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.plan import Rescore
+from batch_scoring.scoring.runner import RunOptions
 from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.scan import RescoreScan
@@ -29,19 +30,63 @@ _SHOWN_KEYS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A rescore that can be carried out."""
+    """A rescore that was checked and can be executed."""
 
     rescore: Rescore
     version: ModelVersion
     source: SourceTable
     selection: Selection
-    """With the keys as the source has them."""
+    """The selection, with keys in the types of the source."""
     row_count: int
-    """Rows that it would score now."""
+    """The number of rows that would be scored now."""
     unknown: tuple[TextKey, ...] = ()
-    """Keys that were asked for and are not in the source, where that is allowed."""
+    """Requested keys that are not in the source, if those are skipped."""
     reason: str | None = None
-    """Of the rescore that is continued."""
+    """The recorded reason of the rescore that is continued."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Messages about requested rows that would not be scored."""
+        continued, table = self.rescore.continued_run_id, self.source.table
+        found = []
+        if self.unknown and continued is None:
+            found.append(f"skipped: {_not_in_source(self.source, self.unknown)}")
+        if not self.row_count:
+            what = (
+                "meets the conditions" if continued is None else f"is left of what run {continued} was asked to score"
+            )
+            found.append(f"no row of {table} {what}; there is nothing to score again")
+        return found
+
+    def run_options(
+        self, *, reason: str, requested_by: str | None, workers: int | None, allow_version_mismatch: bool
+    ) -> RunOptions:
+        """The options of the run that executes the rescore."""
+        return RunOptions(
+            trigger="rescore",
+            rescore=self.rescore,
+            requested_by=requested_by,
+            reason=reason,
+            workers=workers,
+            allow_version_mismatch=allow_version_mismatch,
+        )
+
+
+def prepare(
+    database: Database,
+    job: Job,
+    request: Request,
+    *,
+    continued_run_id: int | None = None,
+    version: str | None = None,
+    skip_unknown: bool = False,
+) -> Plan:
+    """Plan a rescore, or the continuation of an interrupted one. Raises as ``plan`` and ``continuation``."""
+    if continued_run_id is None:
+        return plan(database, job, request, version=version, skip_unknown=skip_unknown)
+    if version is not None:
+        raise InputFault("--continue uses the version that the rescore started with; omit --model-version")
+    return continuation(database, job, continued_run_id)
 
 
 def plan(
@@ -49,8 +94,9 @@ def plan(
 ) -> Plan:
     """Check a rescore before anything is written.
 
-    ``version`` is a number or an alias; without it the job's alias counts. ``skip_unknown`` leaves keys out that the
-    source does not have. Raises InputFault naming such keys otherwise, SourceFault, ModelRefused, SchemaOutOfDate.
+    ``version`` is a number or an alias; the default is the job's alias. ``skip_unknown`` skips keys that are not in the
+    source; otherwise they raise InputFault. Also raises InputFault for a job without predictions, SourceFault,
+    ConfigurationError, ModelRefused, SchemaOutOfDate, DatabaseFault.
     """
     check_schema(database)
     found = _version(database, job, version)
@@ -61,15 +107,18 @@ def plan(
 
 
 def continuation(database: Database, job: Job, run_id: int) -> Plan:
-    """The rest of an interrupted rescore: the same rows, the same version. Raises InputFault, and as ``plan``."""
+    """Plan the remaining rows of an interrupted rescore, with the version that it started with.
+
+    Raises InputFault if ``run_id`` is not a rescore of the job, and otherwise as ``plan``.
+    """
     check_schema(database)
     run = records.get_run(database, run_id)
     if run is None or run.job != job.name or run.trigger != "rescore":
-        raise InputFault(f"run {run_id} is no rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")
+        raise InputFault(f"run {run_id} is not a rescore of job {job.name}; see `batch-scoring runs --job {job.name}`")
     continued_run_id = run.continues_run_id or run.run_id
     asked = get_request(database, continued_run_id)
     if asked is None:
-        raise InputFault(f"run {run_id} ended before it knew what to score again; ask for the rescore again")
+        raise InputFault(f"run {run_id} ended before its selection was recorded; start the rescore again")
     request, version = asked
     rescore = Rescore(request=request, model_version=version, continued_run_id=continued_run_id)
     found = _plan(database, job, rescore, registry.get_version(database, job.model.name, version), skip_unknown=True)
@@ -91,8 +140,8 @@ def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion,
     if selection.where:
         DueQuery(source=source, layout=layout, scan=scan).check_conditions(database)
     if missing and not skip_unknown:
-        found = not_among(f"among the rows of {source.table} that the job covers", source.key, missing)
-        raise InputFault(f"{found}; nothing was done. Fix them, or leave them out with --skip-unknown")
+        found = _not_in_source(source, missing)
+        raise InputFault(f"{found}; nothing was done. Fix them, or skip them with --skip-unknown")
     with database.read() as connection:
         queries = (DueQuery(source=source, layout=layout, scan=batch) for batch in scan.batches(job.run.chunk_rows))
         row_count = sum(query.count(connection).total for query in queries)
@@ -106,8 +155,12 @@ def _plan(database: Database, job: Job, rescore: Rescore, version: ModelVersion,
     )
 
 
+def _not_in_source(source: SourceTable, keys: Sequence[TextKey]) -> str:
+    return not_among(f"among the rows of {source.table} that the job covers", source.key, keys)
+
+
 def not_among(where: str, names: Sequence[str], keys: Sequence[TextKey]) -> str:
-    """Which keys are not where they were looked for: how many, of which columns, and the first few."""
+    """A message about keys that were not found: their number, the key columns and the first few keys."""
     count = "1 key is" if len(keys) == 1 else f"{len(keys):,} keys are"
     shown = ", ".join(key_text(names, key) for key in keys[:_SHOWN_KEYS])
     more = f" and {len(keys) - _SHOWN_KEYS:,} more" if len(keys) > _SHOWN_KEYS else ""

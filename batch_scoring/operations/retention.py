@@ -8,7 +8,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.scoring.events import Observer
+from batch_scoring.scoring.events import HoldPlaced, HoldReleased, Observer, emit
 from batch_scoring.scoring.lifecycle import run_operation
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
@@ -58,10 +58,12 @@ def hold(
     run_id: int | None,
     reason: str,
     created_by: str,
+    observers: Sequence[Observer] = (),
 ) -> int:
-    """Protect a key, or all that a run wrote, from retention; returns the number of the hold.
+    """Protect a key, or all that a run wrote, from `purge`; returns the number of the hold.
 
-    Raises InputFault where nothing of that key was ever scored or set aside, or the job has no such run.
+    Either ``key`` or ``run_id`` is given. Raises InputFault if the key was never scored or quarantined, or the job has
+    no such run.
     """
     layout = existing_layout(database, job)
     if key is not None:
@@ -76,6 +78,15 @@ def hold(
         assert run_id is not None
         records.get_run_of(database, job.name, run_id)
     source_key = None if key is None else dict(zip(layout.key_names, key, strict=True))
-    return retention.add_hold(
+    hold_id = retention.add_hold(
         database, job=job.name, source_key=source_key, run_id=run_id, reason=reason, created_by=created_by
     )
+    emit(observers, HoldPlaced(hold_id=hold_id, job=job.name, held_run_id=run_id, placed_by=created_by))
+    return hold_id
+
+
+def release(database: Database, hold_id: int, *, removed_by: str, observers: Sequence[Observer] = ()) -> None:
+    """End a hold; its record is kept. Raises InputFault if there is no active hold with this number."""
+    if not retention.remove_hold(database, hold_id, removed_by=removed_by):
+        raise InputFault(f"there is no active hold {hold_id}; see `batch-scoring hold list --removed`")
+    emit(observers, HoldReleased(hold_id=hold_id, released_by=removed_by))

@@ -1,35 +1,30 @@
-"""What the promotion of a model version means: its figures beside the old version's, and what each job's current
-predictions are by.
+"""Promoting a model version, and the effect: its metrics beside the previous version's, and for each job the number of
+current predictions by other versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.names import ALIAS, check_name
+from batch_scoring.errors import BatchScoringError
 from batch_scoring.login import login
 from batch_scoring.registry import verification
+from batch_scoring.scoring.events import ModelPromoted, Observer, emit
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
-
-if TYPE_CHECKING:
-    from batch_scoring.domain.manifest import Manifest
-
-from collections.abc import Iterable, Sequence
-
-from batch_scoring.domain.manifest import Manifest
-from batch_scoring.errors import BatchScoringError
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version
 from batch_scoring.store.schema import job_tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One figure of two versions; None where a version has none."""
+    """One metric of two versions; None if a version lacks it."""
 
     name: str
     before: Any
@@ -38,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """What a promotion means for a job."""
+    """The effect of a promotion on a job."""
 
     job: str
     current_count: int
@@ -46,14 +41,14 @@ class Effect:
     """Current predictions by another version than the promoted one."""
     versions: Sequence[VersionCount]
     commands: Sequence[str]
-    """Each scores the predictions of one of the other versions again."""
+    """Commands that score the predictions of the other versions again, one for each version."""
     problem: str | None = None
-    """Why this could not be found out."""
+    """Why the effect could not be determined; None if it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """An alias that was moved."""
+    """A promotion that was recorded, with its effect."""
 
     name: str
     alias: str
@@ -67,7 +62,10 @@ class Promotion:
 def describe(
     database: Database, jobs: Iterable[Job], *, name: str, alias: str, version: int, version_before: int | None
 ) -> Promotion:
-    """Describe a promotion that is done. A job whose tables cannot be read carries why. Raises NoSuchModel."""
+    """Describe the effect of a recorded promotion. Raises NoSuchModel, UnusableModel.
+
+    A job whose tables cannot be read is included with the problem.
+    """
     now = registry.get_version(database, name, version).manifest
     before = None if version_before is None else registry.get_version(database, name, version_before).manifest
     concerned = [job for job in jobs if (job.model.name, job.model.alias) == (name, alias)]
@@ -126,8 +124,16 @@ def promote(
     alias: str = "champion",
     reason: str | None = None,
     allow_version_mismatch: bool = False,
+    observers: Sequence[Observer] = (),
 ) -> int | None:
-    """Point an alias at a version once its artifact verifies; returns the version it pointed at before."""
+    """Point an alias at a version once its artifact verifies; returns the version it pointed at before.
+
+    Raises InputFault for an invalid alias, SchemaOutOfDate, ModelRefused, DatabaseFault.
+    """
     check_name("--alias", alias, ALIAS)
     verification.verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
-    return registry.promote(database, name=name, alias=alias, version=version, promoted_by=login(), reason=reason)
+    person = login()
+    before = registry.promote(database, name=name, alias=alias, version=version, promoted_by=person, reason=reason)
+    event = ModelPromoted(name=name, alias=alias, version=version, previous_version=before, promoted_by=person)
+    emit(observers, event)
+    return before

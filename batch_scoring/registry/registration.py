@@ -1,8 +1,8 @@
-"""The registry's verbs: train and register, register a file, verify, promote."""
+"""Registering model versions: trained by this package, or from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from batch_scoring.domain.names import ALIAS, MODEL_NAME, check_name
 from batch_scoring.errors import InputFault, UnusableModel
 from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.login import login
+from batch_scoring.scoring.events import ModelPromoted, ModelRegistered, Observer, emit
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.revision import check_schema
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """A model file that is in the registry now."""
+    """The result of a registration."""
 
     version: ModelVersion
     is_new: bool
-    """Whether this call added the version; not where the same file with the same signature was one already."""
+    """Whether this call added the version; False if the same file with the same signature was registered already."""
     same_file: tuple[int, ...]
-    """Other versions of the same file: trained again, or with another signature or of other libraries."""
+    """Other versions of the same file: trained again, or with another signature or other library versions."""
 
 
 def train_and_register(
@@ -42,10 +43,12 @@ def train_and_register(
     algorithm: str,
     form: FileFormat = PLAIN,
     notify: Callable[[str], None] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Registered:
-    """Fit the job's pipeline on a CSV or Parquet file and register it; the first version becomes the job's alias.
+    """Fit the job's pipeline on a CSV or Parquet file and register it.
 
-    ``notify`` gets a sentence for each guess about the data. Raises InputFault, UnusableModel, SchemaOutOfDate.
+    The job's alias points to the first version. ``notify`` is called with a message for each guess about the data.
+    Raises InputFault, UnusableModel, SchemaOutOfDate, DatabaseFault.
     """
     from batch_scoring.domain.manifest import TrainingData
     from batch_scoring.files.content import read_content
@@ -77,7 +80,9 @@ def train_and_register(
         ),
         metrics=trained.metrics,
     )
-    return _register(database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias)
+    registered = _register(database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias)
+    _emit_registered(observers, registered, first_alias=job.model.alias)
+    return registered
 
 
 def register_file(
@@ -90,11 +95,13 @@ def register_file(
     alias: str | None,
     form: FileFormat = PLAIN,
     notify: Callable[[str], None] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Registered:
     """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
 
     The file is unpickled: register only files you trust. ``alias`` is pointed at the new version; without it the
-    first version becomes champion. Raises InputFault, UnusableModel, SchemaOutOfDate.
+    first version becomes champion. ``notify`` is called with a message for each guess about the data. Raises
+    InputFault, UnusableModel, SchemaOutOfDate, DatabaseFault.
     """
     from batch_scoring.files.content import read_content
     from batch_scoring.model.artifact import unpickle
@@ -116,12 +123,42 @@ def register_file(
     registered = _register(
         database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
     )
+    _emit_registered(observers, registered, first_alias=None if alias else "champion")
     if alias is not None:
-        version = registered.version.version
-        registry.promote(
-            database, name=name, alias=alias, version=version, promoted_by=login(), reason="registered with --alias"
+        version, person = registered.version.version, login()
+        before = registry.promote(
+            database, name=name, alias=alias, version=version, promoted_by=person, reason="registered with --alias"
         )
+        event = ModelPromoted(name=name, alias=alias, version=version, previous_version=before, promoted_by=person)
+        emit(observers, event)
     return registered
+
+
+def _emit_registered(observers: Sequence[Observer], registered: Registered, *, first_alias: str | None) -> None:
+    """Emit the registration of a new version, and its promotion if it is the first."""
+    version = registered.version
+    if not registered.is_new:
+        return
+    emit(
+        observers,
+        ModelRegistered(
+            name=version.name,
+            version=version.version,
+            artifact_sha256=version.artifact_sha256,
+            registered_by=version.created_by,
+        ),
+    )
+    if version.version == 1 and first_alias is not None:
+        emit(
+            observers,
+            ModelPromoted(
+                name=version.name,
+                alias=first_alias,
+                version=version.version,
+                previous_version=None,
+                promoted_by=version.created_by,
+            ),
+        )
 
 
 def _described(
@@ -133,7 +170,7 @@ def _described(
     artifact_format: str,
     notify: Callable[[str], None] | None,
 ) -> Manifest:
-    """The manifest; a model that does not take the dates of the sample as text is given them as timestamps."""
+    """The manifest. Dates of the sample are passed as text, or as timestamps to a model that refuses text."""
     from batch_scoring.files.frame import read_frame
     from batch_scoring.model.describe import describe
 
@@ -170,7 +207,7 @@ def _register(
     ]
     values: dict[str, Any] = manifest.model_dump(mode="json")
     known = [version for version in before if reuse and _is_same(version.stored_manifest, values)]
-    try:  # also where it is known: its file may be gone
+    try:  # also for a known version, whose file may be missing
         save(artifacts_dir, name, content, known[-1].manifest if known else manifest)
     except OSError as exc:
         raise UnusableModel(
@@ -185,7 +222,7 @@ def _register(
         manifest=values,
         created_by=login(),
         first_alias=first_alias,
-        is_same=lambda kept: reuse and _is_same(kept, values),
+        is_same=lambda stored: reuse and _is_same(stored, values),
     )
     return Registered(
         version=version,
@@ -197,6 +234,6 @@ def _register(
 _OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes")
 
 
-def _is_same(kept: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether two manifests of one file differ in nothing that a run would notice, but for the sample they are from."""
-    return all(kept.get(name) == new.get(name) for name in {*kept, *new} - set(_OF_ONE_REGISTRATION))
+def _is_same(stored: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two manifests of one file are equal, except for the fields that describe one registration."""
+    return all(stored.get(name) == new.get(name) for name in {*stored, *new} - set(_OF_ONE_REGISTRATION))

@@ -1,4 +1,4 @@
-"""Verifying an artifact as a run would: its hash, the library version, the golden rows."""
+"""Verifying an artifact with the checks of a run: hash, library version, golden rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from batch_scoring.store.schema.revision import check_schema
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """An artifact that was found to be whole."""
+    """The result of a successful verification."""
 
     version: ModelVersion
     golden_rows: int
     version_difference: str | None
-    """How scikit-learn differs from the manifest's, where that was allowed."""
+    """The scikit-learn version mismatch, if one was allowed; else None."""
 
 
 def verify(
@@ -30,9 +30,9 @@ def verify(
     *,
     allow_version_mismatch: bool = False,
 ) -> Verification:
-    """Check a version's artifact as a run would: hash, library version, golden rows.
+    """Verify a version's artifact with the checks of a run: hash, library version, golden rows.
 
-    Without ``version`` the champion is meant. Raises ModelRefused.
+    Without ``version`` the champion is verified. Raises SchemaOutOfDate, ModelRefused, DatabaseFault.
     """
     check_schema(database)
     found = (

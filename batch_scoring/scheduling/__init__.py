@@ -1,1 +1,1 @@
-"""The scheduler service: when runs start, what watches them, and who hears of it."""
+"""The scheduler service: starts runs on schedule, monitors their jobs and notifies operators."""

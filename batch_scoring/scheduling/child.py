@@ -1,4 +1,4 @@
-"""A run as a process of its own: what it leaks or breaks ends with it, and the service goes on."""
+"""A run in a child process, so that a leak or a crash ends with the run and does not affect the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 GRACE = timedelta(minutes=1)
-"""How long a run that was asked to stop may take for the chunk under way."""
+"""How long a run that was asked to stop may take to finish its current chunk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,15 +20,15 @@ class Ended:
 
     process_id: int
     exit_code: int
-    """Negative where a signal ended it."""
+    """Negative if a signal ended it."""
     overran: bool
-    """It was stopped because it took longer than the job allows."""
+    """Whether it was stopped because it took longer than ``max_duration``."""
     was_asked: bool
-    """It was asked to stop."""
+    """Whether it was asked to stop."""
 
     @property
-    def died(self) -> str | None:
-        """What killed it, None where it left by itself, or was asked to before it could do so gently."""
+    def killed_by(self) -> str | None:
+        """The signal that killed it; None if it exited by itself, or on SIGTERM after it was asked to stop."""
         if self.exit_code >= 0 or (self.was_asked and self.exit_code == -signal.SIGTERM):
             return None
         try:
@@ -38,12 +38,12 @@ class Ended:
 
 
 class RunProcess:
-    """One run of a job in a child process; stopped gently once, and killed where that does not help."""
+    """One run of a job in a child process; stopped with SIGTERM, and killed if it does not stop in time."""
 
     def __init__(self, job: str, slot: datetime, environ: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "batch_scoring", "run", job]
-        # the parent alone decides when a run is to stop: a session of its own keeps the terminal's signals away
-        self._process = subprocess.Popen(  # noqa: S603 - our own program and a job name that was checked
+        # a separate session, so that signals of the terminal reach the parent only, which decides when runs stop
+        self._process = subprocess.Popen(  # noqa: S603 - this program, and a validated job name
             [*command, "--scheduled-for", f"{slot:%Y-%m-%dT%H:%M:%S.%f}"],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
@@ -57,17 +57,17 @@ class RunProcess:
         return self._process.pid
 
     def stop(self) -> None:
-        """Ask it to end after the chunk under way; what was asked once is not asked again."""
+        """Send SIGTERM, which ends the run after its current chunk. Repeated calls have no effect."""
         if not self._stopping.is_set():
             self._stopping.set()
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it now. What it had committed stays, the rest is due."""
+        """Send SIGKILL. Committed chunks stay; the other rows remain due."""
         self._process.kill()
 
     def wait(self, *, at_most: timedelta | None, grace: timedelta = GRACE) -> Ended:
-        """Wait for its end; after ``at_most`` it is stopped, and killed after ``grace`` more."""
+        """Wait until it ends; after ``at_most`` it is stopped, and killed ``grace`` later."""
         overran = False
         try:
             self._process.wait(None if at_most is None else at_most.total_seconds())

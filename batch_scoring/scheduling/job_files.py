@@ -1,4 +1,4 @@
-"""The job files as the service sees them: read again when they change, the last good version of each kept."""
+"""Job files of the service: reloaded when they change; an invalid file leaves its last valid version in use."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from batch_scoring.errors import ConfigurationError
 
 @dataclass
 class JobFiles:
-    """The jobs of a folder. ``refresh`` says whether anything changed."""
+    """The jobs of a folder, as of the last ``refresh``."""
 
     folder: Path
     jobs: dict[str, Job] = field(default_factory=dict)
-    """By name, each in its last good version."""
+    """The last valid version of each job, by name."""
     broken: dict[str, ConfigurationError] = field(default_factory=dict)
-    """The files that cannot be used as they are now."""
+    """The files that are invalid now, by job name."""
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def refresh(self) -> bool:
-        """Look at the folder; read what is new or was changed, forget what is gone."""
+        """Load new and changed files, drop removed ones; returns whether anything changed."""
         now = {name: stamp for name in job_names(self.folder) if (stamp := self._stamp(name)) is not None}
         changed = [name for name, stamp in now.items() if self._seen.get(name) != stamp]
         gone = self._seen.keys() - now.keys()
@@ -40,12 +40,12 @@ class JobFiles:
         return bool(changed or gone)
 
     def scheduled(self) -> Mapping[str, Job]:
-        """Those that have a schedule."""
+        """The jobs that have a schedule, by name."""
         return {name: job for name, job in self.jobs.items() if job.schedule is not None}
 
     def _stamp(self, name: str) -> tuple[int, int] | None:
         try:
             found = (self.folder / f"{name}.toml").stat()
-        except OSError:  # gone between the listing and the look
+        except OSError:  # removed after the folder was listed
             return None
         return found.st_mtime_ns, found.st_size

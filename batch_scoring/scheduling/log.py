@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def log_listening(host: str, port: int) -> None:
-    """Where the service answers."""
+    """Log the address that the service listens on."""
     structlog.get_logger().info("listening", host=host, port=port)
 
 
 def log_service_event(event: ServiceEvent) -> None:
-    """One log line for one fact of the scheduler service."""
+    """Log one event of the scheduler service."""
     from batch_scoring.scheduling import service
 
     log = structlog.get_logger()
@@ -45,11 +45,11 @@ def log_service_event(event: ServiceEvent) -> None:
                 job=event.job,
                 process_id=event.ended.process_id,
                 exit_code=event.ended.exit_code,
-                died=event.ended.died,
+                killed_by=event.ended.killed_by,
                 overran=event.ended.overran,
                 abandoned_run_id=event.abandoned.run_id if event.abandoned else None,
             )
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat()
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat()

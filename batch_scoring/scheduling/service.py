@@ -1,8 +1,8 @@
-"""The scheduler service: one process that starts a run of each scheduled job when its slot comes.
+"""The scheduler service: one process that starts a run of each scheduled job at each slot of its schedule.
 
-It owns no logic of a run. Each firing starts the command that cron would start, in a process of its own, and waits for
-its end. What is due is the database's business, so a slot that was missed costs nothing but time: it is made up for by
-one run, however many were missed.
+The service contains no scoring logic. For each slot it starts the command that cron would start, in a child process,
+and waits for it. Which rows are due is decided by the database, so missed slots lose no rows: one run catches up,
+however many slots were missed.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import claim, records
 
 _TICK = timedelta(seconds=0.5)
-"""How often files, clock and signals are looked at."""
+"""How often files, clock and signals are checked."""
 
-_PATIENCE = timedelta(seconds=10)
-"""Until a database that did not answer is asked again."""
+_RETRY_AFTER = timedelta(seconds=10)
+"""How long to wait before a failed database query is tried again."""
 
-_SET_BACK = timedelta(seconds=5)
-"""A clock that goes back by less is being corrected, and no slot waits noticeably."""
+_CLOCK_TOLERANCE = timedelta(seconds=5)
+"""A clock that is set back by less does not delay a slot noticeably and is not reported."""
 
 _MOST_JOBS_AT_ONCE = 200
-"""Threads that wait for runs; they cost next to nothing."""
+"""Threads that wait for runs; a waiting thread costs almost nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceStarted:
-    """The service is up, with these jobs."""
+    """The service started, with these jobs."""
 
     jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobScheduled:
-    """A job file was read: its runs start at these times."""
+    """A job file was loaded; ``next_slot`` is when its next run starts."""
 
     job: str
     next_slot: datetime | None
@@ -61,14 +61,14 @@ class JobScheduled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobUnscheduled:
-    """A job file is gone or has no schedule any more."""
+    """A job file was removed, or no longer has a schedule."""
 
     job: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobFileBroken:
-    """A job file cannot be used; its last good version stays in force."""
+    """A job file is invalid; its last valid version stays in use."""
 
     job: str
     problem: str
@@ -85,7 +85,7 @@ class SlotFired:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlotPassedOver:
-    """The run before still goes on, so nothing was started; it does what is due."""
+    """The previous run is still active, so no run was started for this slot."""
 
     job: str
     slot: datetime
@@ -93,7 +93,7 @@ class SlotPassedOver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEnded:
-    """The process of a run ended; ``abandoned`` is its run, where it died without closing it."""
+    """The process of a run ended; ``abandoned`` is its run if the process crashed and left it open."""
 
     job: str
     ended: Ended
@@ -102,7 +102,7 @@ class RunEnded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceFault:
-    """Something the service could not do now and will try again."""
+    """The service failed to do something and will try again."""
 
     job: str | None
     problem: str
@@ -110,7 +110,7 @@ class ServiceFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceStopped:
-    """The service is down; runs it had started were asked to stop and did."""
+    """The service stopped, after the runs that it had started."""
 
 
 ServiceEvent: TypeAlias = (
@@ -158,16 +158,16 @@ class Service:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(self._on_passed_over, EVENT_JOB_MAX_INSTANCES)
-        logging.getLogger("apscheduler").addHandler(logging.NullHandler())  # our events say all that it would
+        logging.getLogger("apscheduler").addHandler(logging.NullHandler())  # the events of this service report the same
 
     @property
     def is_alive(self) -> bool:
-        """It ticked lately."""
+        """Whether the main loop is running: it ticked within the last 30 seconds."""
         return self.last_tick is not None and self._clock() - self.last_tick < 60 * _TICK
 
     @property
     def paused(self) -> str | None:
-        """Why no slot comes up though the service ticks; None where slots do."""
+        """Why no slots fire although the service is running; None if they do."""
         if self._resumes_at is None:
             return None
         return (
@@ -176,7 +176,7 @@ class Service:
         )
 
     def run(self) -> None:
-        """Serve until ``stop``; returns when the runs under way have ended."""
+        """Serve until ``stop`` is called; returns when the active runs have ended."""
         self._scheduler.start()
         self._refresh()
         self._emit(ServiceStarted(jobs=tuple(sorted(self.files.scheduled()))))
@@ -184,43 +184,44 @@ class Service:
             while not self._is_asked_to_stop:
                 self._tick()
                 self._refresh()
-                # a machine that slept, or a clock that was set, is noticed now and not when an old wait is over
+                # after a suspend or a clock change, APScheduler must recompute its waits
                 self._scheduler.wakeup()
                 time.sleep(_TICK.total_seconds())
         finally:
             self._end()
 
     def _tick(self) -> None:
-        moment = self._clock()
-        if self.last_tick is not None and self.last_tick - moment > _SET_BACK:
+        now = self._clock()
+        if self.last_tick is not None and self.last_tick - now > _CLOCK_TOLERANCE:
             self._resumes_at = max(self.last_tick, self._resumes_at or self.last_tick)
-            self._emit(ServiceFault(job=None, problem=f"{self.paused} (in {self._resumes_at - moment})"))
-        elif self._resumes_at is not None and moment >= self._resumes_at:
+            self._emit(ServiceFault(job=None, problem=f"{self.paused} (in {self._resumes_at - now})"))
+        elif self._resumes_at is not None and now >= self._resumes_at:
             self._resumes_at = None
-        self.last_tick = moment
+        self.last_tick = now
 
     def _end(self) -> None:
         with self._lock:
             self._stop.set()
             for process in self._running.values():
                 process.stop()
-        patience = threading.Timer(GRACE.total_seconds(), self.kill)
-        patience.start()
+        kill_timer = threading.Timer(GRACE.total_seconds(), self.kill)
+        kill_timer.start()
         try:
             self._scheduler.shutdown(wait=True)
         finally:
-            patience.cancel()
+            kill_timer.cancel()
         self._emit(ServiceStopped())
 
     def stop(self) -> None:
-        """Start nothing more, and ask the runs under way to end after their chunk.
+        """Start no more runs, and stop the active ones after their current chunk.
 
-        Safe in a signal handler: an event could not be set there while its lock is held by whom the signal interrupts.
+        Safe in a signal handler: it sets a flag, since ``Event.set`` could deadlock on a lock that the interrupted code
+        holds.
         """
         self._is_asked_to_stop = True
 
     def kill(self) -> None:
-        """End the runs under way at once; what they had committed stays, the rest is due."""
+        """Kill the active runs. Committed chunks stay; the other rows remain due."""
         for process in list(self._running.values()):
             process.kill()
 
@@ -252,14 +253,14 @@ class Service:
             self._emit(JobScheduled(job=name, next_slot=added.next_run_time))
 
     def _catch_up(self, job: Job) -> None:
-        """One run for all the slots that passed while no service was up, if there were any."""
+        """Start one run if slots passed while the service was down."""
         assert job.schedule is not None
         slot = latest_slot(job.schedule, self._clock())
         try:
             filled = records.last_slot(self.database, job.name)
         except BatchScoringError as exc:
             self._emit(ServiceFault(job=job.name, problem=f"cannot see yet which slots were missed: {exc}"))
-            self._catch_up_again = self._clock() + _PATIENCE
+            self._catch_up_again = self._clock() + _RETRY_AFTER
             return
         self._caught_up.add(job.name)
         if slot is not None and filled is not None and filled < slot:
@@ -273,7 +274,7 @@ class Service:
         with self._lock:
             if self._stop.is_set():
                 return
-            if job.name in self._running:  # a missed slot is being made up for
+            if job.name in self._running:  # a catch-up run is active
                 self._emit(SlotPassedOver(job=job.name, slot=slot))
                 return
             process = RunProcess(job.name, slot, self._environ)
@@ -291,21 +292,21 @@ class Service:
         jitter = job.schedule.jitter
         if jitter is None:
             return False
-        return self._stop.wait(random.uniform(0, jitter.total_seconds()))  # noqa: S311 - spreads load, hides nothing
+        return self._stop.wait(random.uniform(0, jitter.total_seconds()))  # noqa: S311 - spreads load, not for security
 
     def _close_crashed(self, job: str, ended: Ended) -> Run | None:
-        if ended.died is None:
+        if ended.killed_by is None:
             return None
-        why = "took longer than max_duration and did not stop" if ended.overran else "died"
+        what = "took longer than max_duration and was killed" if ended.overran else "crashed or was killed"
         message = (
-            f"its process {why} ({ended.died}); its finished chunks stay, the rest is due."
-            " Look at the machine's log for what killed it"
+            f"its process {what} ({ended.killed_by}); its committed chunks stay, the rest is due."
+            " Check the system log for the cause"
         )
         try:
             return claim.abandon_crashed(self.database, job, process_id=ended.process_id, message=message)
         except BatchScoringError as exc:
             self._emit(
-                ServiceFault(job=job, problem=f"a run that died could not be closed, it will count as stalled: {exc}")
+                ServiceFault(job=job, problem=f"a crashed run could not be closed and will count as stalled: {exc}")
             )
             return None
 

@@ -1,4 +1,4 @@
-"""A job's schedule as APScheduler takes it."""
+"""A job's schedule as an APScheduler trigger."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
         self._schedule = schedule
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first slot later than the one before, or not earlier than now."""
+        """The first slot after the previous one, or the first that is not before ``now``."""
         return next_slot(self._schedule, previous_fire_time or now - timedelta(microseconds=1))

@@ -1,8 +1,8 @@
-"""The facts of a run, each emitted once. Logging, the progress bar and all else listen to them."""
+"""Events, each emitted once: of a run, of the model registry and of legal holds. The sinks are their observers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from batch_scoring.domain.runs import ChunkCounts, Mode, Run, Takeover
@@ -18,7 +18,7 @@ class RunStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTookOver:
-    """A stalled run was marked abandoned to make way for this one."""
+    """The run took the job over from a stalled run, which was marked abandoned."""
 
     run_id: int
     job: str
@@ -27,19 +27,19 @@ class RunTookOver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPlanned:
-    """What is due is known."""
+    """The rows that are due were counted."""
 
     run_id: int
     job: str
     due_count: int
     mode: Mode | None
     is_first_of_unversioned: bool = False
-    """No run of the job succeeded before, and the source names no changed_at: each row is scored once."""
+    """No run of the job succeeded before, and the job sets no ``changed_at``, so each row is scored only once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionMismatchAccepted:
-    """The model scores under another scikit-learn than it was fitted with, because somebody allowed it."""
+    """The model scores under another scikit-learn version than it was fitted with, which an option allowed."""
 
     run_id: int
     job: str
@@ -48,7 +48,7 @@ class VersionMismatchAccepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThresholdOverruled:
-    """The job decides at another threshold than the model that scores has of its own."""
+    """The job sets a decision threshold that differs from the model's own."""
 
     run_id: int
     job: str
@@ -57,7 +57,7 @@ class ThresholdOverruled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringIsolated:
-    """The runs before this one crashed, so the model is in a process of its own: a crashing row is quarantined."""
+    """The previous runs crashed, so rows are scored in a child process, where a crashing row can be quarantined."""
 
     run_id: int
     job: str
@@ -66,7 +66,7 @@ class ScoringIsolated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSeconds:
-    """How long a chunk took in each stage; stages of neighbouring chunks overlap."""
+    """Seconds that a chunk took in each stage. Stages of adjacent chunks overlap."""
 
     read: float
     score: float
@@ -84,7 +84,7 @@ class CommittedChunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkCommitted:
-    """A chunk's outcomes stand in the database."""
+    """The outcomes of a chunk were committed."""
 
     run_id: int
     job: str
@@ -96,13 +96,54 @@ class ChunkCommitted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFinished:
-    """The run is closed, whatever came of it."""
+    """The run ended, successfully or not, and its record was closed."""
 
     job: str
     run: Run
 
 
-Event = (
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRegistered:
+    """A version was added to the model registry."""
+
+    name: str
+    version: int
+    artifact_sha256: str
+    registered_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelPromoted:
+    """An alias was pointed at a model version."""
+
+    name: str
+    alias: str
+    version: int
+    previous_version: int | None
+    """The version that the alias pointed at before; None if it pointed at none."""
+    promoted_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldPlaced:
+    """A legal hold was placed on a key or on a run. The key is not part of the event."""
+
+    hold_id: int
+    job: str
+    held_run_id: int | None
+    """The run whose rows are on hold; None if it is a key."""
+    placed_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldReleased:
+    """A legal hold was ended."""
+
+    hold_id: int
+    released_by: str
+
+
+RunEvent = (
     RunStarted
     | RunTookOver
     | RunPlanned
@@ -112,5 +153,12 @@ Event = (
     | ChunkCommitted
     | RunFinished
 )
+Event = RunEvent | ModelRegistered | ModelPromoted | HoldPlaced | HoldReleased
 Observer = Callable[[Event], None]
-"""Called in the run's thread; what it raises fails the run, so an observer that can fail must not raise."""
+"""Called synchronously, for a run in the run's thread. An exception of an observer fails the run or operation."""
+
+
+def emit(observers: Iterable[Observer], event: Event) -> None:
+    """Call every observer with an event."""
+    for observer in observers:
+        observer(event)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Takeover, Trigger
 from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped, UnexpectedFault
-from batch_scoring.scoring.events import Event, Observer, RunFinished, RunStarted, RunTookOver
+from batch_scoring.scoring.events import Observer, RunFinished, RunStarted, RunTookOver, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
@@ -133,15 +133,11 @@ def run_operation(
     ``work`` is given the database and the run's number. Raises AnotherRunActive, and what ``work`` raises.
     """
 
-    def emit(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
     claimed = claim_job(database, job, trigger=trigger, reason=reason, requested_by=requested_by)
     own, run_id = claimed.database, claimed.run_id
-    emit(RunStarted(run_id=run_id, job=job.name))
+    emit(observers, RunStarted(run_id=run_id, job=job.name))
     if claimed.takeover is not None:
-        emit(RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
+        emit(observers, RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
     finished: Run | None = None
     try:
         with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after):
@@ -152,4 +148,4 @@ def run_operation(
         finished = finished or as_closed(own, run_id)
         own.dispose()
         if finished is not None:
-            emit(RunFinished(job=job.name, run=finished))
+            emit(observers, RunFinished(job=job.name, run=finished))

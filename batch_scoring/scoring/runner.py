@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from batch_scoring.domain.job import Job
@@ -14,7 +15,7 @@ from batch_scoring.errors import DatabaseFault, ExitCode
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.diagnosis import diagnose
 from batch_scoring.scoring.engines import choice as engine
-from batch_scoring.scoring.events import Event, Observer, RunFinished, RunPlanned, RunStarted, RunTookOver
+from batch_scoring.scoring.events import Observer, RunFinished, RunPlanned, RunStarted, RunTookOver, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.lifecycle import as_closed, claim_job, closing, recorded
 from batch_scoring.scoring.plan import Rescore
@@ -58,10 +59,6 @@ def run_job(
     chunk boundary with RunStopped.
     """
 
-    def emit(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
     rescore = options.rescore
     claimed = claim_job(
         database,
@@ -73,9 +70,9 @@ def run_job(
         continues_run_id=rescore.continued_run_id if rescore else None,
     )
     own, run_id = claimed.database, claimed.run_id
-    emit(RunStarted(run_id=run_id, job=job.name))
+    emit(observers, RunStarted(run_id=run_id, job=job.name))
     if claimed.takeover is not None:
-        emit(RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
+        emit(observers, RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
     planner = Planner(
         database=own,
         job=job,
@@ -88,21 +85,21 @@ def run_job(
     finished: Run | None = None
     try:
         with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after) as heartbeat:
-            _execute(planner, heartbeat, stop or threading.Event(), emit)
+            _execute(planner, heartbeat, stop or threading.Event(), partial(emit, observers))
         finished = recorded(own, run_id)
         return finished
     finally:
         finished = finished or as_closed(own, run_id)
         own.dispose()
         if finished is not None:
-            emit(RunFinished(job=job.name, run=finished))
+            emit(observers, RunFinished(job=job.name, run=finished))
 
 
-def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, emit: Observer) -> None:
+def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, report: Observer) -> None:
     """Score what is due. Raises every kind of BatchScoringError; what was committed by then stays."""
     database, job = planner.database, planner.job
     plan, due = planner.plan()
-    emit(
+    report(
         RunPlanned(
             run_id=plan.run_id,
             job=job.name,
@@ -116,7 +113,7 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, emit
     if not due.total:  # a model that is gone is noticed by the first run without it, not by the first that needs it
         preparation.check_artifact(plan.model)
         return
-    progress = Progress(database, plan, heartbeat, stop, emit)
+    progress = Progress(database, plan, heartbeat, stop, report)
     try:
         engine.score(plan, database, progress, due.total)
         if progress.done_count < due.total:

@@ -12,6 +12,11 @@ from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
     ChunkCommitted,
     Event,
+    HoldPlaced,
+    HoldReleased,
+    ModelPromoted,
+    ModelRegistered,
+    RunEvent,
     RunFinished,
     RunPlanned,
     RunStarted,
@@ -50,7 +55,41 @@ def is_interactive() -> bool:
 
 
 def log_event(event: Event) -> None:
-    """One log line for one fact of a run."""
+    """Log one event."""
+    log = structlog.get_logger()
+    match event:
+        case ModelRegistered():
+            log.info(
+                "model_registered",
+                model=event.name,
+                model_version=event.version,
+                artifact_sha256=event.artifact_sha256,
+                registered_by=event.registered_by,
+            )
+        case ModelPromoted():
+            log.info(
+                "model_promoted",
+                model=event.name,
+                alias=event.alias,
+                model_version=event.version,
+                previous_version=event.previous_version,
+                promoted_by=event.promoted_by,
+            )
+        case HoldPlaced():
+            log.info(
+                "hold_placed",
+                job=event.job,
+                hold_id=event.hold_id,
+                held_run_id=event.held_run_id,
+                placed_by=event.placed_by,
+            )
+        case HoldReleased():
+            log.info("hold_released", hold_id=event.hold_id, released_by=event.released_by)
+        case _:
+            _log_run_event(event)
+
+
+def _log_run_event(event: RunEvent) -> None:
     log = structlog.get_logger().bind(job=event.job)
     match event:
         case RunStarted():

@@ -119,35 +119,35 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
 
 
-class NotAccepted(Exception):
-    """The other side answered, and took nothing."""
+class DeliveryRefused(Exception):
+    """The server answered and refused the notice."""
 
-    def __init__(self, status: int, reason: str, *, may_pass: bool) -> None:
+    def __init__(self, status: int, reason: str, *, is_transient: bool) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
-        self.may_pass = may_pass
+        self.is_transient = is_transient
 
 
 def _delivered(channel: Channel, url: str, transmit: Callable[[str], tuple[int, str]]) -> Delivery:
     import http.client
     import smtplib
 
-    def may_pass(exc: Exception) -> bool:
-        if isinstance(exc, NotAccepted):
-            return exc.may_pass
+    def is_transient(exc: Exception) -> bool:
+        if isinstance(exc, DeliveryRefused):
+            return exc.is_transient
         return isinstance(exc, OSError | smtplib.SMTPException | http.client.HTTPException)
 
     status: int | None = None
     is_delivered = False
     try:
         for attempt in stamina().retry_context(
-            on=may_pass, attempts=_ATTEMPTS, timeout=_TIME_LIMIT_SECONDS, wait_initial=0.5
+            on=is_transient, attempts=_ATTEMPTS, timeout=_TIME_LIMIT_SECONDS, wait_initial=0.5
         ):
             with attempt:
                 status, reason = transmit(url)
         is_delivered = True
-    except NotAccepted as exc:
+    except DeliveryRefused as exc:
         status, reason = exc.status, exc.reason
     except Exception as exc:  # its text may hold the address, which may hold a password
         reason = _reason(exc)
@@ -217,8 +217,8 @@ def _post(url: str, notice: Notice) -> tuple[int, str]:
         with exc:
             status = exc.code
         redirects = "; it redirects: use the address that it redirects to" if 300 <= status < 400 else ""
-        may_pass = status >= 500 or status == 429
-        raise NotAccepted(status, f"HTTP {status}{redirects}", may_pass=may_pass) from None
+        is_transient = status >= 500 or status == 429
+        raise DeliveryRefused(status, f"HTTP {status}{redirects}", is_transient=is_transient) from None
 
 
 def _without_login(parts: SplitResult) -> tuple[str, dict[str, str]]:
@@ -293,17 +293,17 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
     return code, f"{code} {_first_line(answer)}".strip()
 
 
-def _refusal(refused: dict[str, tuple[int, bytes]], who: str) -> NotAccepted:
+def _refusal(refused: dict[str, tuple[int, bytes]], who: str) -> DeliveryRefused:
     code, answer = next(iter(refused.values()))
-    return NotAccepted(code, f"{who} refused: {code} {_first_line(answer)}", may_pass=False)
+    return DeliveryRefused(code, f"{who} refused: {code} {_first_line(answer)}", is_transient=False)
 
 
-def _answered(code: int, reply: bytes, parts: SplitResult) -> NotAccepted:
+def _answered(code: int, reply: bytes, parts: SplitResult) -> DeliveryRefused:
     text = _first_line(reply)
     for secret in (parts.password, parts.username):
         for form in {secret or "", unquote(secret or "")} - {""}:
             text = text.replace(form, "…")
-    return NotAccepted(code, f"{code} {text}", may_pass=400 <= code < 500 or code == -1)
+    return DeliveryRefused(code, f"{code} {text}", is_transient=400 <= code < 500 or code == -1)
 
 
 def _first_line(reply: bytes) -> str:

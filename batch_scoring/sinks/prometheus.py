@@ -94,7 +94,7 @@ def _gauge(name: str, documentation: str, values: Iterable[tuple[str, float]]) -
 
 
 def _healthy(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
-    return ((state.job, float(state.trouble is None)) for state in states)
+    return ((state.job, float(state.issue is None)) for state in states)
 
 
 def _running(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:

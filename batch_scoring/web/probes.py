@@ -1,4 +1,4 @@
-"""Answers over HTTP for those who watch the service: ``/healthz``, ``/readyz``, ``/metrics``."""
+"""HTTP endpoints of the scheduler service: ``/healthz``, ``/readyz``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -27,49 +27,47 @@ if TYPE_CHECKING:
 
 
 class _MonitoredJobs(Collector):
-    """The jobs as the watch last saw them, and the state of their files."""
+    """Metrics of the jobs as of the last poll, and of their files."""
 
-    def __init__(self, service: Service, watch: HealthMonitor) -> None:
+    def __init__(self, service: Service, monitor: HealthMonitor) -> None:
         self._service = service
-        self._watch = watch
+        self._monitor = monitor
 
     def collect(self) -> Iterator[Metric]:
-        yield from JobMetrics(self._watch.totals, self._watch.states).collect()
-        broken = GaugeMetricFamily(
-            "batch_scoring_job_file_broken", "1 where a job's file cannot be used as it is now.", labels=[JOB_LABEL]
-        )
+        yield from JobMetrics(self._monitor.totals, self._monitor.states).collect()
+        broken = GaugeMetricFamily("batch_scoring_job_file_broken", "1 if the job file is invalid.", labels=[JOB_LABEL])
         for name in {*self._service.files.jobs, *self._service.files.broken}:
             broken.add_metric([name], float(name in self._service.files.broken))
         yield broken
-        seen = GaugeMetricFamily("batch_scoring_database_up", "1 where the database answered at the last look.")
-        seen.add_metric([], float(self._watch.problem is None))
+        seen = GaugeMetricFamily("batch_scoring_database_up", "1 if the database answered at the last poll.")
+        seen.add_metric([], float(self._monitor.problem is None))
         yield seen
 
 
-def is_ready(service: Service, watch: HealthMonitor) -> str | None:
-    """Why the service cannot do its work now; None where it can."""
+def is_ready(service: Service, monitor: HealthMonitor) -> str | None:
+    """Why the service is not ready; None if it is."""
     if not service.is_alive:
         return "the service does not tick"
     if service.paused is not None:
         return service.paused
-    if watch.problem is not None:
-        return watch.problem
+    if monitor.problem is not None:
+        return monitor.problem
     if service.files.broken:
         return "; ".join(str(exc) for exc in service.files.broken.values())
-    refused = [state for state in watch.states if state.trouble is HealthIssue.MODEL]
+    refused = [state for state in monitor.states if state.issue is HealthIssue.MODEL]
     return "; ".join(f"job {state.job}: {state.unhealthy}" for state in refused) or None
 
 
 @contextmanager
-def answering(address: tuple[str, int], service: Service, watch: HealthMonitor) -> Iterator[int]:
-    """Answer on an address while the block lasts; gives the port. Raises ConfigurationError where it is taken."""
+def answering(address: tuple[str, int], service: Service, monitor: HealthMonitor) -> Iterator[int]:
+    """Listen on an address while the block lasts; yields the port. Raises ConfigurationError if it is in use."""
     registry = CollectorRegistry()
-    registry.register(_MonitoredJobs(service, watch))
+    registry.register(_MonitoredJobs(service, monitor))
     for own in (ProcessCollector, PlatformCollector, GCCollector):
         own(registry=registry)
     try:
         server = make_server(
-            *address, _application(service, watch, registry), ThreadingWSGIServer, handler_class=_Quiet
+            *address, _application(service, monitor, registry), ThreadingWSGIServer, handler_class=_Quiet
         )
     except OSError as exc:
         message = f"cannot listen on {address[0]}:{address[1]}: {exc.strerror}; name another address, or off"
@@ -85,11 +83,11 @@ def answering(address: tuple[str, int], service: Service, watch: HealthMonitor) 
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the signature is the library's
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the signature of the base class
         pass
 
 
-def _application(service: Service, watch: HealthMonitor, registry: CollectorRegistry) -> Any:
+def _application(service: Service, monitor: HealthMonitor, registry: CollectorRegistry) -> Any:
     metrics = make_wsgi_app(registry)
 
     def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -100,7 +98,7 @@ def _application(service: Service, watch: HealthMonitor, registry: CollectorRegi
         if path == "/healthz":
             problem = None if service.is_alive else "the service does not tick"
         elif path == "/readyz":
-            problem = is_ready(service, watch)
+            problem = is_ready(service, monitor)
         else:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [b"/healthz, /readyz, /metrics\n"]

@@ -195,7 +195,7 @@ def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
 
     stopped = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")[0]
     assert process.returncode == 1
-    assert "stopping after the chunk under way" in err
+    assert "stopping after the current chunk" in err
     assert stopped[:2] == ("failed", "RunStopped")
     assert 0 < stopped[2] < 367
     assert workspace.run().scored_count == 367 - stopped[2]

@@ -49,7 +49,7 @@ def replayed(workspace: Workspace, run: Run | int = 1, *, job: str = "facts", sa
 def assert_whole(done: Replay, count: int) -> None:
     """So many scores came out again, and no other did not."""
     assert (done.row_count, done.reproduced_count, done.deviations) == (count, count, [])
-    assert done.is_whole
+    assert done.is_reproduced
     assert done.largest_difference <= 1e-12
 
 

@@ -271,7 +271,7 @@ def test_replay_does_not_blame_the_data_for_a_model_that_depends_on_its_batch(
     with workspace.database() as database:
         done = replay_key(database, workspace.job("j"), workspace.artifacts_dir, ("5",))
 
-    assert not done.is_whole
+    assert not done.is_reproduced
     (deviation,) = done.deviations
     assert (deviation.run_id, list(deviation.altered), deviation.depends_on_others) == (run.run_id, [], True)
 

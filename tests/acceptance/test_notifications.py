@@ -233,7 +233,7 @@ def test_addresses_may_have_names_with_commas() -> None:
 @pytest.mark.parametrize(
     ("status", "attempts"), [(200, 1), (204, 1), (302, 1), (307, 1), (400, 1), (404, 1), (429, 3), (500, 3), (503, 3)]
 )
-def test_a_status_is_reported_and_only_what_may_pass_is_tried_again(hook: Hook, status: int, attempts: int) -> None:
+def test_a_status_is_reported_and_only_transient_errors_are_retried(hook: Hook, status: int, attempts: int) -> None:
     hook.status = status
 
     delivery = one(Recipients(webhook_url=hook.url))
@@ -635,7 +635,7 @@ def test_the_log_holds_the_status_and_neither_the_path_nor_names_of_functions(bo
             assert word not in text
 
 
-def test_a_run_whose_process_died_is_notified_by_the_next_one(both: Workspace, hook: Hook) -> None:
+def test_a_run_whose_process_crashed_is_notified_by_the_next_one(both: Workspace, hook: Hook) -> None:
     columns = "job, trigger, status, started_at, heartbeat_at, host, process_id, package_version, environment"
     both.sql(
         f"INSERT INTO scoring_runs ({columns}, job_config, requested_by) VALUES ('loans', 'cli', 'running',"
@@ -651,70 +651,70 @@ def test_a_run_whose_process_died_is_notified_by_the_next_one(both: Workspace, h
 
 
 @dataclass
-class Watched:
-    """The watch of a service over the small job, whose clock the test sets."""
+class Monitored:
+    """The health monitor of a service over the small job, whose clock the test sets."""
 
     workspace: Workspace
     now: datetime
-    told: list[Notice]
-    watch: HealthMonitor
+    notices: list[Notice]
+    monitor: HealthMonitor
 
-    def look(self) -> list[tuple[str, int]]:
-        """What a look notifies of."""
-        self.told.clear()
-        self.watch.look()
-        return [(notice.kind, notice.count) for notice in self.told]
+    def poll(self) -> list[tuple[str, int]]:
+        """What a poll notifies operators of."""
+        self.notices.clear()
+        self.monitor.poll()
+        return [(notice.kind, notice.count) for notice in self.notices]
 
 
 @pytest.fixture
-def watched(workspace: Workspace) -> Watched:
+def monitored(workspace: Workspace) -> Monitored:
     prepare(workspace)
     file = workspace.jobs_dir / "loans.toml"
     file.write_text(file.read_text() + "[schedule]\nevery = '1 hour'\nstale_after = '10000 days'\n")
     files = JobFiles(workspace.jobs_dir)
     files.refresh()
-    told: list[Notice] = []
+    notices: list[Notice] = []
     with workspace.database() as database:
-        watch = HealthMonitor(files, database, workspace.artifacts_dir, told.append)
-    made = Watched(workspace, datetime(2026, 1, 1, tzinfo=UTC), told, watch)
-    watch.clock = lambda: made.now
-    return made
+        monitor = HealthMonitor(files, database, workspace.artifacts_dir, notices.append)
+    found = Monitored(workspace, datetime(2026, 1, 1, tzinfo=UTC), notices, monitor)
+    monitor.clock = lambda: found.now
+    return found
 
 
-def test_what_stays_unhealthy_is_notified_once_a_day_and_its_end_once(watched: Watched) -> None:
-    workspace = watched.workspace
+def test_what_stays_unhealthy_is_notified_once_a_day_and_its_end_once(monitored: Monitored) -> None:
+    workspace = monitored.workspace
     workspace.run("loans")
-    assert watched.look() == []
+    assert monitored.poll() == []
     workspace.sql("ALTER TABLE facts RENAME TO elsewhere")
 
     found = []
     for _ in range(50):
-        found += watched.look()
-        watched.now += HOUR
+        found += monitored.poll()
+        monitored.now += HOUR
     assert found == [("unhealthy", 1), ("unhealthy", 2), ("unhealthy", 3)]
-    watched.now += 24 * HOUR
-    assert watched.look() == [("unhealthy", 4)]
-    assert watched.told[0].subject == "batch-scoring: loans: still unhealthy"
+    monitored.now += 24 * HOUR
+    assert monitored.poll() == [("unhealthy", 4)]
+    assert monitored.notices[0].subject == "batch-scoring: loans: still unhealthy"
 
     workspace.sql("ALTER TABLE elsewhere RENAME TO facts")
-    assert watched.look() == [("recovered", 1)]
-    assert "(it was not: source, since 2026-01-01 00:00:00 UTC)" in watched.told[0].message
-    assert watched.look() == []
+    assert monitored.poll() == [("recovered", 1)]
+    assert "(it was not: source, since 2026-01-01 00:00:00 UTC)" in monitored.notices[0].message
+    assert monitored.poll() == []
 
 
-def test_runs_whose_process_died_are_notified_at_growing_distances(watched: Watched) -> None:
+def test_runs_whose_process_crashed_are_notified_at_growing_distances(monitored: Monitored) -> None:
     columns = (
         "job, trigger, status, started_at, heartbeat_at, finished_at, end_reason, host, process_id, package_version"
     )
     found = []
     for hour in range(6):
         at = f"'2026-01-01 0{hour}:00:00.000000'"
-        watched.workspace.sql(
+        monitored.workspace.sql(
             f"INSERT INTO scoring_runs ({columns}, environment, job_config, requested_by, error_message)"
             f" VALUES ('loans', 'schedule', 'abandoned', {at}, {at}, {at}, 'stalled', 'h', 1, '0', '{{}}', '{{}}', 'x',"
             " 'it crashed')"
         )
-        found += watched.look()
-        found += watched.look()
+        found += monitored.poll()
+        found += monitored.poll()
 
     assert found == [("run_failed", 1), ("run_failed", 2), ("run_failed", 4)]

@@ -49,7 +49,7 @@ def test_what_is_kept_is_what_the_file_has_and_every_score_comes_out_again(keepi
         assert (expected[expected.notna()] == found[expected.notna()]).all(), name
 
     done = _replay(keeping)
-    assert (done.row_count, done.reproduced_count, done.is_whole) == (367, 367, True)
+    assert (done.row_count, done.reproduced_count, done.is_reproduced) == (367, 367, True)
     assert done.largest_difference <= 1e-12
     assert _replay(keeping, sample=20).row_count == 20
 
@@ -100,7 +100,7 @@ def test_each_prediction_is_replayed_with_the_model_and_the_inputs_of_its_time(
     assert keeping.run().superseded_count == 367
 
     now, then = _replay_key(keeping, "LP001015"), _replay_key(keeping, "LP001015", as_of=before - timedelta(days=1))
-    assert (now.is_whole, then.is_whole) == (True, True)
+    assert (now.is_reproduced, then.is_reproduced) == (True, True)
     assert then.score == old != now.score
     assert "version 1" in then.models[0]
     assert "version 2" in now.models[0]
@@ -199,7 +199,7 @@ def test_inputs_of_every_type_are_kept_and_replayed_and_a_later_models_are_added
     register(["id", "flag", "seen", "amount"])
     workspace.upgrade()
     assert workspace.run().scored_count == 40
-    assert _replay(workspace, 1).is_whole
+    assert _replay(workspace, 1).is_reproduced
     register(["id", "flag", "seen", "amount", "extra"])
     workspace.promote(2)
     workspace.sql("UPDATE applicants SET updated_at = '2026-02-01 00:00:00'")
@@ -255,7 +255,7 @@ def test_an_altered_label_and_inputs_that_are_gone_are_told(keeping: Workspace) 
     done = _replay(keeping)
     ((deviation),) = done.deviations
     assert (deviation.key, list(deviation.altered), deviation.replayed) == ("LP001022", [], deviation.score)
-    assert (done.row_count, done.missing_count, done.is_whole) == (366, 1, False)
+    assert (done.row_count, done.missing_count, done.is_reproduced) == (366, 1, False)
     shown = keeping.cli("replay", "loan_eligibility", "--run", "1")
     assert shown.returncode == 1
     assert "1 prediction of the run has no stored inputs" in shown.stdout

@@ -349,7 +349,7 @@ def test_a_rescore_makes_a_job_neither_healthy_nor_unhealthy(scored: Workspace) 
         with scored.database() as database:
             found = status_of(database, job, scored.artifacts_dir)
         last, success = found.last_run, found.last_success
-        return last.run_id if last else None, success.run_id if success else None, found.trouble
+        return last.run_id if last else None, success.run_id if success else None, found.issue
 
     assert status() == (1, 1, None)
     assert rescored(scored).status == "succeeded"
@@ -556,7 +556,7 @@ def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(scor
     assert_each_was_superseded_once(scored, set(applicant_keys(scored)))
     skipped = scored.scalar("SELECT min(run_id) FROM scoring_runs WHERE status = 'skipped'")
     refused = scored.cli("rescore", NAME, "--continue", str(skipped), "--yes")
-    assert_refused(refused, 2, f"run {skipped} ended before it knew what to score again; ask for the rescore anew")
+    assert_refused(refused, 2, f"run {skipped} ended before its selection was recorded; start the rescore again")
 
 
 def test_a_frozen_rescore_is_taken_over_by_its_continuation_and_fenced_when_it_wakes_up(scored: Workspace) -> None:
@@ -616,7 +616,7 @@ def test_keys_that_leave_the_source_meanwhile_are_left_out(scored: Workspace) ->
 @pytest.mark.parametrize("run", [1, 99], ids=["an ordinary run", "no run"])
 def test_what_is_no_rescore_cannot_be_continued(scored: Workspace, run: int) -> None:
     before = everything(scored)
-    with pytest.raises(InputFault, match=f"run {run} is no rescore of job loan_eligibility"):
+    with pytest.raises(InputFault, match=f"run {run} is not a rescore of job loan_eligibility"):
         continued(scored, run)
     assert everything(scored) == before
 
@@ -1024,9 +1024,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "no selector": ([], "expected one selector, found none; the selectors are --key or --keys-file"),
     "two selectors": (["--all", "--key", "LP001015"], "found --key or --keys-file and --all"),
     "a selector and a continuation": (["--continue", "1", "--scored-by-version", "1"], "and --continue"),
-    "an ordinary run to continue": (["--continue", "1"], "run 1 is no rescore of job loan_eligibility"),
-    "no run to continue": (["--continue", "99"], "run 99 is no rescore"),
-    "a continuation by another version": (["--continue", "1", "--model-version", "1"], "leave --model-version out"),
+    "an ordinary run to continue": (["--continue", "1"], "run 1 is not a rescore of job loan_eligibility"),
+    "no run to continue": (["--continue", "99"], "run 99 is not a rescore"),
+    "a continuation by another version": (["--continue", "1", "--model-version", "1"], "omit --model-version"),
     "rows to a file without a dry run": (["--all", "--out", "x.csv"], "--out belongs to --dry-run"),
     "a folder that is not there": (["--all", "--dry-run", "--out", "nowhere/x.csv"], "there is no folder nowhere"),
     "a file of another kind": (["--all", "--dry-run", "--out", "x.xlsx"], "a name that ends with .csv or .html"),

@@ -99,7 +99,7 @@ def test_a_second_signal_ends_everything_at_once_and_loses_nothing(
         (run,) = service.events("slot_fired")
         os.kill(run["process_id"], signal.SIGSTOP)  # a run that does not stop when asked
         service.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "ending after the chunks under way" in service.log.read_text())
+        wait_until(lambda: "stopping after the current chunks" in service.log.read_text())
         assert service.stop(signal.SIGTERM) == 1
         wait_until(lambda: not Path(f"/proc/{run['process_id']}").exists() or _is_zombie(run["process_id"]))
 
@@ -123,8 +123,8 @@ def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Works
         wait_until(lambda: _succeeded(workspace))
         assert service.stop() == 0
 
-        died = service.events("run_ended")[0]
-    assert (died["died"], died["abandoned_run_id"]) == ("SIGKILL", 1)
+        ended = service.events("run_ended")[0]
+    assert (ended["killed_by"], ended["abandoned_run_id"]) == ("SIGKILL", 1)
     ((status, message),) = workspace.query("SELECT status, error_message FROM scoring_runs WHERE run_id = 1")
     assert status == "abandoned", "the next run need not wait until it counts as stalled"
     assert "SIGKILL" in message
@@ -143,7 +143,7 @@ def test_a_run_that_takes_too_long_is_stopped_between_two_chunks(
         ended = service.events("run_ended")[0]
         assert service.stop() == 0
 
-    assert (ended["overran"], ended["died"], ended["exit_code"]) == (True, None, 1)
+    assert (ended["overran"], ended["killed_by"], ended["exit_code"]) == (True, None, 1)
     assert workspace.query("SELECT status, error_type FROM scoring_runs WHERE run_id = 1") == [("failed", "RunStopped")]
     assert_counters_equal_rows(workspace)
 
@@ -163,7 +163,7 @@ def test_a_frozen_run_that_takes_too_long_is_killed_and_closed(embedded: Workspa
 
     ended = process.wait(at_most=timedelta(seconds=0.2), grace=timedelta(seconds=0.2))
 
-    assert (ended.overran, ended.died) == (True, "SIGKILL")
+    assert (ended.overran, ended.killed_by) == (True, "SIGKILL")
 
 
 def test_slots_that_passed_while_no_service_was_up_become_one_run(

@@ -190,7 +190,7 @@ def test_a_signal_to_all_processes_ends_the_run_between_two_chunks(
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1, err
-    assert "stopping after the chunk under way" in err
+    assert "stopping after the current chunk" in err
     ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
     assert (status, error_type) == ("failed", "RunStopped")
     assert 0 < scored < _ALL

@@ -1,7 +1,7 @@
-"""Scoring in a child process, for a job whose runs die one after the other: a row that kills the process that scores it
-(a crash inside a library, memory that runs out) then costs a child and not the run.
+"""Scoring in a child process, used after consecutive runs of a job crashed.
 
-A child that dies is started again and given half of the rows, until the row is found and set aside.
+A crashing row (a segmentation fault in a library, or memory that runs out) then ends the child process and not the
+run. The child is restarted and the chunk bisected until the crashing row is found; that row is quarantined.
 """
 
 from __future__ import annotations
@@ -36,28 +36,31 @@ from batch_scoring.scoring.progress import Progress
 from batch_scoring.store.engine.database import Database
 
 _MOST_ROWS = 10
-"""Rows that may kill a child in one run; if there are more the fault is not the rows'."""
+"""Crashing rows allowed in one run. More than that indicates that the rows are not the cause."""
 
 
 _LONGEST_TEMPORARY = 64
-"""Bytes of the temporary folder's path that leave multiprocessing enough of the 104 a socket's path may have."""
+"""Maximum length of the temporary folder's path in bytes: the path of a Unix socket in it is limited to 104."""
 
 
-class _Died(Exception):
-    """The child ended without an answer."""
+class _ChildCrashed(Exception):
+    """The child process ended without reporting a result."""
 
 
 def _context() -> ForkServerContext | SpawnContext:
-    """How a child starts: forked from a server with the libraries loaded, if the path of its socket is short enough."""
+    """The start method: a fork server with the libraries preloaded, or spawn if its socket path would be too long."""
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY:
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")  # another child costs little more than loading the model
+    context = multiprocessing.get_context("forkserver")  # so that a restarted child only has to load the model
     context.set_forkserver_preload([__name__, "sklearn.pipeline", "sklearn.compose", "pyarrow"])
     return context
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
-    """Score what is due with the model in a child process, in which a crashing row is found. Raises WorkerCrashed."""
+    """Score what is due with the model in a child process and quarantine crashing rows.
+
+    Raises WorkerCrashed, ModelRefused, EveryRowFailed, DatabaseFault, and what ``progress.check`` raises.
+    """
     with IsolatedScorer(plan.model) as isolated:
 
         @cache
@@ -69,12 +72,12 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
 
 
 class IsolatedScorer:
-    """A scorer whose model lives in a child process. A context manager: leaving it ends the child."""
+    """A scorer whose model is loaded in a child process. A context manager: leaving it ends the child."""
 
     def __init__(self, model: ModelPlan) -> None:
         self._model = model
         self._child: tuple[BaseProcess, Connection] | None = None
-        self._rows_that_kill = 0
+        self._crashing_rows = 0
 
     def __enter__(self) -> Self:
         return self
@@ -85,39 +88,39 @@ class IsolatedScorer:
         self._end()
 
     def load(self) -> str | None:
-        """Load and prove the model in the child; returns what differs in the library's version, if that was allowed.
+        """Load and verify the model in the child; returns the library version mismatch, if one was allowed.
 
-        Raises ModelRefused, and WorkerCrashed where loading it kills the process.
+        Raises ModelRefused, and WorkerCrashed if the child crashes while it loads the model.
         """
         let_idle_threads_sleep()
         context = _context()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._model), name="isolated scorer", daemon=True)
         process.start()
-        theirs.close()  # so that the child's end is the only one, and its death is heard
+        theirs.close()  # so that the pipe reports end-of-file when the child exits
         self._child = process, ours
         try:
             differs: str | None = self._answer()
-        except _Died:
+        except _ChildCrashed:
             raise WorkerCrashed(
-                "the process died while it loaded the model; look at the machine's log, and at the memory it has"
+                "the process crashed while it loaded the model; check the system log and the available memory"
             ) from None
         return differs
 
     def score(self, columns: Mapping[str, Column]) -> ScoredRows:
-        """Score a chunk as a Scorer does; a row that kills the process comes back as a fault.
+        """Score a chunk as a Scorer does; a crashing row is returned as a fault with code ``model_crash``.
 
-        Raises EveryRowFailed, and WorkerCrashed where too many rows kill it.
+        Raises EveryRowFailed, and WorkerCrashed if too many rows crash the process.
         """
         total = len(next(iter(columns.values())))
-        pieces: list[tuple[int, ScoredRows]] = []
+        batches: list[tuple[int, ScoredRows]] = []
         faults: dict[int, RowFault] = {}
 
         def settle(start: int, stop: int) -> bool:
-            """Score these rows, in pieces if need be; whether they did so without killing the child."""
+            """Score these rows, bisected if necessary; returns whether the child did not crash."""
             try:
-                pieces.append((start, self._ask({name: values[start:stop] for name, values in columns.items()})))
-            except _Died:
+                batches.append((start, self._ask({name: values[start:stop] for name, values in columns.items()})))
+            except _ChildCrashed:
                 if stop - start == 1:
                     faults[start] = self._crash()
                 else:
@@ -126,7 +129,7 @@ class IsolatedScorer:
             except EveryRowFailed:
                 if stop - start == total:
                     raise
-                middle = (start + stop) // 2  # the model fails on these, and not on the chunk's others
+                middle = (start + stop) // 2  # the model fails on these rows only
                 settle(start, middle)
                 settle(middle, stop)
             return True
@@ -134,24 +137,24 @@ class IsolatedScorer:
         def halve(start: int, stop: int) -> None:
             middle = (start + stop) // 2
             if settle(start, middle) and stop - middle > 1:
-                halve(middle, stop)  # what kills is in this half: no need to see it once more
+                halve(middle, stop)  # the crashing row is in this half, so the half as such need not be tried
             else:
                 settle(middle, stop)
 
         settle(0, total)
-        found = joined(pieces, faults)
+        found = joined(batches, faults)
         check_common_fault(found.faults, total)
         return found
 
     def _crash(self) -> RowFault:
-        self._rows_that_kill += 1
-        if self._rows_that_kill > _MOST_ROWS:
+        self._crashing_rows += 1
+        if self._crashing_rows > _MOST_ROWS:
             raise WorkerCrashed(
-                f"more than {_MOST_ROWS} rows killed the process that scored them, so the fault is not the rows':"
-                " look at the machine's log, its memory, and the libraries of the model"
+                f"more than {_MOST_ROWS} rows crashed the process that scored them, so the rows are not the cause;"
+                " check the system log, the available memory, and the libraries of the model"
             )
         return RowFault(
-            code=ReasonCode.MODEL_CRASH, column=None, message="the process that scored the row alone was killed by it"
+            code=ReasonCode.MODEL_CRASH, column=None, message="the process that scored this row alone crashed"
         )
 
     def _ask(self, columns: Mapping[str, Column]) -> ScoredRows:
@@ -162,7 +165,7 @@ class IsolatedScorer:
             self._child[1].send(columns)
         except OSError:
             self._end()
-            raise _Died from None
+            raise _ChildCrashed from None
         scored: ScoredRows = self._answer()
         return scored
 
@@ -172,7 +175,7 @@ class IsolatedScorer:
             answer = self._child[1].recv()
         except (EOFError, OSError):
             self._end()
-            raise _Died from None
+            raise _ChildCrashed from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -190,10 +193,10 @@ class IsolatedScorer:
 
 
 def _serve(connection: Connection, model: ModelPlan) -> None:
-    """What the child does: load, then score whatever comes, until nobody is at the other end."""
+    """The child process: load the model, then score what is received until the parent closes the pipe."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the run decides what they mean
-    # what libraries print is none of the result that the run prints
+        signal.signal(number, signal.SIG_IGN)  # the process of the run handles them
+    # output of libraries must not mix with the result on standard output
     with suppress(EOFError, BrokenPipeError), redirect_stdout(sys.stderr):
         try:
             scorer, differs = preparation.load_scorer(model)
@@ -204,7 +207,7 @@ def _serve(connection: Connection, model: ModelPlan) -> None:
         while True:
             columns = connection.recv()
             try:
-                answer: Any = scorer.score_singly(columns)  # what all rows share is seen where all are
+                answer: Any = scorer.score_singly(columns)  # the parent checks for a fault common to all rows
             except Exception as exc:
                 answer = exc
             connection.send(answer)
