@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from typing import Any
 
 Done = subprocess.CompletedProcess[str]
 
@@ -25,3 +27,8 @@ def assert_refused(done: Done, code: int, *words: str) -> None:
 def assert_no_traceback(done: Done) -> None:
     """The command was not ended by an error nobody foresaw."""
     assert "Traceback" not in done.stderr, done.stderr.splitlines()[-1]
+
+
+def events(stderr: str) -> list[dict[str, Any]]:
+    """The log events among the lines of standard error, in order."""
+    return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]

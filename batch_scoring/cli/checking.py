@@ -8,8 +8,7 @@ from batch_scoring.cli.output import Json, database, settings, show_json, show_s
 
 
 def check(as_json: Json = False) -> None:
-    """Check settings, database, schema, jobs, sources and models: every problem at once. Starts nothing."""
-
+    """Check settings, database, schema, jobs, sources and models, and report every problem. Starts no run."""
     from batch_scoring.monitoring import check as checks
 
     chosen = settings()
@@ -18,5 +17,5 @@ def check(as_json: Json = False) -> None:
         show_json(report.findings)
     else:
         for finding in report.findings:
-            show_sentence(f"{'error' if finding.error else 'ok':5}  ", f"{finding.subject}: {finding.message}")
+            show_sentence(f"{finding.severity:7}  ", f"{finding.subject}: {finding.message}")
     raise typer.Exit(report.exit_code)

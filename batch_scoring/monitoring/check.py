@@ -1,10 +1,12 @@
-"""``check``: everything that would keep a run from succeeding, found at once and without starting one."""
+"""``check``: reports every problem that would make a run fail, without starting one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from batch_scoring.domain.decision import DecisionPolicy, threshold_override
 from batch_scoring.domain.job import Job
@@ -21,46 +23,69 @@ from batch_scoring.store.source import index_advice
 from batch_scoring.store.source.table import SCORED_ONCE, SourceTable
 
 
+class Severity(StrEnum):
+    """How a finding affects a run."""
+
+    OK = "ok"
+    """Checked, and as it should be."""
+    WARNING = "warning"
+    """Runs succeed; the message says what to consider."""
+    ERROR = "error"
+    """A run would fail."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One result of a check."""
 
     subject: str
-    error: bool
+    severity: Severity
     message: str
     exit_code: ExitCode = ExitCode.DONE
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as ``check --json`` prints it."""
+        return {
+            "subject": self.subject,
+            "error": self.severity is Severity.ERROR,
+            "message": self.message,
+            "exit_code": self.exit_code,
+            "warning": self.severity is Severity.WARNING,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
-    """All findings; the exit code is that of the first error."""
+    """All findings of a check."""
 
     findings: tuple[Finding, ...]
 
     @property
     def exit_code(self) -> ExitCode:
-        return next((finding.exit_code for finding in self.findings if finding.error), ExitCode.DONE)
+        """The exit code of the first error; 0 if there is none."""
+        errors = (finding for finding in self.findings if finding.severity is Severity.ERROR)
+        return next((finding.exit_code for finding in errors), ExitCode.DONE)
 
 
 def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckReport:
-    """Check jobs, database, schema, sources, models and artifacts."""
+    """Check jobs, database, schema, sources, models and artifacts. Errors become findings; nothing is raised."""
     findings: list[Finding] = []
     jobs: list[Job] = []
     try:
         jobs = load_jobs(jobs_dir)
         if not job_names(jobs_dir):
             findings.append(
-                _problem(str(jobs_dir), UnknownJob("holds no job files; write one, or set BATCH_SCORING_JOBS_DIR"))
+                _problem(str(jobs_dir), UnknownJob("contains no job files; write one, or set BATCH_SCORING_JOBS_DIR"))
             )
     except ConfigurationError as exc:
         findings += [_problem(_place(problem), exc, problem.message) for problem in exc.problems]
-        jobs = list(_sound_jobs(jobs_dir))
+        jobs = list(_valid_jobs(jobs_dir))
     try:
         check_schema(database)
     except BatchScoringError as exc:
         findings.append(_problem("database", exc))
         return CheckReport(findings=tuple(findings))
-    findings.append(Finding(subject="database", error=False, message=f"{database.shown}, schema up to date"))
+    findings.append(_ok("database", f"{database.shown}, schema up to date"))
     for job in jobs:
         findings += _check_job(database, artifacts_dir, job)
     return CheckReport(findings=tuple(findings))
@@ -82,14 +107,13 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             source.check_key(connection)
             job_tables.check_tables(connection, job, layout_of(job, source))
             cheaper = index_advice.advice(connection, job, source)
-        yield Finding(subject=subject, error=False, message=f"source {source.table} has its columns and a usable key")
+        yield _ok(subject, f"source {source.table} has the required columns and a usable key")
         if source.changed_at is None:
-            yield Finding(subject=subject, error=False, message=SCORED_ONCE)
+            yield _warning(subject, SCORED_ONCE)
         for message in cheaper:
-            yield Finding(subject=subject, error=False, message=message)
+            yield _warning(subject, message)
         if source.guarantee.doubt:
-            message = f"{source.guarantee.doubt}, so every run counts the keys{_remedy(source)}"
-            yield Finding(subject=subject, error=False, message=message)
+            yield _warning(subject, f"{source.guarantee.doubt}, so every run counts the keys{_remedy(source)}")
     except BatchScoringError as exc:
         yield _problem(subject, exc)
     try:
@@ -102,20 +126,21 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         from batch_scoring.model.artifact import read_verified
 
         read_verified(artifact_of(artifacts_dir, version))
-        message = f"{job.model.alias} is version {version.version}, its artifact is intact"
-        for text in (message, *manifest.notes, *_overruled(job, manifest)):
-            yield Finding(subject=f"model {version.name}", error=False, message=text)
+        subject = f"model {version.name}"
+        yield _ok(subject, f"{job.model.alias} is version {version.version}, its artifact is intact")
+        for text in (*manifest.notes, *_overrides(job, manifest)):
+            yield _warning(subject, text)
     except BatchScoringError as exc:
         yield _problem(f"model {job.model.name}", exc)
 
 
-def _overruled(job: Job, manifest: Manifest) -> Iterable[str]:
-    if overruled := threshold_override(job, manifest):
-        yield overruled
+def _overrides(job: Job, manifest: Manifest) -> Iterable[str]:
+    if override := threshold_override(job, manifest):
+        yield override
     if job.model.unseen_categories == "quarantine" and (columns := manifest.signature.columns_without_categories):
         yield (
-            f'unseen_categories = "quarantine" has no effect on {listed(columns)}: the sample had too many texts there'
-            " to list them"
+            f'unseen_categories = "quarantine" has no effect on {listed(columns)}: the sample had too many'
+            " distinct values to list"
         )
 
 
@@ -125,7 +150,7 @@ def _remedy(source: SourceTable) -> str:
     return "; a primary key, or a unique index with NOT NULL, makes runs faster"
 
 
-def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
+def _valid_jobs(jobs_dir: Path) -> Iterable[Job]:
     for name in job_names(jobs_dir):
         try:
             yield read_job(jobs_dir / f"{name}.toml")
@@ -134,8 +159,16 @@ def _sound_jobs(jobs_dir: Path) -> Iterable[Job]:
 
 
 def _problem(subject: str, exc: BatchScoringError, message: str | None = None) -> Finding:
-    text = (message or str(exc)).replace(f"{subject}: ", "")  # the subject is shown before the message
-    return Finding(subject=subject, error=True, message=text, exit_code=exc.exit_code)
+    text = (message or str(exc)).replace(f"{subject}: ", "")  # the subject is printed before the message
+    return Finding(subject=subject, severity=Severity.ERROR, message=text, exit_code=exc.exit_code)
+
+
+def _ok(subject: str, message: str) -> Finding:
+    return Finding(subject=subject, severity=Severity.OK, message=message)
+
+
+def _warning(subject: str, message: str) -> Finding:
+    return Finding(subject=subject, severity=Severity.WARNING, message=message)
 
 
 def _place(problem: Problem) -> str:

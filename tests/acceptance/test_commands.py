@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 import typer
+from commands import events
 from conftest import prepare_loans
 from support import DATA, LOAN_JOB, Workspace
 
@@ -103,7 +104,7 @@ class Printed:
 READING = [
     Printed(
         "check",
-        ("ok     database: sqlite:///", "ok     job loan_eligibility:", "its artifact is intact"),
+        ("ok       database: sqlite:///", "ok       job loan_eligibility:", "its artifact is intact"),
         lambda found: len(found) == 3 and not any(finding["error"] for finding in found),
     ),
     Printed(
@@ -181,7 +182,8 @@ def test_train_says_what_it_registered_and_how_good_it_is(sqlite_workspace: Work
     data = ("--data", str(DATA / "loan_train.csv"), "--label", "Loan_Status")
     train = ("train", NAME, *data, "--algorithm", "decision_tree")
     trained = sqlite_workspace.cli(*train)
-    assert (trained.returncode, trained.stderr) == (0, "")
+    assert trained.returncode == 0
+    assert [event["event"] for event in events(trained.stderr)] == ["model_registered", "model_promoted"]
     for word in ("registered loan_eligibility version 1: loan_eligibility/", "10-fold accuracy", "confusion matrix"):
         assert word in trained.stdout
     version = sqlite_workspace.cli_json(*train)
@@ -194,7 +196,8 @@ def test_register_says_what_it_registered(sqlite_workspace: Workspace, loan_mode
     joblib.dump(loan_model.pipeline, sqlite_workspace.folder / "model.joblib")
     loan_model.features.to_csv(sqlite_workspace.folder / "sample.csv", index=False)
     registered = sqlite_workspace.cli("model", "register", "model.joblib", "--name", "any", "--sample", "sample.csv")
-    assert (registered.returncode, registered.stderr) == (0, "")
+    assert registered.returncode == 0
+    assert [event["event"] for event in events(registered.stderr)] == ["model_registered", "model_promoted"]
     assert re.fullmatch(r"registered any version 1: any/[0-9a-f]{16}\.joblib\n", registered.stdout)
 
 
@@ -260,15 +263,15 @@ def test_check_ends_with_3_where_only_the_model_is_at_fault(loan_workspace: Work
     loan_workspace.sql("DELETE FROM model_promotions")
     done = loan_workspace.cli("check")
     assert done.returncode == 3
-    assert "ok     job loan_eligibility" in done.stdout
-    assert "error  model loan_eligibility: model loan_eligibility has no champion" in done.stdout
+    assert "ok       job loan_eligibility" in done.stdout
+    assert "error    model loan_eligibility: model loan_eligibility has no champion" in done.stdout
 
 
 def test_check_names_a_folder_without_jobs(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.upgrade()
     done = sqlite_workspace.cli("check")
     assert done.returncode == 2
-    assert f"{sqlite_workspace.jobs_dir}: holds no job files" in done.stdout
+    assert f"{sqlite_workspace.jobs_dir}: contains no job files" in done.stdout
 
 
 def test_the_printed_sql_makes_the_schema_that_a_run_needs(workspace: Workspace, loan_model: TrainedModel) -> None:

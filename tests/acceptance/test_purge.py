@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from commands import events
 from facts import (
     COMPOSITE,
     COUNT,
@@ -205,7 +206,8 @@ def test_more_than_ten_thousand_rows_take_several_transactions(aged: Workspace) 
     expected = (12_008, 2, 8, 0)
     assert previewed(aged, SUPERSEDED, "2026-12-31") == expected
     done = command(aged, "purge", "facts", SUPERSEDED, "2026-12-31", "--reason", "x", "--yes")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert [event["event"] for event in events(done.stderr)] == ["run_started", "run_finished"]
     assert "12,018 rows deleted" in done.stdout
     assert counts(aged)["predictions"] == COUNT
 

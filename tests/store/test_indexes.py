@@ -286,7 +286,7 @@ def test_check_shows_the_advice_and_takes_it_for_no_error(workspace: Workspace) 
 
     before = workspace.cli("check").stdout
     (advice,) = [line for line in before.splitlines() if "CREATE INDEX" in line]
-    assert advice.startswith("ok     job loans: no index of applicants begins with updated_at")
+    assert advice.startswith("warning  job loans: no index of applicants begins with updated_at")
     _execute(workspace, _statement(advice))
 
     assert "CREATE INDEX" not in workspace.cli("check").stdout
