@@ -1,4 +1,4 @@
-"""Every error the package raises on purpose: one root, typed children, and the exit code each stands for.
+"""Every error that the package raises intentionally, with the exit code of each.
 
 A message says what is wrong and then what to do. It names keys, columns, files and counts, never a value from
 an applicant's row.
@@ -25,21 +25,21 @@ class ExitCode(IntEnum):
 
 
 class BatchScoringError(Exception):
-    """The root of every error that the package raises on purpose."""
+    """The base class of every error that the package raises intentionally."""
 
     exit_code: ExitCode = ExitCode.RUN_FAILED
     end_reason: str = "error"
-    """What the record of a run that it ends says, see EndReason."""
+    """The ``end_reason`` of a run that the error ends, see EndReason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is wrong with the configuration."""
+    """One problem of the configuration."""
 
     where: str
     """The file, environment variable or table at fault."""
     key: str
-    """The key inside it, such as ``source.table``; empty where the whole is meant."""
+    """The key in it, such as ``source.table``; empty if the problem concerns all of it."""
     message: str
     """What was expected, and what to do."""
 
@@ -67,7 +67,7 @@ class UnknownJob(BatchScoringError):
 
 
 class SourceFault(BatchScoringError):
-    """The source is not what its job says: a table, a column or a usable key is missing."""
+    """The source does not match its job: a table, a column or a usable key is missing."""
 
     exit_code = ExitCode.WRONG_USAGE
 
@@ -79,13 +79,13 @@ class InputFault(BatchScoringError):
 
 
 class SchemaOutOfDate(BatchScoringError):
-    """The database lacks the tables this version of the package works with."""
+    """The database schema is missing or is not that of this version of the package."""
 
     exit_code = ExitCode.WRONG_USAGE
 
 
 class ModelRefused(BatchScoringError):
-    """A model may not score: the root of everything that exits with code 3."""
+    """A model must not score rows: the base class of every error with exit code 3."""
 
     exit_code = ExitCode.MODEL_REFUSED
 
@@ -99,11 +99,11 @@ class ArtifactMissing(ModelRefused):
 
 
 class ArtifactChanged(ModelRefused):
-    """The bytes of the file are not those that were registered. They were not unpickled."""
+    """The file differs from the registered artifact by its SHA-256. It was not unpickled."""
 
 
 class VersionMismatch(ModelRefused):
-    """The artifact was fitted under another scikit-learn than the one installed."""
+    """The model was fitted with another scikit-learn version than the installed one."""
 
 
 class GoldenRowsDiffer(ModelRefused):
@@ -119,7 +119,7 @@ class UnusableModel(ModelRefused):
 
 
 class AnotherRunActive(BatchScoringError):
-    """Another run of the job is active; this one recorded itself as skipped and did nothing else."""
+    """Another run of the job is active. This run was recorded as skipped and did nothing else."""
 
     exit_code = ExitCode.ANOTHER_RUN_ACTIVE
     end_reason = "another_run_active"
@@ -130,14 +130,14 @@ class Fenced(BatchScoringError):
 
 
 class EveryRowFailed(BatchScoringError):
-    """Every row of a chunk failed with the same fault, so the fault is not the rows': nothing was quarantined."""
+    """Every row of a chunk failed with the same error, so the rows are not the cause. No row was quarantined."""
 
     failed_keys: Mapping[str, Any] | None = None
-    """``first`` and ``last`` key and number of ``rows`` of the chunk, where they are known."""
+    """``first`` and ``last`` key and the number of ``rows`` of the chunk, if known."""
 
 
 class RunStopped(BatchScoringError):
-    """The run was asked to stop and did so between two chunks."""
+    """The run was asked to stop and stopped between two chunks."""
 
     end_reason = "stopped"
 
@@ -149,23 +149,23 @@ class WorkerCrashed(BatchScoringError):
 
 
 class UnexpectedFault(BatchScoringError):
-    """Something failed that the package did not foresee. Recorded by its type: its text may quote a row."""
+    """An unexpected exception ended the run. Only its type is recorded: its message may quote a row."""
 
 
 class DatabaseFault(BatchScoringError):
-    """The database refused an operation or failed. Subclasses say whether a retry can help."""
+    """The database refused an operation or failed. Subclasses of TransientError are retried."""
 
 
 class TransientError(DatabaseFault):
-    """A transient error: lock time-out, deadlock, serialization failure, restart of the server."""
+    """A transient error: lock timeout, deadlock, serialization failure or restart of the server."""
 
 
 class ConnectionLost(TransientError):
-    """The connection was lost. Whether a COMMIT in progress took effect is not known."""
+    """The connection was lost. Whether a COMMIT in progress took effect is unknown."""
 
 
 class DatabaseUnreachable(TransientError):
-    """No connection could be made."""
+    """No connection could be established."""
 
 
 class AccessDenied(DatabaseFault):
@@ -173,11 +173,11 @@ class AccessDenied(DatabaseFault):
 
 
 class DatabaseReadOnly(DatabaseFault):
-    """The database, or its file, can only be read."""
+    """The database or its file is read-only."""
 
 
 class DatabaseFull(DatabaseFault):
-    """There is no space left where the database writes."""
+    """The disk of the database is full."""
 
 
 class ConstraintViolated(DatabaseFault):
@@ -185,8 +185,8 @@ class ConstraintViolated(DatabaseFault):
 
 
 class TooMuchAtOnce(DatabaseFault):
-    """A chunk exceeds what the database returns in one value. It is read again with half of the rows."""
+    """A chunk is larger than the database can return in one value. It is read again with half of the rows."""
 
 
 class WrittenCountDiffers(DatabaseFault):
-    """The database wrote another number of rows than it was sent. The chunk was rolled back."""
+    """The number of rows written differs from the number sent. The chunk was rolled back."""

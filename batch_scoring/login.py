@@ -1,4 +1,4 @@
-"""Who runs this process, as far as the operating system knows."""
+"""The user that runs this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 def login() -> str:
-    """The login name, or the user's number where there is no name: at most 255 characters that any database stores."""
+    """The login name, or the numeric user id if there is none: at most 255 characters that any database can store."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""Where ``sql/`` and ``jobs/`` are: inside the installed package, or beside it in a checkout."""
+"""Locating ``sql/`` and ``jobs/``: in the installed package, or beside it in a checkout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource(name: str) -> Path:
-    """The folder ``sql`` or ``jobs`` that travels with the package."""
+    """The path of the folder ``sql`` or ``jobs`` that is shipped with the package."""
     installed = _PACKAGE / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

@@ -1,4 +1,4 @@
-"""What the environment says: where the database, the jobs and the artifacts are, how to log, and whom to tell."""
+"""Settings from environment variables: database, job files, artifacts, logging, notifications."""
 
 from __future__ import annotations
 
@@ -37,40 +37,40 @@ SETTINGS = frozenset(
 )
 
 SECRETS = frozenset(_PREFIX + name for name in ("DATABASE_URL", "WEBHOOK_URL", "SMTP_URL"))
-"""These may also be named with ``_FILE`` at the end: the file that holds them."""
+"""Settings that may also be given as the path of a file, in a variable with the suffix ``_FILE``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipients:
-    """Who is told when a job needs somebody."""
+    """The channels on which operators are notified."""
 
     webhook_url: str | None = field(default=None, repr=False)
     smtp_url: str | None = field(default=None, repr=False)
-    """``smtp://user:password@host:587`` (STARTTLS where the server offers it) or ``smtps://…``."""
+    """``smtp://user:password@host:587`` (STARTTLS if the server offers it) or ``smtps://…``."""
     mail_from: str = DEFAULT_MAIL_FROM
     mail_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The environment of one process, read once at its start."""
+    """The settings of a process."""
 
     database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
     jobs_dir: Path = Path("jobs")
     artifacts_dir: Path = Path("artifacts")
     log_format: LogFormat | None = None
-    """``None``: console on a terminal, JSON elsewhere."""
+    """None: ``console`` on a terminal, ``json`` elsewhere."""
     listen: tuple[str, int] | None = DEFAULT_LISTEN
-    """Where the scheduler service answers; ``None``: nowhere."""
+    """Host and port that the scheduler service listens on; None: it does not listen."""
     metrics_dir: Path | None = None
-    """The folder where each run leaves its job's metrics for node_exporter."""
+    """The folder of the textfile collector of node_exporter, to which each run writes the metrics of its job."""
     recipients: Recipients = Recipients()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the ``BATCH_SCORING_*`` variables.
 
-        Raises ConfigurationError naming every variable that cannot be used, unknown ones included.
+        Raises ConfigurationError with every invalid or unknown variable.
         """
         reader = _Reader(environ)
         found = cls(
@@ -96,20 +96,20 @@ class Settings:
         return found
 
 
-def _is_read_as_meant(url: str) -> bool:
-    """Whether a URL has a host and a port that is a number: an unescaped character in a password moves both."""
+def _is_well_formed(url: str) -> bool:
+    """Whether a URL has a host and a numeric port. An unescaped character in a password shifts both."""
     try:
         parts = urlsplit(url)
-        has_port_of_its_own = parts.port != 0
+        has_valid_port = parts.port != 0
     except ValueError:
         return False
     after_host = f"{parts.path}{parts.query}{parts.fragment}"
     is_shifted = parts.scheme.startswith("smtp") and "@" in after_host
-    return bool(parts.hostname) and has_port_of_its_own and not is_shifted
+    return bool(parts.hostname) and has_valid_port and not is_shifted
 
 
 def mail_addresses(text: str) -> tuple[str, ...]:
-    """Read ``a@example.com, "Doe, J" <j@example.com>``. Raises ValueError where it is no list of addresses."""
+    """Parse a list such as ``a@example.com, "Doe, J" <j@example.com>``. Raises ValueError if it is not valid."""
     from email.utils import formataddr, getaddresses
 
     found = [(name, address) for name, address in getaddresses([text]) if name or address]
@@ -122,7 +122,7 @@ _MAIL_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 
 
 class _Reader:
-    """Reads variables and gathers what is wrong with them."""
+    """Reads variables and collects their problems."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -137,7 +137,7 @@ class _Reader:
         self.problems.append(Problem(where=_PREFIX + name, key="", message=message))
 
     def text(self, name: str) -> str | None:
-        """The value of a variable, or of the file that its ``_FILE`` names."""
+        """The value of a variable, or the content of the file that its ``_FILE`` variable names."""
         given = self._environ.get(_PREFIX + name, "")
         file = self._environ.get(f"{_PREFIX}{name}_FILE", "") if _PREFIX + name in SECRETS else ""
         if given and file:
@@ -148,10 +148,10 @@ class _Reader:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-            # an address or a password in place of the file's name is a secret, too
+            # an address or a password given instead of a file name is a secret, too
             is_path = file.startswith(("/", "./", "../")) and not set(file) & set("@:")
             shown = file if is_path else "the file it names"
-            self.problem(f"{name}_FILE", f"{shown} cannot be read: {reason}; expected the name of a file")
+            self.problem(f"{name}_FILE", f"{shown} cannot be read: {reason}; expected the path of a file")
             return None
 
     def url(self, name: str, expected: str, schemes: tuple[str, ...] = ()) -> str | None:
@@ -160,7 +160,7 @@ class _Reader:
         if found is not None and (not separator or (schemes and (scheme not in schemes or not rest))):
             self.problem(name, f"expected {expected}")  # the value is a secret
             return None
-        if found is not None and schemes and not _is_read_as_meant(found):
+        if found is not None and schemes and not _is_well_formed(found):
             self.problem(
                 name, f"expected {expected}; in a user or password write %40 for @, %3A for :, %2F for /, %23 for #"
             )
@@ -168,7 +168,7 @@ class _Reader:
         return found
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        """Mail addresses, separated by commas, each with or without the name of a person."""
+        """Mail addresses, separated by commas, each with an optional display name."""
         found = self.text(name)
         if found is None:
             return ()

@@ -19,7 +19,7 @@ REMEDIES = {
     " `batch-scoring check` lists what is missing; [keys](job-files.md#keys) explains when a key is usable.",
     "InputFault": "Correct the file, the value or the option that the message names. Nothing was changed.",
     "SchemaOutOfDate": "Run `batch-scoring db upgrade`, or upgrade the package if the database is newer.",
-    "ModelRefused": "The root of the errors with exit code 3. Raised itself where the model does not fit the job:"
+    "ModelRefused": "The base class of the errors with exit code 3. Raised itself if the model does not fit the job:"
     " change `kind` or `positive_label` in `[predictions]`, or name another model.",
     "NoSuchModel": "`batch-scoring model list` shows what is registered. Register a model, or correct `[model]`"
     " in the job"
@@ -46,7 +46,7 @@ REMEDIES = {
     " regularly, increase it.",
     "WorkerCrashed": "Read the kernel log of the machine for the reason, often memory. Use fewer workers or a smaller"
     " `chunk_rows`. A single row that causes the crash is quarantined by the third run.",
-    "DatabaseFault": "Read the message of the driver. It is raised itself only where no more specific class applies.",
+    "DatabaseFault": "Read the message of the driver. It is raised itself only if no more specific class applies.",
     "TransientError": "Nothing, usually: the operation is retried. If the run failed with it, start it again later.",
     "ConnectionLost": "Nothing, usually: the operation is retried. If it persists, check the network and the"
     " server's log.",

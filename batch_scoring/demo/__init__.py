@@ -1,1 +1,1 @@
-"""The main job on an embedded database with synthetic applicants, from nothing to what BI would query."""
+"""The example job on an embedded database with synthetic applicants, from an empty folder to a BI query."""

@@ -1,4 +1,4 @@
-"""The steps of ``batch-scoring demo``; each calls what the command of the same name calls."""
+"""The steps of ``batch-scoring demo``. Each calls the function that the command of the same name calls."""
 
 from __future__ import annotations
 
@@ -34,21 +34,25 @@ LIMIT 10;"""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoResult:
-    """What the demo leaves to be looked at."""
+    """The results of the demo."""
 
     folder: Path
     database_url: str
     runs: Sequence[Run]
     columns: Sequence[str]
     top: Sequence[Sequence[Any]]
-    """Ten current predictions, as ``QUERY`` gives them."""
+    """Ten current predictions, the result of ``QUERY``."""
 
 
-def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
-    """Carry out the main job in a folder of its own, which is made anew."""
+def run_demo(folder: Path, report: Callable[[str], None]) -> DemoResult:
+    """Run the example job in a folder, which is created, or cleared of an earlier demo.
+
+    ``report`` is called with a message for each step. Raises InputFault if ``folder`` is a file, ModelRefused,
+    DatabaseFault.
+    """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
-        raise InputFault(f"{folder} is a file; name a folder")
+        raise InputFault(f"{folder} is a file; expected a folder")
     database_file = folder / "batch_scoring.db"
     _clear(folder, database_file)
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -57,12 +61,12 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     database = Database(f"sqlite:///{database_file}")
     artifacts = folder / "artifacts"
 
-    say(f"synthetic applicants, made up for this demo, go into {folder}")
+    report(f"synthetic applicants, made up for this demo, go into {folder}")
     upgrade.upgrade(database, [])
     first = applicants(FIRST, seed=2)
     first.loc[first.index[:INCOMPLETE], "Education"] = None
     loaded = load_csv(database, job.source.table, _written(first, folder / "applicants.csv"), key=job.source.key)
-    say(f"load: {loaded.inserted} applicants, {INCOMPLETE} of them without the Education the model needs")
+    report(f"load: {loaded.inserted} applicants, {INCOMPLETE} of them without the Education the model needs")
 
     history = _written(applicants(HISTORY, seed=1, first_id=9_000_000, labelled=True), folder / "history.csv")
     version = train_and_register(
@@ -71,17 +75,17 @@ def run_demo(folder: Path, say: Callable[[str], None]) -> DemoResult:
     metrics = version.manifest.metrics
     assert metrics is not None
     accuracy = metrics.cross_validation.accuracy
-    say(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
+    report(f"train: {version.name} version {version.version} on {HISTORY} past applicants, accuracy {accuracy:.2f}")
 
     upgrade.upgrade(database, [job])
-    _say_run(say, run_job(database, job, artifacts))
+    _report_run(report, run_job(database, job, artifacts))
 
     changed = first.iloc[-CHANGED:].assign(LoanAmount=lambda frame: frame["LoanAmount"].fillna(100) + 20)
     new = applicants(NEW, seed=3, first_id=FIRST + 1)
     both = _written(_stacked(changed, new), folder / "applicants_next_day.csv")
     loaded = load_csv(database, job.source.table, both, key=job.source.key)
-    say(f"next day: {loaded.inserted} new applicants and {loaded.updated} changed ones")
-    _say_run(say, run_job(database, job, artifacts))
+    report(f"next day: {loaded.inserted} new applicants and {loaded.updated} changed ones")
+    _report_run(report, run_job(database, job, artifacts))
 
     with database.read() as connection:
         result = connection.execute(sa.text(QUERY.rstrip(";")))
@@ -102,15 +106,15 @@ def _written(frame: Any, file: Path) -> Path:
     return file
 
 
-def _say_run(say: Callable[[str], None], run: Run) -> None:
-    say(
+def _report_run(report: Callable[[str], None], run: Run) -> None:
+    report(
         f"run {run.run_id}: {run.due_count} due, {run.scored_count} scored, {run.superseded_count} superseded,"
         f" {run.quarantined_count} quarantined"
     )
 
 
 def _clear(folder: Path, database_file: Path) -> None:
-    """Remove what an earlier demo made in this folder, and nothing else."""
+    """Remove the files of an earlier demo in this folder, and nothing else."""
     for suffix in ("", "-wal", "-shm"):
         Path(f"{database_file}{suffix}").unlink(missing_ok=True)
     shutil.rmtree(folder / "artifacts" / JOB, ignore_errors=True)

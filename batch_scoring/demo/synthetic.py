@@ -1,9 +1,9 @@
-"""Synthetic loan applicants: made up, of no real person, with the columns of the loan example and their flaws.
+"""Synthetic loan applicants, not based on real persons, with the columns of the loan example and missing values.
 
-Incomes and amounts are log-normal with a few very large ones, categories are drawn with the rough shares of a small
-lender's applicants, and the outcome follows a logistic rule (credit history counts most, then the loan against the
+Incomes and amounts are log-normal with a few outliers, categories have the approximate frequencies of a small lender's
+applicants, and the outcome follows a logistic rule (credit history counts most, then the loan against the
 income, then the area) with noise. As in real applications, seven columns have missing values, ``Dependents`` are texts
-such as ``3+``, and a few loan terms are rare. The same seed gives the same applicants.
+such as ``3+``, and a few loan terms are rare. The same seed generates the same applicants.
 """
 
 from __future__ import annotations

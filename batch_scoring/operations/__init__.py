@@ -1,1 +1,1 @@
-"""What people ask of scored rows: scoring them again, explaining, replaying, retrying and deleting them."""
+"""Manual operations on scored rows: rescore, preview, why, replay, retry from quarantine, retention."""

@@ -1,4 +1,4 @@
-"""What a rescore would change, found without writing anything."""
+"""Previewing a rescore: which predictions would change, computed without writing anything."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.rows import SourceRows
 
 LARGEST = 20
-"""Rows that are shown for how far their score moves."""
+"""The number of rows with the largest differences that a preview lists."""
 
-_BARS = 11
-"""Odd, so that the middle one holds the rows that hardly move."""
+_BINS = 11
+"""Bins of the histogram; odd, so that the middle one contains the differences around 0."""
 _ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedRow:
-    """A row's current prediction and the one it would get; None where it has none, or would be set aside."""
+    """The current and the new prediction of a row; None for no current prediction, or if it would be quarantined."""
 
     key: str
     key_values: tuple[Any, ...]
-    """The same, a value for each key column."""
+    """The values of the key columns."""
     score: float | None
     label: str | None
     new_score: float | None
@@ -50,7 +50,7 @@ class ComparedRow:
 
     @property
     def is_scored(self) -> bool:
-        """Whether it would get a prediction; a regression has no label, a model of kind label may have no score."""
+        """Whether it would get a prediction. A regression has no label; a model of kind label may have no score."""
         return self.new_score is not None or self.new_label is not None
 
     @property
@@ -66,7 +66,7 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """How many rows' scores would move by ``low`` to ``high``."""
+    """One bin of the histogram: the number of rows whose score would change by ``low`` to ``high``."""
 
     low: float
     high: float
@@ -75,7 +75,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preview:
-    """What a rescore would change."""
+    """The changes that a rescore would make."""
 
     key_columns: tuple[str, ...]
     model_name: str
@@ -83,17 +83,17 @@ class Preview:
     row_count: int
     scored_count: int
     superseded_count: int
-    """Of the scored ones, those that have a current prediction."""
+    """Of the rows that would be scored, those that have a current prediction."""
     quarantined: Mapping[str, int]
-    """Rows that would be set aside, by reason code."""
+    """Rows that would be quarantined, by reason code."""
     labels: Sequence[tuple[str | None, str | None, int]]
-    """Current label, new label, rows; None where there is no current prediction, or for a regression."""
+    """Current label, new label and number of rows. None for no current prediction, or for a regression."""
     flipped_count: int
     mean_difference: float | None
     mean_absolute_difference: float | None
     differences: Sequence[Bar]
     largest: Sequence[ComparedRow]
-    """The rows whose scores would move furthest, those first."""
+    """The rows with the largest differences, in decreasing order."""
 
 
 def preview(
@@ -105,9 +105,9 @@ def preview(
     allow_version_mismatch: bool = False,
     each: Callable[[Sequence[ComparedRow]], None] = lambda _rows: None,
 ) -> Preview:
-    """Score the rows of a rescore in memory and compare. ``each`` is called with the compared rows of each chunk.
+    """Score the rows of a rescore in memory and compare them with the current predictions.
 
-    Raises ModelRefused, EveryRowFailed, DatabaseFault.
+    ``each`` is called with the compared rows of each chunk. Raises ModelRefused, EveryRowFailed, DatabaseFault.
     """
     policy = DecisionPolicy.of(job, plan.version.manifest)
     scorer, _ = preparation.load_scorer(
@@ -194,7 +194,7 @@ def _bars(moves: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[Bar]
     if not len(moves):
         return []
     furthest = float(np.abs(moves).max()) or 1e-12
-    counts, edges = np.histogram(moves, bins=_BARS, range=(-furthest, furthest))
+    counts, edges = np.histogram(moves, bins=_BINS, range=(-furthest, furthest))
     return [
         Bar(low=float(low), high=float(high), rows=int(rows))
         for (low, high), rows in zip(pairwise(edges), counts, strict=True)

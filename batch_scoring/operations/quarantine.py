@@ -1,4 +1,4 @@
-"""Quarantined rows: listing them, and having them scored again."""
+"""Quarantined rows: listing entries, and closing them so that the rows are tried again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """Which open entries are meant; keys as they were written. All that is given must hold."""
+    """A filter of quarantine entries; keys are text. Conditions are combined with AND."""
 
     keys: tuple[TextKey, ...] | None = None
     reason_code: str | None = None
@@ -39,7 +39,10 @@ class Chosen:
 def list_entries(
     database: Database, job: Job, chosen: Chosen, *, limit: int | None = None, is_open: bool = True
 ) -> Sequence[Entry]:
-    """Quarantine entries, the latest first. Raises InputFault."""
+    """Quarantine entries, the latest first; with ``is_open=False`` closed ones, too.
+
+    Raises InputFault for a job without tables or an unknown key format, DatabaseFault.
+    """
     layout = existing_layout(database, job)
     with database.read() as connection:
         return history.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
@@ -47,15 +50,15 @@ def list_entries(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retried:
-    """What a retry did."""
+    """The result of a retry."""
 
     run: Run
     closed_count: int
-    """Entries that were ended."""
+    """The number of entries that were closed."""
     due_count: int
-    """Rows that are due for it; not those that have a current prediction of their present version."""
+    """The number of rows that are due again. A row whose current version already has a prediction is not."""
     unknown: tuple[TextKey, ...] = ()
-    """Keys that have no open entry, where that is allowed."""
+    """Keys without an open entry, if those are skipped."""
 
 
 def retry(
@@ -68,10 +71,10 @@ def retry(
     skip_unknown: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Retried:
-    """End open entries, so that the next run tries their rows again.
+    """Close open entries, so that the next run tries their rows again. Closed entries are kept as history.
 
-    The entries stay as history. ``skip_unknown`` leaves keys out that have no open entry. Raises AnotherRunActive,
-    InputFault naming such keys otherwise.
+    Executed as a run of trigger ``retry``. ``skip_unknown`` skips keys without an open entry; otherwise they raise
+    InputFault. Also raises AnotherRunActive, SchemaOutOfDate, Fenced, DatabaseFault.
     """
     layout = existing_layout(database, job)
     unknown = _keys_without_entry(database, job, layout, chosen)
@@ -79,8 +82,8 @@ def retry(
         more = f" (and {len(unknown) - 1:,} more keys)" if len(unknown) > 1 else ""
         raise InputFault(
             f"{key_text(layout.key_names, unknown[0])}{more} is not in the quarantine of {layout.table};"
-            " nothing was done. `batch-scoring quarantine list` shows what is, `why` what became of a key;"
-            " --skip-unknown leaves such keys out"
+            " nothing was done. `batch-scoring quarantine list` shows the entries, `why` the state of a key;"
+            " --skip-unknown skips such keys"
         )
 
     def work(own: Database, run_id: int) -> tuple[int, int]:
@@ -113,7 +116,7 @@ def _due_among(database: Database, job: Job, layout: PredictionsLayout, keys: tu
     with database.read() as connection:
         try:
             source = SourceTable.inspect(database, connection, job)
-        except SourceFault:  # it is gone for now
+        except SourceFault:  # the source is missing
             return 0
         return DueQuery(source=source, layout=layout).count_of(connection, keys)
 

@@ -1,4 +1,4 @@
-"""Reproducing stored scores from the very artifact and the very inputs they came from."""
+"""Reproducing stored scores from the same artifact and the stored inputs."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ from batch_scoring.store.runs import records
 from batch_scoring.store.schema.job_tables import existing_layout
 
 TOLERANCE = 1e-12
-"""How far a replayed score may be off and count as reproduced; a share of it where a regression gives more than 1."""
+"""The tolerance within which a score counts as reproduced: absolute, or relative for scores greater than 1."""
 
 _SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deviation:
-    """A row whose stored score did not come out again."""
+    """A row whose stored prediction was not reproduced."""
 
     key: str
     run_id: int
     score: float | None
-    """None where the model gives labels only."""
+    """The stored score; None if the model returns labels only."""
     replayed: float | None
-    """None where the model does not take the stored inputs any more, or gives labels only."""
+    """The replayed score; None if the model refuses the stored inputs, or returns labels only."""
     altered: Sequence[str]
-    """Inputs that are not what was stored; empty where they are and the score or the label is not."""
+    """Inputs that were changed since they were stored; empty if only the score or the label differs."""
     depends_on_others: bool = False
-    """The model gives the row another score beside other rows than alone, so no replay need come out the same."""
+    """Whether the score of the row depends on the other rows of its batch, so that it cannot be reproduced."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Replay:
-    """What came of replaying predictions."""
+    """The result of replaying predictions."""
 
     job: str
     row_count: int = 0
     reproduced_count: int = 0
     largest_difference: float = 0.0
-    """Over rows that have both scores."""
+    """The largest absolute difference of rows with both scores."""
     models: list[str] = field(default_factory=list)
     missing_count: int = 0
-    """Predictions of the run whose inputs are not there, though it kept them; of a whole run only."""
+    """Predictions of the run that have no stored inputs. Counted only if all of a run is replayed."""
     deviations: list[Deviation] = field(default_factory=list)
-    """The first of them."""
+    """The first deviations, at most 20."""
     score: float | None = None
-    """Of a single row: the stored score."""
+    """The stored score, if a single row was replayed."""
 
     @property
     def is_reproduced(self) -> bool:
@@ -83,28 +83,32 @@ def replay_key(
     as_of: datetime | None = None,
     allow_version_mismatch: bool = False,
 ) -> Replay:
-    """Replay the prediction of a key that holds now, or held at a moment.
+    """Replay the current prediction of a key, or the one that was current at the time ``as_of``.
 
-    Raises InputFault where there is none or its inputs were not kept, and ModelRefused, which says what is missing.
+    Raises InputFault if there is no such prediction or its inputs are not stored, ModelRefused, DatabaseFault.
     """
     layout = existing_layout(database, job)
     with database.read() as connection:
         keys = history.keys_of(connection, layout, [key])
         found = history.predictions_of(connection, layout, keys)
     if as_of is None:
-        found = [life for life in found if life.is_current]
+        found = [record for record in found if record.is_current]
     else:
-        found = [life for life in found if life.valid_from <= as_of < life.valid_to]
+        found = [record for record in found if record.valid_from <= as_of < record.valid_to]
     shown = key_text(layout.key_names, key)
     if not found:
-        when = "no current prediction" if as_of is None else f"no prediction that held at {as_of:%Y-%m-%d %H:%M:%S} UTC"
-        raise InputFault(f"{shown} has {when}; `batch-scoring why {job.name} {shown}` shows what it has")
+        when = (
+            "no current prediction"
+            if as_of is None
+            else f"no prediction that was current at {as_of:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        raise InputFault(f"{shown} has {when}; `batch-scoring why {job.name} {shown}` shows its history")
     which = InputsSelection(run_id=found[0].run_id, keys=keys, valid_from=found[0].valid_from)
     done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
-            f"the inputs of {shown} were not kept when run {found[0].run_id} scored it;"
-            " [predictions] keep_inputs = true keeps them from the next run on"
+            f"the inputs of {shown} were not stored when run {found[0].run_id} scored it;"
+            " [predictions] keep_inputs = true stores them from the next run on"
         )
     done.score = found[0].score
     return done
@@ -119,13 +123,16 @@ def replay_run(
     sample: int | None = None,
     allow_version_mismatch: bool = False,
 ) -> Replay:
-    """Replay all predictions of a run, or a random sample of them. Raises as ``replay_key``."""
+    """Replay all predictions of a run, or a random sample of ``sample`` rows.
+
+    Raises InputFault if the job has no such run or its inputs are not stored, ModelRefused, DatabaseFault.
+    """
     records.get_run_of(database, job.name, run_id)
     which = InputsSelection(run_id=run_id, sample=sample)
     done = _replay(database, job, artifacts_dir, which, allow_version_mismatch=allow_version_mismatch)
     if not done.row_count:
         raise InputFault(
-            f"no inputs of run {run_id} are kept; [predictions] keep_inputs = true keeps them from the next run on"
+            f"no inputs of run {run_id} are stored; [predictions] keep_inputs = true stores them from the next run on"
         )
     if sample is None:
         with database.read() as connection:
@@ -159,7 +166,7 @@ def _replay(
 
 
 def _scorer(database: Database, artifacts_dir: Path, run: Run, *, allow_version_mismatch: bool) -> Scorer:
-    """The very artifact of a run, its outputs read by the policy that the run recorded."""
+    """The artifact that a run used, with the decision policy that the run recorded."""
     assert run.model_name is not None
     assert run.model_version is not None
     assert run.decision_policy is not None
@@ -202,10 +209,10 @@ def _compared(
         yield deviation, difference
 
 
-def _depends_on_others(scorer: Scorer, rows: StoredInputs, place: int) -> bool:
-    """Whether a row scores differently beside the golden rows than alone."""
+def _depends_on_others(scorer: Scorer, rows: StoredInputs, position: int) -> bool:
+    """Whether the score of a row differs between a batch with the golden rows and a batch of its own."""
     signature, golden = scorer.manifest.signature, scorer.manifest.golden
-    alone = {name: [as_list(rows.inputs[name][place : place + 1])[0]] for name in signature.names}
+    alone = {name: [as_list(rows.inputs[name][position : position + 1])[0]] for name in signature.names}
     beside = {name: [*alone[name], *(row[i] for row in golden.rows)] for i, name in enumerate(signature.names)}
     outputs = [
         outputs_of_checked(scorer.model, scorer.manifest, check_rows(signature, columns))[0][:1]
@@ -215,7 +222,7 @@ def _depends_on_others(scorer: Scorer, rows: StoredInputs, place: int) -> bool:
 
 
 def _altered(rows: StoredInputs, manifest: Manifest) -> list[list[str]]:
-    """For each row, the inputs whose digest is not the one that was kept."""
+    """For each row, the inputs whose digest differs from the stored one."""
     checked = check_rows(manifest.signature, rows.inputs)
     found: list[list[str]] = [[] for _ in rows.digests]
     columns = kept(manifest.signature, checked)

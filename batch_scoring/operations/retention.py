@@ -1,4 +1,4 @@
-"""Retention: deleting what is past, as a run of its own, and legal holds."""
+"""Retention: deleting old rows as a recorded run, and legal holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from batch_scoring.store.schema.job_tables import existing_layout
 
 
 def preview_purge(database: Database, job: Job, cutoffs: Cutoffs) -> Purged:
-    """What a purge would delete now, and what it would not for a legal hold. Raises InputFault."""
+    """Count the rows that a purge would delete now, and those that legal holds protect.
+
+    Raises InputFault for a job without tables, DatabaseFault.
+    """
     layout = existing_layout(database, job)
     with database.read() as connection:
         return retention.count_purgeable(connection, job.name, layout, cutoffs)
@@ -35,9 +38,10 @@ def purge(
     requested_by: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> Run:
-    """Delete what is older than the cutoffs and not on hold, some thousand rows a transaction.
+    """Delete rows that are older than the cutoffs and not on hold, a few thousand in each transaction.
 
-    Interrupted, it leaves the rest for the next purge. Raises AnotherRunActive, Fenced, DatabaseFault.
+    Executed as a run of trigger ``purge``. After an interruption, the next purge deletes the remaining rows. Raises
+    AnotherRunActive, SchemaOutOfDate, InputFault, Fenced, DatabaseFault.
     """
 
     def work(own: Database, run_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Why a key has the score it has: one record of all that is known of it."""
+"""Explaining the state of a key: its current prediction, its history and its faults, in one record."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ State = Literal["scored", "due", "quarantined", "outside", "gone", "unknown"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What is known of a key."""
+    """The state and the history of a key."""
 
     job: str
     key: str
     state: State
-    """Of the source row as it is now: scored, due, quarantined, outside (left out by [source] where), gone (seen once,
-    and in the source no more) or unknown."""
+    """Of the current source row: scored, due, quarantined, outside (excluded by [source] where), gone (scored earlier,
+    no longer in the source) or unknown."""
     explanation: str
     source_changed_at: Any
-    """Version of the source row now; None where there is no row or no such column."""
+    """The ``changed_at`` of the source row now; None without a row or without such a column."""
     next_slot: datetime | None
-    """When the job's schedule next starts a run; None without a schedule, or where nothing is due."""
+    """The next slot of the job's schedule; None without a schedule, or if the row is not due."""
     predictions: Sequence[PredictionRecord]
-    """Every prediction it ever had, the latest first."""
+    """The prediction history of the key, the latest first."""
     quarantine: Sequence[Entry]
-    """Every time it was set aside, the latest first."""
+    """All its quarantine entries, the latest first."""
     failed_runs: Sequence[FailedRun]
-    """The latest runs that failed while the row was due, the latest first; none where it is not due."""
+    """The runs that failed while the row was due, the latest first; empty if it is not due."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +53,21 @@ class FailedRun:
     status: str
     started_at: datetime
     failed_rows: int | None
-    """Rows of the chunk that failed, whose keys begin before and end after this one; None where the run failed as a
-    whole, so that it is not known whether it came to the row."""
+    """The number of rows of the failed chunk, if the key lies within its key range; None if no chunk is recorded as
+    failed, so that it is unknown whether the run reached the row."""
     error_type: str | None
     error_message: str | None
 
 
 def why(database: Database, job: Job, key: TextKey) -> Answer:
-    """Answer for one key. Raises InputFault where it can be no key of the source, SourceFault, SchemaOutOfDate."""
+    """Explain the state of one key.
+
+    Raises InputFault if the text is not valid for the type of a key column, SourceFault, SchemaOutOfDate,
+    DatabaseFault.
+    """
     with database.read() as connection:
         revision.check_revision(connection)
-        moment = now(connection)
+        time = now(connection)
         layout = job_tables.registered_layout(connection, job)
         source = SourceTable.inspect(database, connection, job)
         found, _ = lookup.find(connection, source, [key])
@@ -81,16 +85,16 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
     if is_outside:
         state = "outside"
     elif found:
-        # what holds for its present version; an entry of another one may be open beside it
-        is_set_aside = any(entry.is_open and entry.source_changed_at == changed_at for entry in entries)
-        state = "due" if is_due else "quarantined" if is_set_aside else "scored"
+        # entries of the current version only: an entry of an earlier one may still be open
+        is_quarantined = any(entry.is_open and entry.source_changed_at == changed_at for entry in entries)
+        state = "due" if is_due else "quarantined" if is_quarantined else "scored"
     elif predictions or entries:
         state = "gone"
     failed: Sequence[FailedRun] = ()
     if state == "due":
-        latest = max([life.run_id for life in predictions] + [entry.run_id for entry in entries], default=0)
+        latest = max([record.run_id for record in predictions] + [entry.run_id for entry in entries], default=0)
         failed = _failed_runs(database, job, source, found[0], after=latest, since=_as_time(changed_at))
-    slot = next_slot(job.schedule, moment) if state == "due" and job.schedule else None
+    slot = next_slot(job.schedule, time) if state == "due" and job.schedule else None
     return Answer(
         job=job.name,
         key=key_text(tuple(job.source.key), key),
@@ -112,7 +116,7 @@ def _failed_runs(
     with database.read() as connection:
         for run in candidates:
             if since is not None and run.finished_at is not None and run.finished_at < since:
-                continue  # the row was another one then
+                continue  # the row has changed since
             keys = run.failed_keys
             if keys and not lookup.is_between(connection, source, key, tuple(keys["first"]), tuple(keys["last"])):
                 continue
@@ -130,7 +134,7 @@ def _failed_runs(
 
 
 def _as_time(changed_at: Any) -> datetime | None:
-    """A version of a source row as a time, UTC where it has no zone; None where it is none."""
+    """The ``changed_at`` of a source row as an aware datetime, UTC if it has no zone; None if it is not a time."""
     try:
         found = datetime.fromisoformat(str(changed_at))
     except ValueError:
@@ -139,13 +143,14 @@ def _as_time(changed_at: Any) -> datetime | None:
 
 
 def _on_failures(failed: Sequence[FailedRun]) -> str:
-    on_it = [run for run in failed if run.failed_rows is not None]
+    in_chunk = [run for run in failed if run.failed_rows is not None]
+    elsewhere = [run for run in failed if run.failed_rows is None]
     text = ""
-    if on_it:
-        text += f"; the rows around it failed in {_numbered(on_it)}: {on_it[0].error_message}"
-    if len(failed) > len(on_it):
-        whole = [run for run in failed if run.failed_rows is None]
-        text += f"; {_numbered(whole)} ended without scoring it: {whole[0].error_type}, {whole[0].error_message}"
+    if in_chunk:
+        text += f"; its chunk failed in {_numbered(in_chunk)}: {in_chunk[0].error_message}"
+    if elsewhere:
+        latest = elsewhere[0]
+        text += f"; {_numbered(elsewhere)} ended without scoring it: {latest.error_type}, {latest.error_message}"
     return text
 
 
@@ -160,28 +165,29 @@ def _explanation(
     if state == "unknown":
         return f"{job.source.table} has no such row, and none was ever scored"
     if state == "outside":
-        return f"the row is in {job.source.table}, but [source] where leaves it out"
+        return f"the row is in {job.source.table}, but [source] where excludes it"
     if state == "gone":
-        return f"{job.source.table} has no such row any more; what was scored stays"
+        return f"{job.source.table} no longer has such a row; its predictions are kept"
     if state == "quarantined":
         entry = next(entry for entry in entries if entry.is_open)
         retry = f"`batch-scoring quarantine retry {job.name}`"
-        again = f"when the source row changes, or after {retry}"
+        condition = f"when the source row changes, or after {retry}"
         if job.source.changed_at is None:
-            again = f"after {retry} only: the job names no changed_at, so no change of the row is noticed"
+            condition = f"only after {retry}: the job sets no changed_at, so changes of the row are not detected"
         return (
-            f"set aside by run {entry.run_id}: {entry.reason_code}"
-            f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message}); it is tried again {again}"
+            f"quarantined by run {entry.run_id}: {entry.reason_code}"
+            f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message});"
+            f" it is tried again {condition}"
         )
     if state == "due":
-        before = "scored" if predictions else "set aside"
-        what = "the row was not scored yet"
+        before = "scored" if predictions else "quarantined"
+        what = "the row has not been scored yet"
         if predictions or entries:
-            what = f"the row was {before}, and changed or was given another try since"
-        when = f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC takes it" if slot else "the next run takes it"
+            what = f"the row was {before}, and has changed or been released for a retry since"
+        when = f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC will score it" if slot else "the next run will score it"
         return f"{what}; {when}"
-    current = next(life for life in predictions if life.is_current)
+    current = next(record for record in predictions if record.is_current)
     return (
-        f"scored by run {current.run_id} ({current.trigger}, asked for by {current.requested_by})"
+        f"scored by run {current.run_id} ({current.trigger}, requested by {current.requested_by})"
         f" with {current.model_name} version {current.model_version}"
     )

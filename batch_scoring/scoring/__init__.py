@@ -1,1 +1,1 @@
-"""Runs: where model and store meet. What is due is read, scored and written chunk by chunk."""
+"""Runs: due rows are read, scored and written chunk by chunk."""

@@ -1,4 +1,4 @@
-"""One chunk from end to end: read what is due in a key range, score it, commit its outcomes.
+"""The stages of a chunk: read the due rows of a key range, score them, commit the outcomes.
 
 No transaction is open while the model computes.
 """
@@ -29,12 +29,12 @@ from batch_scoring.store.outcomes.chunk import ChunkWrites, Predictions, Quarant
 from batch_scoring.store.source.rows import SourceRows
 
 _ROWS_OF_A_RETRY = 50_000
-"""Rows read at once while a range is scored again."""
+"""Rows read at a time when a key range is scored again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredChunk:
-    """Rows with their outcomes, not yet written."""
+    """Scored rows with their outcomes, not yet committed."""
 
     writes: ChunkWrites
     last: Version
@@ -44,14 +44,14 @@ class ScoredChunk:
 
 
 class RowScorer(Protocol):
-    """What scores the rows of a chunk: a Scorer, or one in a process of its own."""
+    """The scorer of a chunk: a Scorer, or an IsolatedScorer in a child process."""
 
     def score(self, columns: Mapping[str, Column]) -> ScoredRows:
-        """Score a chunk given by column. Raises EveryRowFailed."""
+        """Score the rows of a chunk, given as one array for each column. Raises EveryRowFailed, WorkerCrashed."""
 
 
 class ChunkStages:
-    """The stages of a chunk, on one database and with one model, which is loaded when the first chunk is scored."""
+    """The stages of a chunk, for one database and one model, which is loaded when the first chunk is scored."""
 
     def __init__(self, plan: RunPlan, query: DueQuery, database: Database, load: Callable[[], RowScorer]) -> None:
         self.plan = plan
@@ -62,11 +62,11 @@ class ChunkStages:
 
     @cached_property
     def scorer(self) -> RowScorer:
-        """The model, loaded and proven. Raises ModelRefused."""
+        """The model, loaded and verified on first use. Raises ModelRefused."""
         return self._load()
 
     def score(self, rows: SourceRows, read_seconds: float) -> ScoredChunk:
-        """Score the rows of a chunk and make them ready to be written. Raises EveryRowFailed."""
+        """Score the rows of a chunk and prepare the writes. Raises ModelRefused, EveryRowFailed, WorkerCrashed."""
         import pyarrow as pa
 
         started, plan = perf_counter(), self.plan
@@ -94,7 +94,10 @@ class ChunkStages:
         )
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
-        """Write the outcomes of a chunk in one transaction. Raises DatabaseFault, Fenced."""
+        """Write the outcomes of a chunk in one transaction.
+
+        Raises Fenced, ConstraintViolated, WrittenCountDiffers and any other DatabaseFault.
+        """
         started = perf_counter()
         try:
             counts = commit_chunk(self.database, self.bulk, self.plan.run_id, chunk.writes)
@@ -106,15 +109,15 @@ class ChunkStages:
         return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds)
 
     def _is_committed(self, chunk: ScoredChunk) -> bool:
-        """Whether a chunk was committed though the answer was lost. All of it was, or nothing, so one row tells."""
+        """Whether the COMMIT took effect before the connection was lost. It is atomic, so one row is checked."""
         with self.database.read() as connection:
             return has_outcome(connection, self.query.layout, self.plan.run_id, chunk.last)
 
     def retry(self, chunk: KeyRange) -> Iterator[CommittedChunk]:
-        """Score a range again after a transient error; yields once for each transaction committed.
+        """Score a key range again after a transient error; yields once for each committed transaction.
 
-        What is due is selected again, so a COMMIT whose outcome is not known settles itself: rows it wrote are due no
-        more. Raises DatabaseFault, Fenced, EveryRowFailed.
+        The due rows are selected again. Rows that a COMMIT of unknown outcome wrote are no longer due, so none is
+        scored twice. Raises DatabaseFault, Fenced, EveryRowFailed, WorkerCrashed.
         """
         limit = self.plan.job.run.chunk_rows or _ROWS_OF_A_RETRY
         while True:

@@ -1,4 +1,4 @@
-"""What a fault of the database during a run means, where the source was changed while it was read."""
+"""Diagnosing a database error of a run that was caused by a change of the source during the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from batch_scoring.store.source.table import SourceTable
 
 
 def diagnose(database: Database, plan: RunPlan, exc: DatabaseFault) -> None:
-    """Raise a fault that names the cause in the source, where there is one; returns where there is none."""
+    """Raise an error that names the cause, if the source changed during the run; else return.
+
+    Raises SourceFault, ConstraintViolated, DatabaseFault.
+    """
     query = plan.queries[0]
     _check_duplicates(database, query.source, exc)
     _check_types(database, plan, query.source, exc)
 
 
 def _check_duplicates(database: Database, source: SourceTable, exc: DatabaseFault) -> None:
-    """Raise SourceFault where the write failed because rows with the key of others came after they were counted."""
+    """Raise SourceFault if rows with a duplicate key were inserted after the keys were checked."""
     if not isinstance(exc, ConstraintViolated | WrittenCountDiffers):
         return
     try:
@@ -30,19 +33,19 @@ def _check_duplicates(database: Database, source: SourceTable, exc: DatabaseFaul
             source.check_key(connection, counts_always=True)
     except SourceFault as fault:
         raise SourceFault(
-            f"{fault}. They were not there when the run started; its committed chunks stay, the rest is due"
+            f"{fault}. They were inserted while the run was active; its committed chunks stay, the rest is due"
         ) from exc
     except DatabaseFault:
         return
     if source.guarantee.doubt and isinstance(exc, ConstraintViolated):
         raise ConstraintViolated(
-            f"{exc}. Nothing keeps the key of the source unique ({source.guarantee.doubt}): while the run read it,"
-            " it may have held a key twice; committed chunks stay, the rest is due"
+            f"{exc}. No constraint keeps the key of the source unique ({source.guarantee.doubt}), so it may have"
+            " contained a duplicate key during the run; committed chunks stay, the rest is due"
         ) from exc
 
 
 def _check_types(database: Database, plan: RunPlan, source: SourceTable, exc: DatabaseFault) -> None:
-    """Raise a fault that names the columns whose type changed while the run went on, where there are any."""
+    """Raise DatabaseFault with the columns whose type changed during the run, if there are any."""
     if isinstance(exc, TransientError):
         return
     try:
@@ -52,6 +55,6 @@ def _check_types(database: Database, plan: RunPlan, source: SourceTable, exc: Da
         return
     if changed:
         raise DatabaseFault(
-            f"{source.table} changed while the run read it: {', '.join(changed)}; committed chunks stay, the rest is"
-            " due. `batch-scoring check` says whether the model can take the source as it is now"
+            f"{source.table} changed during the run: {', '.join(changed)}; committed chunks stay, the rest is"
+            " due. `batch-scoring check` reports whether the model fits the source as it is now"
         ) from exc

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: its own thread and connection, so that it beats while the model computes."""
+"""The heartbeat of a run, on its own thread and connection, so that it continues while the model computes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEATS_BEFORE_STALLED = 6
 
 
 class Heartbeat:
-    """Beats several times within ``stalled_after`` for as long as the block lasts."""
+    """A context manager that updates the heartbeat several times within ``stalled_after`` while its block runs."""
 
     def __init__(self, database: Database, run_id: int, stalled_after: timedelta) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class Heartbeat:
         self._thread.join(timeout=self._database.timeouts.lock.total_seconds())
 
     def check(self) -> None:
-        """Raise Fenced where a beat found that the run lost its job."""
+        """Raise Fenced if a heartbeat found that the run no longer owns its job."""
         if self._fenced is not None:
             raise self._fenced
 
@@ -48,4 +48,4 @@ class Heartbeat:
                 self._fenced = exc
                 return
             except DatabaseFault:
-                continue  # the next beat may come through; the chunk itself reports a database that is gone
+                continue  # the next heartbeat may succeed; the chunk itself reports an unreachable database

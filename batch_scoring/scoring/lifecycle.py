@@ -1,4 +1,4 @@
-"""The life cycle of a run: claimed before anything is done, and closed whatever comes between."""
+"""The lifecycle of a run: it claims its job first, and its record is closed however it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ClaimedJob:
     """A run that owns its job."""
 
     database: Database
-    """Sessions of the run's own: with its label, and time-outs that do not outlive a take-over."""
+    """The run's own sessions, with its label and with timeouts shorter than ``stalled_after``."""
     run_id: int
     takeover: Takeover | None
 
@@ -46,7 +46,10 @@ def claim_job(
     reason: str | None = None,
     continues_run_id: int | None = None,
 ) -> ClaimedJob:
-    """Start a run, or leave nothing running. Raises AnotherRunActive, SchemaOutOfDate, InputFault, DatabaseFault."""
+    """Start a run that owns its job.
+
+    Raises AnotherRunActive, SchemaOutOfDate, DatabaseFault, and InputFault if ``requested_by`` is too long.
+    """
     if len(requested_by or "") > _LONGEST_NAME:
         raise InputFault(f"--requested-by is longer than the {_LONGEST_NAME} characters that are stored")
     own = database.with_timeouts(Timeouts().within(job.run.stalled_after))
@@ -63,7 +66,7 @@ def claim_job(
         continues_run_id=continues_run_id,
     )
     try:
-        revision.check_schema(own)  # a database that is away from the start is reported at once
+        revision.check_schema(own)  # without retry: a database that is unreachable at the start is reported at once
         started = retry_transient(claim.execute)
     except BaseException:
         own.dispose()
@@ -74,7 +77,7 @@ def claim_job(
 
 @contextmanager
 def closing(database: Database, run_id: int) -> Iterator[None]:
-    """Close the run as succeeded at the end of the block, or as failed with what ended it."""
+    """Close the run at the end of the block: as succeeded, or as failed with the error. Errors are raised again."""
     try:
         yield
         retry_transient(lambda: records.close_run(database, run_id))
@@ -96,11 +99,11 @@ def _record_failure(database: Database, run_id: int, error: BatchScoringError) -
     try:
         retry_transient(lambda: records.close_run(database, run_id, error=error))
     except (DatabaseFault, Fenced):
-        return  # the database cannot be written; the run is taken over as abandoned, and the error is raised anyway
+        return  # the database cannot be written: the run will be taken over as abandoned; the error is raised anyway
 
 
 def recorded(database: Database, run_id: int) -> Run:
-    """The record of a run that succeeded, whatever becomes of the connection that asks for it."""
+    """The record of a run that succeeded, read with retries. Raises DatabaseFault."""
 
     def read() -> Run:
         found = records.get_run(database, run_id)
@@ -111,7 +114,7 @@ def recorded(database: Database, run_id: int) -> Run:
 
 
 def as_closed(database: Database, run_id: int) -> Run | None:
-    """The record, None where the database cannot say."""
+    """The record of a run; None if the database cannot be read."""
     try:
         return records.get_run(database, run_id)
     except DatabaseFault:
@@ -128,9 +131,10 @@ def run_operation(
     requested_by: str | None,
     observers: Sequence[Observer] = (),
 ) -> tuple[Run, Result]:
-    """Let what a person does to a job's tables be a run of its own: alone, recorded, fenced, with the events of a run.
+    """Execute an operation on a job's tables as a run: exclusive, recorded, fenced, and with the events of a run.
 
-    ``work`` is given the database and the run's number. Raises AnotherRunActive, and what ``work`` raises.
+    ``work`` is called with the database and the run's number; its result is returned with the record of the run.
+    Raises AnotherRunActive, SchemaOutOfDate, InputFault, Fenced, DatabaseFault, and what ``work`` raises.
     """
 
     claimed = claim_job(database, job, trigger=trigger, reason=reason, requested_by=requested_by)

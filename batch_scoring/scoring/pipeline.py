@@ -1,9 +1,8 @@
-"""A key range, scored with reading, scoring and writing overlapped: while one chunk is scored the next is read and
-the last is written.
+"""Scoring a key range as a pipeline: while one chunk is scored, the next is read and the previous is written.
 
-Scoring stays in the calling thread; a reader and a writer thread have one task each at a time, so at most three
-chunks are in memory. A fault of a thread is raised in the calling thread when its result is asked for. Where two
-threads in the database hinder each other (SQLite), one thread reads and writes in turn.
+Scoring runs in the calling thread. A reader and a writer thread have one task each at a time, so at most three chunks
+are in memory. An error in a thread is raised in the calling thread when its result is requested. On SQLite, where a
+writer blocks readers, one thread reads and writes alternately.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from batch_scoring.store.due.reader import Chunk, KeysetReader
 
 
 class ChunkSize:
-    """How many rows the next chunk has: as the job says, or what takes its slowest stage about a second.
+    """The row count of the next chunk: as the job sets it, or so that the slowest stage takes about a second.
 
-    Rows that are wide make chunks smaller, so that memory stays flat.
+    Chunks of wide rows have fewer rows, so that memory use is bounded.
     """
 
     FIRST = 20_000
@@ -33,7 +32,7 @@ class ChunkSize:
     MOST = 80_000
     TIME = timedelta(seconds=1)
     MEMORY = 32 * 2**20
-    """Bytes of the columns read."""
+    """Maximum bytes of the columns of a chunk."""
 
     def __init__(self, fixed: int | None) -> None:
         self._fixed = fixed
@@ -44,26 +43,28 @@ class ChunkSize:
         return self._fixed or self._rows
 
     def halve(self) -> None:
-        """Take half the rows, even where the job fixed them. Raises TooMuchAtOnce at a single one."""
+        """Halve the row count, even if the job sets it. Raises TooMuchAtOnce if it is 1."""
         if self.rows == 1:
-            raise TooMuchAtOnce("a single row is more than the database hands over in one piece")
+            raise TooMuchAtOnce("a single row is larger than the database can return in one value")
         self._rows = self.rows // 2
         self._fixed = self._fixed and self._rows
 
     def learn(self, rows: int, seconds: StageSeconds, size: int) -> None:
-        """Take the last chunk as a measure; a step at most halves or doubles the rows."""
+        """Adapt the row count to the last chunk, by a factor between 0.5 and 2."""
         slowest = max(seconds.read, seconds.score, seconds.write)
         by_time = rows * self.TIME.total_seconds() / max(slowest, 1e-6)
         if slowest <= self.TIME.total_seconds():
-            by_time = max(by_time, self._rows)  # a chunk of few rows says little about many
+            by_time = max(by_time, self._rows)  # a small chunk is no reason for smaller ones
         by_memory = rows * self.MEMORY / max(size, 1)
         wanted = min(by_time, by_memory, 2 * self._rows, self.MOST)
         self._rows = max(int(wanted), self._rows // 2, self.LEAST)
 
 
 class Pipeline:
-    """Scores key ranges. ``report`` is called with each committed chunk, ``check`` between two; both are called in
-    the calling thread, and what ``check`` raises ends the range after the chunk that is being written.
+    """Scores key ranges.
+
+    ``report`` is called with each committed chunk, ``check`` between two chunks, both in the calling thread. An
+    exception of ``check`` ends the range after the chunk that is being written.
     """
 
     def __init__(
@@ -75,7 +76,10 @@ class Pipeline:
         self._size = ChunkSize(stages.plan.job.run.chunk_rows)
 
     def run(self, within: KeyRange = EVERYTHING, *, due_count: int | None = None) -> None:
-        """Score what is due in a key range. Raises DatabaseFault, Fenced, EveryRowFailed and what ``check`` raises."""
+        """Score the due rows of a key range.
+
+        Raises DatabaseFault, Fenced, ModelRefused, EveryRowFailed, WorkerCrashed, and what ``check`` raises.
+        """
         reader_of_range = KeysetReader(
             query=self._stages.query,
             bulk=self._stages.bulk,
@@ -84,8 +88,11 @@ class Pipeline:
             due_count=due_count,
         )
         writing: tuple[Chunk, Future[CommittedChunk]] | None = None
-        apart = self._stages.bulk.reads_while_writing
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) if apart else nullcontext(reader) as writer:
+        has_own_writer = self._stages.bulk.reads_while_writing
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) if has_own_writer else nullcontext(reader) as writer,
+        ):
             reading: Future[tuple[Chunk, float]] | None = reader.submit(self._read, reader_of_range)
             try:
                 _ = self._stages.scorer  # loads while the first chunk is read

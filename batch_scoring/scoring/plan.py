@@ -1,4 +1,4 @@
-"""The plan of a run: all that scoring its rows takes. Frozen and picklable, so that any engine can execute it."""
+"""The plan of a run: everything needed to score its rows. Frozen and picklable, so that any engine can execute it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batch_scoring.store.source.table import SourceTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelPlan:
-    """The model that scores, and how its outputs are read."""
+    """The model of a run, and how its outputs become labels."""
 
     name: str
     version: int
@@ -29,46 +29,49 @@ class ModelPlan:
     policy: DecisionPolicy
     allow_version_mismatch: bool
     returns_inputs: bool
-    """Whether the inputs of scored rows are wanted back, to be stored beside the predictions."""
+    """Whether the scorer returns the inputs of scored rows, to be stored with the predictions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPlan:
-    """What a run scores, with what, and how."""
+    """The rows, the model and the options of a run."""
 
     job: Job
     run_id: int
     model: ModelPlan
     queries: tuple[DueQuery, ...]
-    """What is due: one query, or one for each batch of the keys of a rescore."""
+    """The queries of due rows: one, or one for each batch of keys of a rescore."""
     stored_inputs: tuple[InputColumn, ...] = ()
-    """The inputs that are stored beside each prediction; none where they are not."""
+    """The inputs that are stored with each prediction; empty if none are."""
     workers: int = 1
 
     @property
     def mode(self) -> Mode | None:
-        """The scan mode; None for a rescore, which is told what to score."""
+        """The scan mode; None for a rescore, which has a selection instead."""
         return self.queries[0].scan.mode if self.queries else None
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns that the model takes, in order."""
+        """The names of the model's input columns, in order."""
         return self.model.manifest.signature.names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rescore:
-    """What a person asked to be scored again, and with which model version."""
+    """A manual request to score rows again, and the model version to use."""
 
     request: Request
     model_version: int
     continued_run_id: int | None = None
-    """The interrupted run whose rest is to be done; None for a rescore of its own."""
+    """The interrupted rescore that is continued; None for a new rescore."""
 
     def selection_in(
         self, database: Database, source: SourceTable, *, since_run: int
     ) -> tuple[Selection, list[TextKey]]:
-        """The selection with keys as the source has them, and the keys that it has not."""
+        """The selection with keys in the types of the source, and the keys that the source lacks.
+
+        Rows that a run from ``since_run`` on has scored or quarantined are excluded. Raises DatabaseFault.
+        """
         selection = replace(self.request.selection, since_run=since_run)
         if self.request.keys is None:
             return selection, []

@@ -1,4 +1,4 @@
-"""Planning a run: resolve the model, check that it fits the source, find out what is due."""
+"""Planning a run: resolve the model, check that it fits the source, count the due rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from batch_scoring.store.source.table import SourceTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planner:
-    """The steps from a run that owns its job to its plan. Each is recorded with the run as soon as it is known."""
+    """Creates the plan of a run that owns its job. Each result is recorded with the run as soon as it is known."""
 
     database: Database
     job: Job
@@ -38,12 +38,12 @@ class Planner:
     workers: int
     allow_version_mismatch: bool
     rescore: Rescore | None
-    """What a person asked to be scored again; without it, what is due."""
+    """The rows to score again; None to score the due rows."""
 
     def plan(self) -> tuple[RunPlan, DueCount]:
-        """The plan, and how many rows are due.
+        """The plan, and the number of due rows.
 
-        Raises ModelRefused, SignatureMismatch, SourceFault, ConfigurationError, AccessDenied, DatabaseFault.
+        Raises ModelRefused, SourceFault, ConfigurationError, Fenced, DatabaseFault.
         """
         version = retry_transient(self._version)
         manifest = version.manifest
@@ -86,7 +86,7 @@ class Planner:
         return source
 
     def _queries(self, source: SourceTable, layout: PredictionsLayout, scan: FullScan) -> tuple[DueQuery, ...]:
-        """One query, or one for each batch of the keys of a rescore, which is recorded so that it can be continued."""
+        """One query, or one for each batch of keys of a rescore. A rescore is recorded so that it can be continued."""
         if self.rescore is None:
             return (DueQuery(source=source, layout=layout, scan=scan),)
         continued = self.rescore.continued_run_id
@@ -117,7 +117,7 @@ class Planner:
 
 
 def count_due(database: Database, plan: RunPlan) -> DueCount:
-    """How many rows of a plan are due now."""
+    """Count the rows of a plan that are due now. Raises DatabaseFault."""
     with database.read() as connection:
         counts = [query.count(connection) for query in plan.queries]
     return DueCount(

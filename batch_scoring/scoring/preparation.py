@@ -1,4 +1,4 @@
-"""What must hold before a run's first write: a model, a source that fits it, tables to write to."""
+"""Preconditions of a run's first write: a verified model, a source that fits it, and tables to write to."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference:
-    """Where the version's artifact is."""
+    """The path and SHA-256 of a version's artifact."""
     from batch_scoring.model.artifact import ArtifactReference
 
     return ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
 
 
 def check_artifact(plan: ModelPlan) -> None:
-    """Raise ModelRefused where the model's file is gone or, as far as can be seen in milliseconds, another one."""
+    """Raise ArtifactMissing or ArtifactChanged if the model's file is missing or has another size. Reads no content."""
     from batch_scoring.model.artifact import check_in_place
 
     check_in_place(plan.artifact, plan.manifest.artifact_bytes)
 
 
 def check_model(job: Job, source: SourceTable, version: ModelVersion) -> DecisionPolicy:
-    """Check that a model version fits a job and its source; returns how its outputs are read.
+    """Check that a model version fits a job and its source; returns the policy by which its outputs become labels.
 
-    Raises UnusableModel, ModelRefused where model and job are of different kinds, SignatureMismatch.
+    Raises UnusableModel, SignatureMismatch, and ModelRefused if model and job are of different kinds.
     """
     manifest = version.manifest
     policy = DecisionPolicy.of(job, manifest)
@@ -56,7 +56,7 @@ def model_plan(
     allow_version_mismatch: bool = False,
     returns_inputs: bool = False,
 ) -> ModelPlan:
-    """The model of a run, or of an operation that scores rows."""
+    """The model plan of a run, or of an operation that scores rows. Raises UnusableModel."""
     return ModelPlan(
         name=version.name,
         version=version.version,
@@ -69,7 +69,7 @@ def model_plan(
 
 
 def check_signature(manifest: Manifest, source: SourceTable, version: ModelVersion) -> None:
-    """Raise SignatureMismatch naming every column the source lacks or holds in another form."""
+    """Raise SignatureMismatch with every column that the source lacks or has with an incompatible type."""
     families = {name: column.family for name, column in source.columns.items()}
     types = {name: column.ddl for name, column in source.columns.items() if column.family is Family.OTHER}
 
@@ -79,27 +79,28 @@ def check_signature(manifest: Manifest, source: SourceTable, version: ModelVersi
     found = manifest.signature.mismatches(families, types, cast)
     if found:
         raise SignatureMismatch(
-            f"{source.table} does not give what {version.name} version {version.version} takes: {'; '.join(found)}."
+            f"{source.table} does not match the signature of {version.name} version {version.version}:"
+            f" {'; '.join(found)}."
             " Fix the source (a view may rename and cast), or promote a model trained on these columns"
         )
 
 
 def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
-    """The model's inputs as a job stores them; none where it does not."""
+    """The input columns that a job stores; empty if it stores none."""
     return inputs_of(manifest) if job.predictions.keep_inputs else ()
 
 
 def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:
-    """What a model takes, as it is stored."""
+    """The input columns of a model, as they are stored."""
     return tuple(InputColumn(name=column.name, type=column.type) for column in manifest.signature.columns)
 
 
 def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
-    """Make the tables of kept inputs for jobs that have tables and a model already; returns those that changed.
+    """Create or extend the tables of stored inputs, for jobs that have tables and a model; returns those that changed.
 
-    The others' are made by their first runs. Raises ConfigurationError.
+    Those of other jobs are created by their first runs. Raises ConfigurationError, DatabaseFault.
     """
-    made = []
+    changed = []
     for job in jobs:
         with database.read() as connection:
             layout = job_tables.registered_layout(connection, job)
@@ -110,15 +111,15 @@ def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
         except ModelRefused:
             continue
         if job_tables.ensure_inputs(database, layout, stored_inputs(job, manifest)):
-            made.append(str(layout.inputs))
-    return made
+            changed.append(str(layout.inputs))
+    return changed
 
 
 def load_scorer(plan: ModelPlan, *, threads: int | None = None) -> tuple[Scorer, str | None]:
-    """Load the artifact and prove it: hash, library version, golden rows, in this order.
+    """Load an artifact and verify it: hash, library version, golden rows, in this order.
 
-    ``threads`` bounds BLAS and OpenMP. Returns the scorer and what differs in the library's version, where that was
-    allowed. Raises ModelRefused.
+    ``threads`` limits BLAS and OpenMP. Returns the scorer, and the library version mismatch if one was allowed, else
+    None. Raises ModelRefused.
     """
     from batch_scoring.model.scorer import Scorer
 
@@ -131,7 +132,11 @@ def load_scorer(plan: ModelPlan, *, threads: int | None = None) -> tuple[Scorer,
 def load_model(
     artifact: ArtifactReference, manifest: Manifest, *, allow_version_mismatch: bool, threads: int | None = None
 ) -> tuple[Any, str | None]:
-    """Load an artifact whose bytes are the registered ones and whose golden rows come out as registered."""
+    """Load an artifact whose SHA-256 is the registered one and that reproduces the golden rows.
+
+    Returns the model, and the library version mismatch if one was allowed, else None. Raises ArtifactMissing,
+    ArtifactChanged, VersionMismatch, UnusableModel, GoldenRowsDiffer.
+    """
     from batch_scoring.model.artifact import read_verified, unpickle
     from batch_scoring.model.scorer import (
         bound_parallelism,
@@ -150,7 +155,7 @@ def load_model(
 
 
 def environment(overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Versions of what scores, and what somebody chose to overlook."""
+    """The library versions to record with a run, and the overrides by name, such as an allowed version mismatch."""
     from batch_scoring.model.describe import library_versions
 
     return {**library_versions(), **({"overrides": dict(overrides)} if overrides else {})}

@@ -1,4 +1,4 @@
-"""What a run learns while its rows are scored: chunks that were committed, whether to go on, how the model loaded."""
+"""The progress of a run: committed chunks, the loaded model, and whether the run must end."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 
-STOPPED = "the run was asked to stop and did so between two chunks; the rest is due"
+STOPPED = "the run was asked to stop and stopped between two chunks; the rest is due"
 
 
 class Progress:
-    """Called by an engine, in the run's thread."""
+    """Receives the progress of an engine, in the run's thread."""
 
     def __init__(
         self, database: Database, plan: RunPlan, heartbeat: Heartbeat, stop: threading.Event, emit: Observer
     ) -> None:
         self.stop = stop
-        """Set when the run is to end at the next chunk boundary."""
+        """Set to end the run at the next chunk boundary."""
         self.emit = emit
         self.done_count = 0
         """Rows scored or quarantined so far."""
@@ -39,10 +39,10 @@ class Progress:
         self._plan = plan
         self._heartbeat = heartbeat
         self._reasons: Counter[str] = Counter()
-        """Rows quarantined, by code, since the last that was scored."""
+        """Rows quarantined since the last scored row, by reason code."""
 
     def model_loaded(self, version_difference: str | None) -> None:
-        """Record the libraries that score, and what a person chose to overlook."""
+        """Record library versions and overrides with the run, and emit the overrides. Raises Fenced, DatabaseFault."""
         plan = self._plan
         override = threshold_override(plan.job, plan.model.manifest)
         overrides = {"scikit_learn_version": version_difference, "threshold": override}
@@ -54,7 +54,7 @@ class Progress:
             self.emit(ThresholdOverruled(run_id=plan.run_id, job=plan.job.name, difference=override))
 
     def committed(self, chunk: CommittedChunk) -> None:
-        """Count a chunk and emit it."""
+        """Count a committed chunk and emit its event."""
         self.done_count += chunk.counts.scored + chunk.counts.quarantined
         if chunk.counts.scored:
             self._reasons.clear()
@@ -71,15 +71,16 @@ class Progress:
         )
 
     def check(self) -> None:
-        """Raise what ends the run between two chunks: Fenced, RunStopped, EveryRowFailed."""
+        """Raise Fenced, RunStopped or EveryRowFailed if the run must end between two chunks."""
         self._heartbeat.check()
         if self.stop.is_set():
             raise RunStopped(STOPPED)
         self.check_common_fault()
 
     def check_common_fault(self) -> None:
-        """Raise EveryRowFailed where chunks of few rows say together what one of many rows would say by itself: that
-        the fault is the model's or the source's.
+        """Raise EveryRowFailed if all rows of consecutive small chunks failed with the same error.
+
+        A single chunk of as many rows would raise it: the cause is the model or the source, not the rows.
         """
         from batch_scoring.model.scorer import FEWEST_ROWS_FOR_A_COMMON_FAULT
 
@@ -87,7 +88,7 @@ class Progress:
             return
         code, count = self._reasons.most_common(1)[0]
         raise EveryRowFailed(
-            f"{count} rows failed alike ({code}), chunk after chunk, and none was scored between them, so the fault is"
-            " not the rows'; they are quarantined, the rest is due. Look at the source or the model, run"
+            f"{count} consecutive rows failed with the same error ({code}), so the rows are not the cause; they are"
+            " quarantined, the rest is due. Check the source and the model, run"
             f" `batch-scoring quarantine retry {self._plan.job.name}`, then run again"
         )

@@ -1,4 +1,4 @@
-"""A run from its claim to its end, whatever comes between."""
+"""Executing a run, from its claim to its end."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from batch_scoring.store.runs import records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What whoever starts a run may choose."""
+    """The options of a run."""
 
     trigger: Trigger = "cli"
     scheduled_for: datetime | None = None
-    """The slot that the run fills, aware."""
+    """The slot that the run fills, as an aware datetime."""
     allow_version_mismatch: bool = False
     workers: int | None = None
-    """Worker processes; None leaves it to the job."""
+    """The number of worker processes; None for the job's."""
     rescore: Rescore | None = None
-    """What to score again; None for what is due."""
+    """The rows to score again; None to score the due rows."""
     requested_by: str | None = None
-    """Who asks for the run; None for the login."""
+    """Who requests the run; None for the login name."""
     reason: str | None = None
 
 
@@ -52,11 +52,12 @@ def run_job(
     observers: Sequence[Observer] = (),
     stop: threading.Event | None = None,
 ) -> Run:
-    """Execute one run of a job on sessions of its own, and return its record.
+    """Execute one run of a job and return its record.
 
-    Whatever ends the run is recorded with it, as far as the database can be written, and raised: AnotherRunActive,
-    ModelRefused, SourceFault, Fenced, DatabaseFault and other BatchScoringError. ``stop`` ends the run at the next
-    chunk boundary with RunStopped.
+    The run uses its own database sessions. An error that ends it is recorded with the run, if the database can be
+    written, and raised: AnotherRunActive, SchemaOutOfDate, InputFault, ConfigurationError, SourceFault, ModelRefused,
+    EveryRowFailed, WorkerCrashed, Fenced, DatabaseFault. Setting ``stop`` ends the run at the next chunk boundary with
+    RunStopped.
     """
 
     rescore = options.rescore
@@ -96,7 +97,7 @@ def run_job(
 
 
 def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, report: Observer) -> None:
-    """Score what is due. Raises every kind of BatchScoringError; what was committed by then stays."""
+    """Plan the run and score the due rows. Chunks committed before an error stay."""
     database, job = planner.database, planner.job
     plan, due = planner.plan()
     report(
@@ -110,14 +111,14 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
             and retry_transient(lambda: records.last_success(database, job.name)) is None,
         )
     )
-    if not due.total:  # a model that is gone is noticed by the first run without it, not by the first that needs it
+    if not due.total:  # so that an idle run reports a missing model, too
         preparation.check_artifact(plan.model)
         return
     progress = Progress(database, plan, heartbeat, stop, report)
     try:
         engine.score(plan, database, progress, due.total)
         if progress.done_count < due.total:
-            # PostgreSQL shows a table that was rewritten or emptied meanwhile as empty: look once more
+            # on PostgreSQL, a table that was rewritten or truncated meanwhile appears empty: count again
             engine.score(plan, database, progress, retry_transient(lambda: count_due(database, plan)).total)
     except DatabaseFault as exc:
         diagnose(database, plan, exc)
@@ -125,7 +126,7 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
 
 
 def exit_code(run: Run, job: Job) -> ExitCode:
-    """The exit code of a command that has executed a run."""
+    """The exit code for a run that succeeded: TOO_MANY_QUARANTINED above the job's limit, else DONE."""
     if not job.predictions.allows(quarantined=run.quarantined_count, read=run.read_count):
         return ExitCode.TOO_MANY_QUARANTINED
     return ExitCode.DONE

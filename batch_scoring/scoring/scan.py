@@ -1,4 +1,4 @@
-"""Which scan mode a run uses: the whole source, or what was changed lately."""
+"""Choosing the scan mode of a run: a sweep of the whole source, or only rows that changed recently."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from batch_scoring.store.runs import records
 
 
 def choose_scan(database: Database, job: Job) -> FullScan:
-    """A sweep, unless the job has a lookback window and the last sweep that succeeded is recent and of the same rows.
+    """A sweep, unless the job has a lookback window and the last successful sweep is recent and of the same rows.
 
-    Another source, condition or predictions table makes other rows due, so the next run sweeps.
+    After a change of the source, its condition or the predictions table, other rows may be due, so the next run
+    sweeps. Raises DatabaseFault.
     """
     source = job.source
     if source.lookback is None or source.sweep is None:

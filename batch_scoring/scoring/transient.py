@@ -1,4 +1,4 @@
-"""Trying again after faults that pass by themselves: bounded in attempts and time, with jitter."""
+"""Retrying after transient errors, bounded in attempts and time, with exponential backoff and jitter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """Something failed and is tried again."""
+    """A retry that is scheduled after a transient error."""
 
     number: int
     """1 for the second attempt."""
@@ -32,29 +32,29 @@ _observers: list[Callable[[Retry], None]] = []
 
 
 def observe_retries(observer: Callable[[Retry], None]) -> None:
-    """Have every retry of this process reported to one observer; another that was set before is replaced."""
+    """Set the observer of all retries of this process, replacing an earlier one."""
     _observers[:] = [observer]
 
 
-def retry_transient(step: Callable[[], Result]) -> Result:
-    """Carry a step out, again and again while a TransientError ends it, within the limits.
+def retry_transient(operation: Callable[[], Result]) -> Result:
+    """Call ``operation``, and retry it after a TransientError, up to ``ATTEMPTS`` times within ``TIME_LIMIT``.
 
-    The step must be safe to repeat after a COMMIT whose outcome is not known. Raises what the last attempt raised.
+    It must be safe to repeat after a COMMIT whose outcome is unknown. Raises the error of the last attempt.
     """
     try:
-        return step()
+        return operation()
     except TransientError:
-        again = stamina().retry(
+        retry = stamina().retry(
             on=TransientError, attempts=ATTEMPTS, timeout=TIME_LIMIT, wait_initial=0.2, wait_max=15.0
         )
-        result: Result = again(step)()
+        result: Result = retry(operation)()
         return result
 
 
 def stamina() -> Any:
-    """The library that retries, loaded only when something went wrong; it reports to our observer.
+    """The retry library, imported on the first error, with its hook set to the observer of this module.
 
-    Its own log line would name functions and their arguments, an address among them.
+    The library's own log entry would contain function arguments, among them the address of a webhook.
     """
     import stamina
     from stamina.instrumentation import set_on_retry_hooks

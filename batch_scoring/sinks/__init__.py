@@ -1,1 +1,1 @@
-"""What listens to the events of runs: the log, the progress bar, metrics and notifications."""
+"""Observers of events: the log, the progress bar, metrics and notifications."""

@@ -1,4 +1,4 @@
-"""Log events on standard error: one a line, constant names with values beside them, never applicant data."""
+"""The log on standard error: one event per line, with a constant name and values, never applicant data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def configure(log_format: LogFormat) -> None:
-    """Send log events to standard error, as JSON or for a person."""
+    """Write log events to standard error, as JSON or formatted for a terminal."""
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -50,7 +50,7 @@ def configure(log_format: LogFormat) -> None:
 
 
 def is_interactive() -> bool:
-    """Whether a person looks at the log."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
@@ -139,12 +139,12 @@ def _log_run_event(event: RunEvent) -> None:
 
 
 def log_failed(job: str, exc: BatchScoringError) -> None:
-    """A run ended with an error, recorded or not."""
+    """Log that a run ended with an error, whether it is recorded or not."""
     structlog.get_logger().error("run_failed", job=job, error_type=type(exc).__name__, error=str(exc))
 
 
 def log_delivery(delivery: Delivery) -> None:
-    """What became of a notice on one channel."""
+    """Log the result of sending a notice on one channel."""
     log = structlog.get_logger()
     facts = {"channel": delivery.channel, "to": delivery.to, "status": delivery.status, "answer": delivery.reason}
     if delivery.is_delivered:
@@ -154,7 +154,7 @@ def log_delivery(delivery: Delivery) -> None:
 
 
 def log_retry(retry: Retry) -> None:
-    """Something failed and is tried again."""
+    """Log a retry after a transient error."""
     structlog.get_logger().warning(
         "retry_scheduled", number=retry.number, wait_seconds=retry.wait_seconds, error_type=retry.error_type
     )

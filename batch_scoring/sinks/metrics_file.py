@@ -1,4 +1,4 @@
-"""Metrics of a job in a file for node_exporter's textfile collector, for runs that no service exposes metrics of."""
+"""Metrics of a job in a file for node_exporter's textfile collector, for runs outside the scheduler service."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from batch_scoring.store.engine.database import Database
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsFile:
-    """An observer that writes the file after each run, where a folder for it is set. It raises nothing."""
+    """An observer that writes the file after each run, if BATCH_SCORING_METRICS_DIR is set. Raises nothing."""
 
     job: Job
     settings: Settings
     fault: Callable[[str, str], None]
-    """Called with the file that could not be written, and why."""
+    """Called with the file and the reason if it could not be written."""
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, RunFinished) or self.settings.metrics_dir is None:

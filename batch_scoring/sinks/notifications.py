@@ -1,7 +1,7 @@
-"""Notifying an operator that a job needs one: a webhook with JSON, and mail.
+"""Sending notices to operators: JSON to a webhook, and mail.
 
-A notice carries what ``runs show`` says: numbers, names and the error, never applicant data. That it cannot be
-delivered is logged and fails nothing.
+A notice contains what ``runs show`` prints: numbers, names and the error, never applicant data. A delivery failure is
+logged and fails no run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TIME_LIMIT_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """One thing that an operator should know."""
+    """A message to the operators about a job."""
 
     kind: Kind
     job: str
@@ -37,9 +37,9 @@ class Notice:
     run_id: int | None = None
     host: str = ""
     count: int = 1
-    """How often it happened so far without a success in between."""
+    """How often it has happened since the last success."""
     since: datetime | None = None
-    """When it happened first."""
+    """When it first happened."""
 
     @property
     def subject(self) -> str:
@@ -54,13 +54,13 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """The notice as a chat shows it; the three escapes are Slack's."""
+        """The notice as text for a chat, with the escapes that Slack requires."""
         text = "\n".join(self._lines)
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
     @property
     def body(self) -> str:
-        """The notice as a mail."""
+        """The body of the notice as a mail."""
         return "\n\n".join(self._lines[1:]) + "\n"
 
     @property
@@ -73,32 +73,32 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """What became of a notice on one channel."""
+    """The result of sending a notice on one channel."""
 
     channel: Channel
     to: str
-    """Where it was sent: a host, never the path of a webhook or a password."""
+    """The host it was sent to, without the path of a webhook or a password."""
     is_delivered: bool
     status: int | None
-    """The status of HTTP or the reply code of SMTP; None where there was no answer."""
+    """The HTTP status or the SMTP reply code; None without a response."""
     reason: str
-    """The answer, or why there was none."""
+    """The response, or why there was none."""
 
 
 def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    """Format an ordinal number: 1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
 
 def notify(recipients: Recipients, notice: Notice, report: Callable[[Delivery], None]) -> None:
-    """Send a notice on every channel; ``report`` is given what became of it on each. Raises nothing."""
+    """Send a notice on every channel; ``report`` is called with the result of each. Raises nothing."""
     for delivery in send(recipients, notice):
         report(delivery)
 
 
 def send(recipients: Recipients, notice: Notice) -> Iterator[Delivery]:
-    """Send a notice on every channel that is configured, one after the other. Raises nothing."""
+    """Send a notice on every configured channel, one after the other, and yield the results. Raises nothing."""
     if recipients.webhook_url:
         yield _delivered("webhook", recipients.webhook_url, lambda url: _post(url, notice))
     if recipients.smtp_url:
@@ -106,7 +106,7 @@ def send(recipients: Recipients, notice: Notice) -> Iterator[Delivery]:
 
 
 def shown(url: str) -> str:
-    """The part of an address that holds no secret: scheme, host and port, or less where that cannot be told."""
+    """An address without secrets: scheme, host and port, or only the scheme if the address is ambiguous."""
     parts = urlsplit(url)
     rest = url.partition("://")[2]
     try:
@@ -114,7 +114,7 @@ def shown(url: str) -> str:
     except ValueError:
         return f"{parts.scheme}://…"
     if "@" in rest.removeprefix(parts.netloc) and (":" in parts.netloc or parts.scheme.startswith("smtp")):
-        return f"{parts.scheme}://…"  # what looks like a host may be the first half of a password
+        return f"{parts.scheme}://…"  # the apparent host may be part of a password
     host = parts.hostname or "…"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
 
@@ -149,36 +149,38 @@ def _delivered(channel: Channel, url: str, transmit: Callable[[str], tuple[int, 
         is_delivered = True
     except DeliveryRefused as exc:
         status, reason = exc.status, exc.reason
-    except Exception as exc:  # its text may hold the address, which may hold a password
+    except Exception as exc:  # its message may contain the address and a password
         reason = _reason(exc)
     return Delivery(channel=channel, to=shown(url), is_delivered=is_delivered, status=status, reason=_printable(reason))
 
 
 def _reason(exc: BaseException) -> str:
-    """Why there was no answer, in words that hold nothing of the address."""
+    """Why there was no response, without any part of the address."""
     import http.client
     import smtplib
     import socket
     import ssl
 
     inner = getattr(exc, "reason", None)
-    if isinstance(inner, BaseException):  # what urllib wraps
+    if isinstance(inner, BaseException):  # wrapped by urllib
         return _reason(inner)
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"the certificate cannot be trusted: {exc.verify_message}"
     if isinstance(exc, TimeoutError):
-        return f"no answer within {_TIMEOUT_SECONDS} seconds"
+        return f"no response within {_TIMEOUT_SECONDS} seconds"
     if isinstance(exc, socket.gaierror):
-        return "the host is not known"
+        return "the host is unknown"
     is_closed = isinstance(exc, smtplib.SMTPServerDisconnected | ConnectionError)
     if is_closed and not isinstance(exc, ConnectionRefusedError):
-        return "the connection was closed before an answer"
+        return "the connection was closed without a response"
     if isinstance(exc, smtplib.SMTPNotSupportedError):
-        return "the server does not support what the mail needs: logging in, or addresses beyond ASCII"
+        return (
+            "the server does not support what the mail requires: authentication, or addresses with non-ASCII characters"
+        )
     if isinstance(exc, http.client.InvalidURL | UnicodeError):
         return "the address is not a valid URL"
     if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
-        return "the answer is not HTTP"
+        return "the response is not HTTP"
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return type(exc).__name__
@@ -189,7 +191,7 @@ def _post(url: str, notice: Notice) -> tuple[int, str]:
     import urllib.request
 
     class NoRedirects(urllib.request.HTTPRedirectHandler):
-        """A redirected POST would arrive as a GET, be answered with 200, and notify nobody."""
+        """Refuses redirects: a redirected POST would become a GET, which succeeds without notifying anybody."""
 
         def redirect_request(self, *_arguments: Any) -> None:
             return None
@@ -208,21 +210,21 @@ def _post(url: str, notice: Notice) -> tuple[int, str]:
     }
     address, headers = _without_login(urlsplit(url))
     headers |= {"Content-Type": "application/json", "User-Agent": "batch-scoring"}
-    request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - the settings allow http(s) only
+    request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - settings allow http and https only
     opener = urllib.request.build_opener(NoRedirects)
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-            return answer.status, f"HTTP {answer.status}"
+        with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            return response.status, f"HTTP {response.status}"
     except urllib.error.HTTPError as exc:
         with exc:
             status = exc.code
-        redirects = "; it redirects: use the address that it redirects to" if 300 <= status < 400 else ""
+        redirects = "; it redirects: set the address that it redirects to" if 300 <= status < 400 else ""
         is_transient = status >= 500 or status == 429
         raise DeliveryRefused(status, f"HTTP {status}{redirects}", is_transient=is_transient) from None
 
 
 def _without_login(parts: SplitResult) -> tuple[str, dict[str, str]]:
-    """An address without its user and password, and the header that carries them."""
+    """An address without user and password, and the Authorization header with them."""
     if parts.username is None:
         return parts.geturl(), {}
     import base64
@@ -233,7 +235,7 @@ def _without_login(parts: SplitResult) -> tuple[str, dict[str, str]]:
 
 
 def mail_of(recipients: Recipients, notice: Notice) -> EmailMessage:
-    """A notice as a mail."""
+    """The mail message of a notice."""
     from email.message import EmailMessage
     from email.utils import format_datetime, make_msgid, parseaddr
 
@@ -243,11 +245,11 @@ def mail_of(recipients: Recipients, notice: Notice) -> EmailMessage:
     message["From"] = recipients.mail_from
     message["To"] = ", ".join(recipients.mail_to)
     message["Date"] = format_datetime(datetime.now(UTC))
-    # the machine's own name is nobody's business, and often no domain
+    # not the host name, which should not be disclosed and is often no domain
     message["Message-ID"] = make_msgid(domain=domain if domain and domain.isascii() else "localhost")
     message["Auto-Submitted"] = "auto-generated"
     body = notice.body
-    message.set_content(body, cte=None if body.isascii() else "quoted-printable")  # not every server takes 8 bits
+    message.set_content(body, cte=None if body.isascii() else "quoted-printable")  # not every server supports 8BITMIME
     return message
 
 
@@ -261,7 +263,7 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
     def transmit(server: smtplib.SMTP) -> None:
         server.ehlo()
         if parts.scheme == "smtp" and server.has_extn("starttls"):
-            # without a password there is nothing that an unknown certificate could give away
+            # without a password, an unverified certificate discloses no secret
             server.starttls(context=ssl.create_default_context() if parts.username else None)
             server.ehlo()
         if parts.username:
@@ -272,7 +274,7 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
             replies.append(deliver(msg))
             return replies[-1]
 
-        server.data = data  # type: ignore[method-assign]  # the library drops the server's last reply
+        server.data = data  # type: ignore[method-assign]  # smtplib discards the reply to DATA
         if refused := server.send_message(mail_of(recipients, notice)):
             raise _refusal(refused, "some of the recipients")
 
@@ -288,7 +290,7 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
         raise _refusal(exc.recipients, "all recipients") from None
     except smtplib.SMTPResponseException as exc:
         reply = exc.smtp_error
-        raise _answered(exc.smtp_code, reply if isinstance(reply, bytes) else str(reply).encode(), parts) from None
+        raise _response(exc.smtp_code, reply if isinstance(reply, bytes) else str(reply).encode(), parts) from None
     code, answer = replies[-1]
     return code, f"{code} {_first_line(answer)}".strip()
 
@@ -298,7 +300,7 @@ def _refusal(refused: dict[str, tuple[int, bytes]], who: str) -> DeliveryRefused
     return DeliveryRefused(code, f"{who} refused: {code} {_first_line(answer)}", is_transient=False)
 
 
-def _answered(code: int, reply: bytes, parts: SplitResult) -> DeliveryRefused:
+def _response(code: int, reply: bytes, parts: SplitResult) -> DeliveryRefused:
     text = _first_line(reply)
     for secret in (parts.password, parts.username):
         for form in {secret or "", unquote(secret or "")} - {""}:
@@ -312,5 +314,5 @@ def _first_line(reply: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text that can be sent: half a surrogate pair, as the name of a file may hold, cannot."""
+    """Text that can be encoded: lone surrogates, as in undecodable file names, are replaced."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Notifying operators of a run that failed, quarantined too many rows, or succeeded again: a sink of its events."""
+"""An observer that notifies operators of runs that failed, quarantined too many rows, or succeeded again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from batch_scoring.store.runs.history import Failure, failures_in_a_row, over_li
 
 @dataclass
 class Notifier:
-    """An observer of a run. It raises nothing: no run fails because nobody could be notified."""
+    """Sends notices about the runs of a job. Raises nothing: a delivery failure fails no run."""
 
     job: Job
     settings: Settings
     report: Callable[[Delivery], None]
-    """Called with what became of a notice on each channel."""
+    """Called with the result of each delivery."""
     is_finished: bool = False
 
     def __call__(self, event: Event) -> None:
@@ -45,12 +45,12 @@ class Notifier:
             database.dispose()
 
     def without_record(self, exc: BatchScoringError) -> None:
-        """Notify of a run that failed before it was recorded, or whose end could not be."""
+        """Send a notice of a run that failed before it was recorded, or whose end could not be recorded."""
         if self.is_finished or isinstance(exc, AnotherRunActive) or not self._has_recipients:
             return
         cause = same_cause(type(exc).__name__, str(exc))
         repeated = self._unrecorded.failed(cause, datetime.now(UTC))
-        message = f"{type(exc).__name__}: {exc}\nThis run is not in the record of runs."
+        message = f"{type(exc).__name__}: {exc}\nThis run is not recorded in the database."
         self._send_if_notable("run_failed", None, message, repeated)
 
     @property
@@ -67,7 +67,7 @@ class Notifier:
         try:
             failures = failures_in_a_row(database, self.job.name, until=run.run_id) if is_ordinary else []
             over = self._over_limit(database, run) if is_ordinary else []
-        except BatchScoringError:  # then what was before is not known: better once too often
+        except BatchScoringError:  # the earlier runs are unknown: rather one notice too many
             failures, over = [], []
         if run.status is not Status.SUCCEEDED:
             self._notify_of_failure(run, failures)
@@ -90,7 +90,7 @@ class Notifier:
     def _notify_of_recovery(self, run: Run, failures: Sequence[Failure], unrecorded: Repetition | None) -> None:
         count = len(failures) + (unrecorded.count if unrecorded else 0)
         since = min([*(failure.started_at for failure in failures), *([unrecorded.since] if unrecorded else [])])
-        before = "1 run before it that did not" if count == 1 else f"{count} runs before it that did not"
+        before = "1 failed run" if count == 1 else f"{count} failed runs"
         self._send(
             "recovered",
             run,
@@ -98,7 +98,7 @@ class Notifier:
         )
 
     def _notify_of_abandoned(self, database: Database, run_id: int) -> None:
-        """A run whose process died could not notify anybody itself, and this one may die likewise."""
+        """Send the notice of a run whose process crashed, before this one may crash for the same reason."""
         try:
             run = records.get_run(database, run_id)
             failures = failures_in_a_row(database, self.job.name, until=run_id)
@@ -133,7 +133,7 @@ class Notifier:
 
 
 def repeated_failure(failures: Sequence[Failure]) -> Repetition | None:
-    """How often the last of some failures in a row happened for the same cause; None where there is none."""
+    """How often the last of consecutive failures happened with the same cause; None if there are no failures."""
     if not failures:
         return None
     cause = same_cause(failures[-1].error_type, failures[-1].error_message)

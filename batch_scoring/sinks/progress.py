@@ -1,4 +1,4 @@
-"""The progress bar: an observer of a run's events, for a person at a terminal."""
+"""The progress bar of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from batch_scoring.scoring.events import (
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[list[Observer]]:
-    """Observers that draw a bar on standard error while the block lasts."""
+    """Show a progress bar on a console while the block lasts; yields the observers that update it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("looking for what is due", total=None)
+        task = progress.add_task("counting due rows", total=None)
 
         def draw(event: Event) -> None:
             match event:
@@ -40,6 +40,6 @@ def progress_bar(console: Console) -> Iterator[list[Observer]]:
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}")
                 case ScoringIsolated():
-                    progress.console.print(f"the last {event.crashes} runs crashed: scoring in a process of its own")
+                    progress.console.print(f"the last {event.crashes} runs crashed: scoring in a child process")
 
         yield [draw]

@@ -1,6 +1,6 @@
-"""Metrics in Prometheus' words, made from what stands in the database: the same for the service and for cron.
+"""Prometheus metrics, computed from the database, so that the service and cron export the same.
 
-Counters are sums over ``scoring_runs``, so a restart resets none of them.
+Counters are sums over ``scoring_runs``, so a restart does not reset them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 JOB_LABEL = "scoring_job"
-"""Not ``job``: Prometheus gives every sample a label of that name, for where it was scraped."""
+"""Not ``job``, which Prometheus sets to the scrape target."""
 
 
 class JobMetrics(Collector):
-    """Jobs as metrics: their totals, and how they stood when somebody last looked."""
+    """The metrics of jobs: totals of their runs, and their status at the last poll."""
 
     def __init__(self, totals: Sequence[RunTotals] = (), states: Sequence[JobStatus] = ()) -> None:
         self.totals = totals
@@ -33,13 +33,13 @@ class JobMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family, with a sample for each job."""
-        runs = CounterMetricFamily("batch_scoring_runs", "Runs by how they ended.", labels=[JOB_LABEL, "status"])
-        rows = CounterMetricFamily("batch_scoring_rows", "Rows by what became of them.", labels=[JOB_LABEL, "outcome"])
+        runs = CounterMetricFamily("batch_scoring_runs", "Runs by status.", labels=[JOB_LABEL, "status"])
+        rows = CounterMetricFamily("batch_scoring_rows", "Rows by outcome.", labels=[JOB_LABEL, "outcome"])
         for job in dict.fromkeys(total.job for total in self.totals):
             of_job = [total for total in self.totals if total.job == job]
             by_status = {total.status: total.runs for total in of_job}
             for status in Status:
-                if status is not Status.RUNNING:  # a counter never falls
+                if status is not Status.RUNNING:  # a counter must not decrease
                     runs.add_metric([job, status.value], by_status.get(status, 0))
             for outcome in ("scored", "superseded", "quarantined"):
                 rows.add_metric([job, outcome], sum(getattr(total, outcome) for total in of_job))
@@ -49,13 +49,13 @@ class JobMetrics(Collector):
 
     def _states(self) -> Iterator[Metric]:
         states = self.states
-        yield _gauge("healthy", "1 where `batch-scoring status` finds nothing wrong.", _healthy(states))
+        yield _gauge("healthy", "1 if `batch-scoring status` reports no issue.", _healthy(states))
         yield _gauge("running", "1 while a run of the job is running.", _running(states))
         yield _gauge("due_rows", "Rows that are due.", ((s.job, s.due_count) for s in states))
         yield _gauge("current_predictions", "Keys with a prediction.", ((s.job, s.current_count) for s in states))
         by_version = GaugeMetricFamily(
             "batch_scoring_current_predictions_by_version",
-            "Keys with a prediction, by the model version that made it.",
+            "Keys with a prediction, by model version.",
             labels=[JOB_LABEL, "model", "model_version"],
         )
         for state in states:
@@ -67,12 +67,12 @@ class JobMetrics(Collector):
             "The model version that the next run uses.",
             ((s.job, s.model_version) for s in states if s.model_version is not None),
         )
-        yield _gauge("quarantined_rows", "Rows set aside.", ((s.job, s.quarantined_count) for s in states))
-        yield _gauge("last_run_seconds", "How long the last finished run took.", _seconds(states))
+        yield _gauge("quarantined_rows", "Rows that are quarantined.", ((s.job, s.quarantined_count) for s in states))
+        yield _gauge("last_run_seconds", "Duration of the last finished run.", _seconds(states))
         yield _gauge("last_run_lateness_seconds", "From the slot of the last run to its start.", _lateness(states))
         yield _gauge(
             "last_success_timestamp_seconds",
-            "When the last run that succeeded ended, in seconds of the Unix epoch.",
+            "When the last successful run ended, in seconds since the Unix epoch.",
             (
                 (s.job, s.last_success.finished_at.timestamp())
                 for s in states
@@ -81,7 +81,7 @@ class JobMetrics(Collector):
         )
         yield _gauge(
             "last_success_age_seconds",
-            "How long ago that was, by the database's clock.",
+            "Age of the last success, by the clock of the database.",
             ((s.job, s.last_success_age.total_seconds()) for s in states if s.last_success_age is not None),
         )
 
@@ -117,7 +117,7 @@ def _lateness(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
 
 
 def write_metrics_file(file: Path, totals: Sequence[RunTotals], states: Sequence[JobStatus]) -> None:
-    """Write metrics where node_exporter's textfile collector reads them, whole or not at all. Raises OSError."""
+    """Write metrics atomically to a file for node_exporter's textfile collector. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(JobMetrics(totals, states))
     write_to_textfile(str(file), registry)

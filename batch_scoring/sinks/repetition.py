@@ -1,8 +1,8 @@
-"""Which of the times that the same thing goes wrong are worth a notice.
+"""Which repetitions of a failure are worth a notice.
 
-The first, then at growing distances (the second, fourth, eighth, …), and at least once a day. A success in between
-starts from the beginning. What happened is read from the record of runs, so the answer is the same in every process;
-runs that could not be recorded are counted in a file.
+The first, then with exponentially growing intervals (the second, fourth, eighth, …), and at least one a day. A success
+resets the count. Failures are read from the recorded runs, so the result is the same in every process; runs that could
+not be recorded are counted in a file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _DAILY = timedelta(hours=23)
-"""A day less what a daily run may start early."""
+"""Slightly less than a day, because the start of a daily run varies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repetition:
-    """How often something happened, and whether the last time is worth a notice."""
+    """How often a failure happened, and whether the last one is worth a notice."""
 
     count: int
     since: datetime
@@ -31,7 +31,7 @@ class Repetition:
 
 
 def repetition(times: Sequence[datetime]) -> Repetition:
-    """Judge the last of the times, oldest first, at which the same thing happened without a success in between."""
+    """The repetition of a failure that happened at ``times``, oldest first, without a success in between."""
     notified_at = times[0]
     is_notable = True
     for number, at in enumerate(times[1:], start=2):
@@ -42,22 +42,22 @@ def repetition(times: Sequence[datetime]) -> Repetition:
 
 
 def is_worth_a_notice(number: int, since_last_notice: timedelta) -> bool:
-    """Whether the n-th time is: a power of two, or a day after the last notice."""
+    """Whether failure ``number`` is: if it is a power of two, or a day has passed since the last notice."""
     return number & (number - 1) == 0 or since_last_notice >= _DAILY
 
 
 def same_cause(error_type: str | None, message: str | None) -> tuple[str, str]:
-    """What two failures must have in common to be the same: the kind of fault and its message but for numbers.
+    """The identity of a failure: its error type, and its message without digits.
 
-    Counts, run numbers, times and keys differ from one run to the next.
+    Counts, run numbers, times and keys differ between runs of the same cause.
     """
     return error_type or "", re.sub(r"\d+", "#", message or "")
 
 
 def _folder() -> Path:
-    """What systemd keeps for the unit, whose own /tmp ends with it; else a folder among temporary files."""
-    kept = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(kept) / "notices" if kept else Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}"
+    """The StateDirectory of a systemd unit, which outlives its private /tmp; else a temporary folder."""
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(state) / "notices" if state else Path(tempfile.gettempdir()) / f"batch-scoring-{os.getuid()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +69,9 @@ class _Counted:
 
 
 class Unrecorded:
-    """Failures of a job that no run stands for, because the database could not be written. Raises nothing.
+    """Failures of a job that are not recorded as runs, because the database could not be written. Raises nothing.
 
-    They are counted in a file of this machine and user. Where it cannot be written, each failure is worth a notice.
+    They are counted in a file of this machine and user. If it cannot be written, each failure is worth a notice.
     """
 
     def __init__(self, database_url: str, job: str) -> None:
@@ -88,11 +88,13 @@ class Unrecorded:
         count = before.count + 1
         is_notable = is_worth_a_notice(count, at - datetime.fromisoformat(before.notified_at))
         notified_at = at.isoformat() if is_notable else before.notified_at
-        is_kept = self._write(_Counted(cause=digest, count=count, since=before.since, notified_at=notified_at))
-        return Repetition(count=count, since=datetime.fromisoformat(before.since), is_notable=is_notable or not is_kept)
+        is_stored = self._write(_Counted(cause=digest, count=count, since=before.since, notified_at=notified_at))
+        return Repetition(
+            count=count, since=datetime.fromisoformat(before.since), is_notable=is_notable or not is_stored
+        )
 
     def ended(self) -> Repetition | None:
-        """Forget the failures, because a run was recorded; returns what they were, None where there were none."""
+        """Reset the count, because a run was recorded; returns the failures before it, None if there were none."""
         before = self._read()
         try:
             self._file.unlink(missing_ok=True)
@@ -106,7 +108,7 @@ class Unrecorded:
         try:
             folder = self._file.parent.lstat()
             if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
-                return None  # somebody else's: what it says proves nothing
+                return None  # owned or writable by another user: not trustworthy
             found = _Counted(**json.loads(self._file.read_text(encoding="utf-8")))
             for text in (found.since, found.notified_at):
                 if datetime.fromisoformat(text).astimezone(UTC) > datetime.now(UTC) + _DAILY:

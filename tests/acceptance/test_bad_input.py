@@ -254,7 +254,7 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(loan_works
     assert_refused(
         done,
         3,
-        "other does not give what loan_eligibility version 1 takes",
+        "other does not match the signature of loan_eligibility version 1",
         "Gender is missing (there is gender)",
         "Education is missing",
         "Self_Employed is number, the model takes text",

@@ -67,7 +67,7 @@ def test_why_names_the_run_whose_failing_chunk_holds_the_key_and_no_other(facts:
     inside = _why(facts, "branch=b,id=42")
     assert [(run["run_id"], run["failed_rows"]) for run in inside["failed_runs"]] == [(1, 200)]
     assert inside["failed_runs"][0]["error_type"] == "EveryRowFailed"
-    assert "the rows around it failed in run 1: " in inside["explanation"]
+    assert "its chunk failed in run 1: " in inside["explanation"]
     printed = facts.cli("why", "facts", "branch=b,id=42").stdout
     assert "runs that failed while it was due" in printed
 

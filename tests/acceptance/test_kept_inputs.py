@@ -380,7 +380,7 @@ def test_the_prediction_that_held_at_a_moment_is_replayed(kept: Workspace) -> No
         assert answer["score"] == score
         assert answer["models"][0].startswith(f"facts version {version} (")
     early = command(kept, "replay", "facts", "7", "--as-of", "2020-01-01")
-    refused(early, 2, "7 has no prediction that held at 2020-01-01 00:00:00 UTC", "why facts 7")
+    refused(early, 2, "7 has no prediction that was current at 2020-01-01 00:00:00 UTC", "why facts 7")
     assert_whole(replayed(kept, 1), COUNT)
     assert_whole(replayed(kept, 2), 1)
     assert_in_step(kept)
@@ -409,18 +409,18 @@ def test_inputs_that_were_not_kept_are_said_to_be_missing(workspace: Workspace) 
     prepare(workspace)
     workspace.run("facts")
     for arguments in (["7"], ["--run", "1"]):
-        refused(command(workspace, "replay", "facts", *arguments), 2, "keep_inputs = true keeps them from the next run")
+        refused(command(workspace, "replay", "facts", *arguments), 2, "keep_inputs = true stores them from the next run")
 
     workspace.write_job("facts", job_text(predictions=KEEP))
     change(workspace, "x = -x", 7, at="2026-02-02 00:00:00")
     assert workspace.run("facts").scored_count == 1
     assert command(workspace, "replay", "facts", "7").returncode == 0
-    refused(command(workspace, "replay", "facts", "8"), 2, "the inputs of 8 were not kept when run 1 scored it")
+    refused(command(workspace, "replay", "facts", "8"), 2, "the inputs of 8 were not stored when run 1 scored it")
 
     workspace.write_job("facts", job_text())
     change(workspace, "x = -x", 7, at="2026-03-03 00:00:00")
     workspace.run("facts")
-    refused(command(workspace, "replay", "facts", "7"), 2, "the inputs of 7 were not kept when run 3 scored it")
+    refused(command(workspace, "replay", "facts", "7"), 2, "the inputs of 7 were not stored when run 3 scored it")
     assert_whole(replayed(workspace, 2), 1)
 
 

@@ -248,7 +248,7 @@ def test_small_chunks_that_all_fail_alike_end_the_run_once_they_are_64_rows(work
     write_job(workspace, positive_label='"late"', run="chunk_rows = 10")
     workspace.register(LogisticRegression().fit(NUMBERS, LABELS), NUMBERS, name="m")
 
-    with pytest.raises(EveryRowFailed, match=r"rows failed alike .*, chunk after chunk"):
+    with pytest.raises(EveryRowFailed, match=r"consecutive rows failed with the same error"):
         workspace.run("j")
 
     assert 64 <= workspace.scalar("SELECT count(*) FROM predictions_quarantine") <= 100

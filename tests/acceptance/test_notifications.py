@@ -252,8 +252,8 @@ def test_a_server_that_never_answers_or_hangs_up_is_reported(hook: Hook, monkeyp
     hook.is_silent, hook.closes = False, True
     closed = one(Recipients(webhook_url=hook.url))
 
-    assert (silent.is_delivered, silent.status, silent.reason) == (False, None, "no answer within 0.2 seconds")
-    assert (closed.is_delivered, closed.reason) == (False, "the connection was closed before an answer")
+    assert (silent.is_delivered, silent.status, silent.reason) == (False, None, "no response within 0.2 seconds")
+    assert (closed.is_delivered, closed.reason) == (False, "the connection was closed without a response")
     assert len(hook.received) == 6
 
 
@@ -282,7 +282,7 @@ def test_an_address_that_is_no_url_is_reported_in_words(url: str) -> None:
 
 
 def test_a_server_that_does_not_speak_http_is_reported_in_words(post: Post) -> None:
-    assert one(Recipients(webhook_url=post.place.replace("smtp", "http"))).reason == "the answer is not HTTP"
+    assert one(Recipients(webhook_url=post.place.replace("smtp", "http"))).reason == "the response is not HTTP"
 
 
 @pytest.mark.parametrize("scheme", ["https", "smtps"])
@@ -523,7 +523,7 @@ def test_the_same_failure_is_notified_at_growing_distances_and_its_end_once(both
     assert hook.received[0]["since"] is None
     first = both.query("SELECT started_at FROM run_history WHERE run_id = 1")[0][0]
     assert hook.received[3]["since"][:19].replace("T", " ") == str(first)[:19]
-    assert "run 10 succeeded after 9 runs before it that did not, the first at " in hook.received[4]["message"]
+    assert "run 10 succeeded after 9 failed runs, the first at " in hook.received[4]["message"]
 
 
 def test_another_cause_is_notified_at_once_and_each_is_counted_by_itself(both: Workspace, hook: Hook) -> None:
@@ -587,8 +587,8 @@ def test_a_failure_that_cannot_be_recorded_is_notified_at_growing_distances_and_
         ("run_failed", None, 4),
         ("recovered", 1, 1),
     ]
-    assert "This run is not in the record of runs." in hook.received[0]["message"]
-    assert "run 1 succeeded after 5 runs before it that did not" in hook.received[3]["message"]
+    assert "This run is not recorded in the database." in hook.received[0]["message"]
+    assert "run 1 succeeded after 5 failed runs, the first at " in hook.received[3]["message"]
 
 
 def test_the_count_outlives_the_temporary_files_of_a_unit_of_systemd(told: Workspace, hook: Hook) -> None:

@@ -160,7 +160,9 @@ def test_what_is_on_hold_by_key_or_by_run_stays_until_the_hold_ends(aged: Worksp
     assert command(aged, "hold", "remove", str(by_key["hold_id"]), "--requested-by", "Ben").returncode == 0
     assert previewed(aged, *everything) == (1, 0, 1, 4), "run 2 still holds what it wrote"
     assert command(aged, "hold", "remove", str(by_run["hold_id"])).returncode == 0
-    refused(command(aged, "hold", "remove", str(by_run["hold_id"])), 2, "there is no hold", "hold list --removed")
+    refused(
+        command(aged, "hold", "remove", str(by_run["hold_id"])), 2, "there is no active hold", "hold list --removed"
+    )
     assert purge(aged, *everything)["purged_count"] == 6
     assert command_json(aged, "hold", "list", "facts") == []
     removed = command_json(aged, "hold", "list", "--removed")
@@ -246,7 +248,7 @@ HOLD = ("hold", "add", "facts", "--reason", "x")
         pytest.param(
             (*HOLD[:3], "--key", COMPOSITE.of(1), "--reason", " "), ["--reason is missing"], id="empty reason"
         ),
-        pytest.param(("hold", "remove", "7"), ["there is no hold 7"], id="no such hold"),
+        pytest.param(("hold", "remove", "7"), ["there is no active hold 7"], id="no such hold"),
         pytest.param(("hold", "remove", "seven"), ["Invalid value"], id="no number"),
     ],
 )

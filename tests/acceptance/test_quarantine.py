@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from commands import events
 from facts import (
     AT,
     COMPOSITE,
@@ -163,7 +164,8 @@ def test_entries_come_the_latest_first_and_not_more_than_the_limit(simple: Works
 def test_a_retry_is_a_run_with_who_asked_and_why(broken: Workspace) -> None:
     arguments = ("--key", COMPOSITE.of(3), "--reason", "the feed was mended", "--requested-by", "Ana")
     done = broken.cli("quarantine", "retry", "facts", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert [event["event"] for event in events(done.stderr)] == ["run_started", "run_finished"]
     assert "run 3 of facts: 1 entry ended, 1 row is due again" in done.stdout
     assert broken.query("SELECT trigger, status, reason, requested_by, due_count FROM scoring_runs ORDER BY run_id")[
         -1

@@ -66,13 +66,13 @@ def moment(text: str) -> datetime:
 
 STATES = {
     # number, branch: state, words of the explanation, predictions, entries, version of the source row
-    (1, "B 1"): ("scored", ["scored by run 1 (cli, asked for by ", "facts version 1"], 1, 0, AT),
-    (41, "B 1"): ("due", ["was not scored yet", "the run of ", "takes it"], 0, 0, AT),
-    (5, "B 2"): ("due", ["was scored, and changed or was given another try since", "the run of "], 1, 0, LATER),
+    (1, "B 1"): ("scored", ["scored by run 1 (cli, requested by ", "facts version 1"], 1, 0, AT),
+    (41, "B 1"): ("due", ["has not been scored yet", "the run of ", "will score it"], 0, 0, AT),
+    (5, "B 2"): ("due", ["was scored, and has changed or been released for a retry since", "the run of "], 1, 0, LATER),
     (3, "B 0"): ("quarantined", ["by run 1: missing_value in x", "source row changes", "quarantine retry"], 0, 1, AT),
-    (40, "B 1"): ("outside", ["is in facts", "[source] where leaves it out"], 0, 0, None),
-    (39, "B 0"): ("gone", ["no such row any more", "what was scored stays"], 1, 0, None),
-    (4, "B 1"): ("gone", ["no such row any more"], 0, 1, None),
+    (40, "B 1"): ("outside", ["is in facts", "[source] where excludes it"], 0, 0, None),
+    (39, "B 0"): ("gone", ["no longer has such a row", "its predictions are kept"], 1, 0, None),
+    (4, "B 1"): ("gone", ["no longer has such a row"], 0, 1, None),
     (999, "B 0"): ("unknown", ["no such row", "none was ever scored"], 0, 0, None),
     (1, "B 2"): ("unknown", ["no such row"], 0, 0, None),
 }
@@ -98,7 +98,7 @@ def test_what_is_due_is_taken_at_the_next_slot_of_the_schedule(states: Workspace
     slot = moment(answer["next_slot"])
     assert before < slot <= before + timedelta(minutes=15, seconds=5)
     assert (slot.minute % 15, slot.second) == (0, 0)
-    assert f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC takes it" in answer["explanation"]
+    assert f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC will score it" in answer["explanation"]
 
     states.write_job("facts", job_text(COMPOSITE, after='[schedule]\nevery = "7 hours"'))
     slot = moment(why(states, "branch=B 1,id=41")["next_slot"])
@@ -108,7 +108,7 @@ def test_what_is_due_is_taken_at_the_next_slot_of_the_schedule(states: Workspace
     states.write_job("facts", job_text(COMPOSITE))
     answer = why(states, "branch=B 1,id=41")
     assert answer["next_slot"] is None
-    assert "the next run takes it" in answer["explanation"]
+    assert "the next run will score it" in answer["explanation"]
 
 
 def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Workspace) -> None:
@@ -189,7 +189,7 @@ def test_before_the_first_run_every_row_is_due_and_nothing_is_known_of_others(wo
         workspace.write_job("facts", text)
         with unchanged(workspace, "scoring_runs"):
             assert why(workspace, "7")["state"] == "due"
-            assert "was not scored yet; the next run takes it" in why(workspace, "7")["explanation"]
+            assert "has not been scored yet; the next run will score it" in why(workspace, "7")["explanation"]
             assert why(workspace, "77")["state"] == "unknown"
 
 

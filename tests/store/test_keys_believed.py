@@ -356,7 +356,7 @@ def test_a_duplicate_that_arrives_while_the_run_reads_is_named(workspace: Worksp
         if isinstance(event, RunPlanned):
             _execute(workspace, "INSERT INTO customers VALUES (2, 3, '2026-01-03 00:00:00')")
 
-    with pytest.raises(SourceFault, match=r"1 key occurs in 2 rows .*were not there when the run started"):
+    with pytest.raises(SourceFault, match=r"1 key occurs in 2 rows .*were inserted while the run was active"):
         workspace.run("j", observers=[duplicate])
 
     status, error = workspace.query("SELECT status, error_type FROM scoring_runs ORDER BY run_id DESC")[0]

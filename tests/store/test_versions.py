@@ -71,7 +71,7 @@ def test_a_quarantined_row_is_not_promised_to_return_by_itself(unversioned: Work
     explanation = command_json(unversioned, "why", "j", "3")["explanation"]
 
     assert "when the source row changes" not in explanation
-    assert "`batch-scoring quarantine retry j` only: the job names no changed_at" in explanation
+    assert "only after `batch-scoring quarantine retry j`: the job sets no changed_at" in explanation
 
 
 @pytest.mark.parametrize("column", ["at", "day", "counter", "label"])

@@ -1,1 +1,1 @@
-"""Where a run's rows are scored: in this process, in worker processes, or in one that a row may crash."""
+"""Engines that score the rows of a run: in this process, in worker processes, or in an isolated child process."""

@@ -1,4 +1,4 @@
-"""Which engine scores a run: this process, worker processes, or one process apart after runs that crashed."""
+"""Choosing the engine of a run: this process, worker processes, or an isolated child process after crashed runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import crashes_in_a_row
 
 _ROWS_WORTH_A_WORKER = 5_000
-"""With fewer rows than this for each, more processes cost more than they bring."""
+"""With fewer rows per worker, the start of a process takes longer than it saves."""
 
 CRASHES_BEFORE_ISOLATION = 2
-"""Runs that crashed one after the other before the next one scores in a process of its own."""
+"""The number of consecutive crashed runs after which the next one scores in an isolated child process."""
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
-    """Score what is due, of which so many rows were counted; may be called again.
+    """Score the due rows, of which ``due_count`` were counted. May be called repeatedly.
 
     Raises ModelRefused, EveryRowFailed, WorkerCrashed, Fenced, RunStopped, DatabaseFault.
     """

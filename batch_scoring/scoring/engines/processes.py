@@ -1,7 +1,7 @@
-"""A run in many processes: the source cut into key ranges, each scored by whichever worker is free.
+"""Scoring in worker processes: the source is partitioned into key ranges, each scored by the next free worker.
 
-Workers come from joblib, so a backend that is active around the run (Dask, Ray) is used in place of this machine's
-processes. A worker holds nothing that matters: killed at any moment it leaves whole chunks.
+Workers are started by joblib, so an active joblib backend (Dask, Ray) is used instead of local processes. Workers
+commit whole chunks, so one that is killed at any time leaves no partial chunk.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from batch_scoring.store.engine.timeouts import Timeouts
 from batch_scoring.store.runs import records
 
 _SHARES = 2
-"""A range is so many times smaller than what a worker would get if what is left were dealt out evenly."""
-_LEAST_SHARES = 16
-"""And never smaller by more than this than its share of the whole."""
+"""A range has 1/``_SHARES`` of the rows that each worker would get if the remaining rows were divided evenly."""
+_MOST_SHARES = 16
+"""A range has at least 1/``_MOST_SHARES`` of a worker's even share of all rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """All that a worker needs, whatever the key range. Picklable."""
+    """What a worker needs in addition to the key range. Picklable."""
 
     plan: RunPlan
     database_url: str = field(repr=False)
@@ -47,29 +47,31 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredRange:
-    """What a worker did with a key range."""
+    """The result of a worker for a key range."""
 
     committed: Sequence[CommittedChunk]
     is_complete: bool
-    """It was not asked to stop before the end."""
+    """False if the worker was asked to stop before the end of the range."""
 
 
 def guided(total: int, *, workers: int, fewest: int) -> Iterator[int]:
-    """Row counts of ranges of ``total`` rows: many at first, since each starts with empty stages, and ever fewer, so
-    that no worker waits long for the last (guided self-scheduling, Polychronopoulos and Kuck 1987).
+    """The row counts of the partitions of ``total`` rows, in decreasing order.
+
+    The first ones are large, because each range starts with an empty pipeline; the last ones are small, so that workers
+    finish at about the same time (guided self-scheduling, Polychronopoulos and Kuck 1987).
     """
-    fewest = max(fewest, total // (_LEAST_SHARES * workers))
+    fewest = max(fewest, total // (_MOST_SHARES * workers))
     while total > 0:
-        width = max(fewest, -(-total // (_SHARES * workers)))
-        yield width
-        total -= width
+        rows = max(fewest, -(-total // (_SHARES * workers)))
+        yield rows
+        total -= rows
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequence[KeyRange]) -> None:
     """Score key ranges in worker processes.
 
-    Raises what a worker raised, what ``progress.check`` raises, RunStopped, and WorkerCrashed where a process ended
-    without reporting a result.
+    Raises WorkerCrashed if a process ended without reporting a result, ModelRefused, EveryRowFailed, Fenced,
+    DatabaseFault, RunStopped, and what ``progress.check`` raises.
     """
     import joblib
     from joblib.externals.loky import get_reusable_executor
@@ -99,7 +101,7 @@ def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequenc
     except BrokenProcessPool as exc:
         raise WorkerCrashed(
             "a worker process ended without reporting a result (killed, out of memory, or a crash in the model's"
-            " libraries); what it had committed stays, the rest is due. Look at the machine's log; fewer workers need"
+            " libraries); its committed chunks stay, the rest is due. Check the system log; fewer workers need"
             " less memory"
         ) from exc
     finally:
@@ -110,7 +112,10 @@ def score(plan: RunPlan, database: Database, progress: Progress, ranges: Sequenc
 
 
 def score_range(task: Task, within: KeyRange) -> ScoredRange:
-    """What a worker does: score one key range on connections of its own."""
+    """Score one key range in a worker process, on its own connections.
+
+    Raises ModelRefused, EveryRowFailed, Fenced, DatabaseFault.
+    """
     committed: list[CommittedChunk] = []
     is_complete = True
     database = Database(task.database_url, label=records.session_label(task.plan.run_id), timeouts=task.timeouts)
@@ -118,32 +123,32 @@ def score_range(task: Task, within: KeyRange) -> ScoredRange:
 
     def check() -> None:
         if os.getppid() != parent:
-            raise RunStopped("the process of the run is gone")
+            raise RunStopped("the process of the run has ended")
         if retry_transient(lambda: records.is_stop_requested(database, task.plan.run_id)):
             raise RunStopped("the run was asked to stop")
 
     try:
-        # what libraries print here is none of the result that the run prints
+        # output of libraries must not mix with the result on standard output
         with _signals_left_to_the_run(), redirect_stdout(sys.stderr):
             check()
             Pipeline(
                 ChunkStages(task.plan, task.plan.queries[0], database, lambda: scorer_of(task)), committed.append, check
             ).run(within)
     except RunStopped:
-        is_complete = False  # the process of the run says so, once
+        is_complete = False  # the process of the run reports it once
     finally:
         database.dispose()
     if os.getppid() != parent:
-        os._exit(1)  # nobody is left to answer to
+        os._exit(1)  # no process is left to receive the result
     return ScoredRange(committed=committed, is_complete=is_complete)
 
 
 _loaded: dict[int, Scorer] = {}
-"""The model of the run that this worker process works for, by the run's number."""
+"""The scorer of the current run of this worker process, by run number."""
 
 
 def scorer_of(task: Task) -> Scorer:
-    """The model of a task, loaded and proven once in a process. Raises ModelRefused."""
+    """The scorer of a task, loaded and verified once in each process. Raises ModelRefused."""
     run_id = task.plan.run_id
     if run_id not in _loaded:
         _loaded.clear()
@@ -153,7 +158,7 @@ def scorer_of(task: Task) -> Scorer:
 
 @contextmanager
 def _stop_relayed_to_workers(database: Database, run_id: int, stop: threading.Event) -> Iterator[None]:
-    """Pass a request to stop on through the database, which every worker asks between two chunks."""
+    """Relay a request to stop through the database, which every worker checks between two chunks."""
     ended = threading.Event()
 
     def relay() -> None:
@@ -174,7 +179,7 @@ def _stop_relayed_to_workers(database: Database, run_id: int, stop: threading.Ev
 
 @contextmanager
 def _signals_left_to_the_run() -> Iterator[None]:
-    """A terminal or a service manager signals workers too; the run's own process decides what it means."""
+    """Ignore the signals that a terminal or a service manager also sends to workers; the run's process handles them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

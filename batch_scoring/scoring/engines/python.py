@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
-    """Score what is due, of which so many rows were counted.
+    """Score the due rows, of which ``due_count`` were counted.
 
-    Raises ModelRefused, EveryRowFailed, DatabaseFault, and what ``progress.check`` raises.
+    Raises ModelRefused, EveryRowFailed, Fenced, DatabaseFault, and what ``progress.check`` raises.
     """
 
     @cache
@@ -35,7 +35,7 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
 def score_with(
     plan: RunPlan, database: Database, progress: Progress, due_count: int, load: Callable[[], RowScorer]
 ) -> None:
-    """Score each query of a plan with a scorer that ``load`` gives when the first chunk is scored."""
+    """Score each query of a plan. ``load`` is called for the scorer when the first chunk is scored."""
     for query in plan.queries:
         stages = ChunkStages(plan, query, database, load)
         Pipeline(stages, progress.committed, progress.check).run(due_count=query.scan.due_at_most(due_count))
