@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments name; ends the process with its exit code."""
+    """Run the command given by the arguments and exit with its exit code."""
     from batch_scoring.cli import streams
 
     streams.prepare()
@@ -48,13 +48,13 @@ def _run() -> int:
 
 
 def _not_written(code: int, reason: str) -> int:
-    """Report that the result could not be printed. Of a command that changed something the exit code is not touched."""
+    """Report that the result could not be printed. A command that changed something keeps its exit code."""
     from batch_scoring.cli.app import changes_something
     from batch_scoring.cli.output import notice
     from batch_scoring.errors import ExitCode
 
     if code or changes_something(sys.argv[1:]):
-        notice(f"warning: the result could not be written to standard output: {reason}; what was done stays done")
+        notice(f"warning: the result could not be written to standard output: {reason}; the changes were made")
         return code
     notice(f"error: the result could not be written to standard output: {reason}")
     return ExitCode.RUN_FAILED

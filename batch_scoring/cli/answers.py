@@ -1,4 +1,4 @@
-"""``why`` and ``replay``: what is known of a key, and whether its score comes out again."""
+"""``why`` and ``replay``: the state of a key, and whether its score is reproduced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KeyArgument = Annotated[str, typer.Argument(help="The key: its value, or a=1,b=x
 
 
 def why(job: JobName, key: KeyArgument, as_json: Json = False) -> None:
-    """Say why a row has the score it has, or none: all its predictions and faults. Times are UTC."""
+    """Explain the state of a row: its current prediction, its history and its faults. Times are UTC."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.operations.why import why as answer_for
 
@@ -63,7 +63,7 @@ def _show(answer: Answer) -> None:
                 "from (UTC)",
                 "to (UTC)",
                 "run",
-                TableColumn(name="asked for by", optional=True),
+                TableColumn(name="requested by", optional=True),
                 TableColumn(name="trigger", optional=True),
                 "model",
                 TableColumn(name="source row of", optional=True),
@@ -71,18 +71,18 @@ def _show(answer: Answer) -> None:
             ],
             [
                 [
-                    life.score,
-                    life.prediction,
-                    life.valid_from,
-                    "current" if life.is_current else life.valid_to,
-                    str(life.run_id),
-                    life.requested_by,
-                    life.trigger,
-                    f"{life.model_name} v{life.model_version}",
-                    life.source_changed_at,
-                    life.reason,
+                    record.score,
+                    record.prediction,
+                    record.valid_from,
+                    "current" if record.is_current else record.valid_to,
+                    str(record.run_id),
+                    record.requested_by,
+                    record.trigger,
+                    f"{record.model_name} v{record.model_version}",
+                    record.source_changed_at,
+                    record.reason,
                 ]
-                for life in answer.predictions
+                for record in answer.predictions
             ],
             title="predictions, the latest first",
         )
@@ -142,19 +142,19 @@ def replay(
 ) -> None:
     """Reproduce stored scores from the same model file and the stored inputs (`keep_inputs = true`).
 
-    Exit code 0 if every score comes out again within 1e-12, else 1.
+    Exit code 0 if every score is reproduced within 1e-12, else 1.
     """
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.operations import replay as replaying
+    from batch_scoring.operations import replay as operation
 
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):
-        raise InputFault("say what to replay: a KEY, or --run RUN")
+        raise InputFault("expected either a KEY or --run RUN")
     if (sample is not None and run is None) or (as_of is not None and key is None):
-        raise InputFault("--sample belongs to --run, and --as-of to a KEY")
+        raise InputFault("--sample requires --run, and --as-of requires a KEY")
     artifacts_dir = settings().artifacts_dir
     if key is not None:
-        done = replaying.replay_key(
+        done = operation.replay_key(
             migrated_database(),
             declared,
             artifacts_dir,
@@ -164,7 +164,7 @@ def replay(
         )
     else:
         assert run is not None
-        done = replaying.replay_run(
+        done = operation.replay_run(
             migrated_database(),
             declared,
             artifacts_dir,
@@ -180,10 +180,12 @@ def replay(
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
-_OF_NEITHER = (
-    "the stored inputs are intact and give another score or label: altered since, or scored by other libraries"
+_PREDICTION_DIFFERS = (
+    "the stored inputs are intact, but give another score or label: it was altered, or scored with other libraries"
 )
-_OF_OTHERS = "the stored inputs are intact; the model scores a row by the rows beside it, so its scores do not repeat"
+_DEPENDS_ON_OTHERS = (
+    "the stored inputs are intact, but the score depends on the other rows of a batch, so it is not reproducible"
+)
 
 
 def _show_replay(done: Replay) -> None:
@@ -210,11 +212,11 @@ def _show_replay(done: Replay) -> None:
                     str(one.run_id),
                     repr(one.score),
                     "none" if one.replayed is None else repr(one.replayed),
-                    f"the kept input {', '.join(one.altered)} is not what it was"
+                    f"the stored input {', '.join(one.altered)} was altered"
                     if one.altered
-                    else _OF_OTHERS
+                    else _DEPENDS_ON_OTHERS
                     if one.depends_on_others
-                    else _OF_NEITHER,
+                    else _PREDICTION_DIFFERS,
                 ]
                 for one in done.deviations
             ],

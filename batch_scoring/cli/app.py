@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The command-line application: all commands, assembled."""
 
 from __future__ import annotations
 
@@ -91,11 +91,11 @@ _READING = frozenset(
         ("why",),
     }
 )
-"""Commands that change nothing: what they print is all they do."""
+"""Commands that change nothing and only print."""
 
 
 def changes_something(arguments: Sequence[str]) -> bool:
-    """Whether a command changes anything, so that it is done even where its result cannot be printed."""
+    """Whether a command changes anything, so that it succeeded even if its result cannot be printed."""
     command: Any = typer.main.get_command(app)
     path: list[str] = []
     for word in arguments:

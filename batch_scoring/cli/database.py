@@ -31,7 +31,7 @@ app = typer.Typer(help="The schema: apply it, or print it.", no_args_is_help=Tru
 
 @app.command()
 def upgrade(as_json: Json = False) -> None:
-    """Apply migrations, create the tables of every job, recreate the views. Repeating it changes nothing."""
+    """Apply migrations, create the tables of every job, recreate the views. Running it again changes nothing."""
     from dataclasses import replace
 
     from batch_scoring.domain.job_files import load_jobs
@@ -47,11 +47,15 @@ def upgrade(as_json: Json = False) -> None:
     change = "already at" if done.revision_before == done.revision else f"{done.revision_before or 'empty'} →"
     typer.echo(f"schema {change} revision {done.revision}")
     for table in done.created:
-        typer.echo(f"made {table}, {table}_quarantine and the views {table}_current, _history, _daily, _distribution")
+        typer.echo(
+            f"created {table}, {table}_quarantine and the views {table}_current, _history, _daily, _distribution"
+        )
     for table in done.versioned:
-        typer.echo(f"{table} records versions from now on; it holds none yet, so the next run scores every row again")
+        typer.echo(
+            f"{table} records row versions from now on; it contains none yet, so the next run scores every row again"
+        )
     for table in inputs:
-        typer.echo(f"made {table}, or columns of it")
+        typer.echo(f"created or extended {table}")
     for problem in done.waiting:
         notice(f"not yet: {problem}")
     for message in done.advice:
@@ -64,9 +68,9 @@ def sql(
         str | None, typer.Option(help="postgresql or sqlite; without it, both.", show_default=False)
     ] = None,
 ) -> None:
-    """Print every statement that `db upgrade` applies, for those whose administrators apply SQL manually.
+    """Print every statement that `db upgrade` applies, for administrators who apply SQL manually.
 
-    The tables of a job are typed after its source; a job whose source is not in the database yet is left out and named.
+    The column types of a job's tables follow its source. A job whose source does not exist yet is skipped and reported.
     """
     from batch_scoring.domain.job_files import load_jobs
     from batch_scoring.store.engine.dialects.registered import dialects
@@ -97,9 +101,9 @@ def _jobs_with_tables() -> Iterator[tuple[Job, PredictionsLayout]]:
 
 @app.command()
 def roles() -> None:
-    """Print the statements that make PostgreSQL's roles: scorer, operator and bi_reader, each with what it needs.
+    """Print the statements that create the PostgreSQL roles scorer, operator and bi_reader with their privileges.
 
-    Log-in roles are the administrator's: `GRANT bi_reader TO metabase`.
+    Grant them to login roles: `GRANT bi_reader TO metabase`.
     """
     from batch_scoring.store.outcomes import inputs as stored_inputs
     from batch_scoring.store.schema.roles import roles_sql
@@ -110,7 +114,7 @@ def roles() -> None:
 
 @app.command()
 def dictionary(as_json: Json = False) -> None:
-    """Print the data dictionary of the BI views as Markdown: every view, every column, what it means."""
+    """Print the data dictionary of the BI views as Markdown: every view and column with its meaning."""
     from batch_scoring.store.schema.views import dictionary as described
     from batch_scoring.store.schema.views import markdown
 
@@ -136,9 +140,9 @@ def queries(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the queries to start from, with a job's own names: what BI reads, and who may run it.
+    """Print example queries for BI, with the names of a job.
 
-    They read views, and on PostgreSQL run as a member of bi_reader. Only the query of --by reads the source.
+    They read views and, on PostgreSQL, can be run by a member of bi_reader. Only the query of --by reads the source.
     """
     from datetime import UTC, datetime, timedelta
 
@@ -152,7 +156,7 @@ def queries(
     found = store.queries(
         declared,
         written_in,
-        timestamp=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1),  # not before what was just scored
+        timestamp=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1),  # not before the latest prediction
         key=None if key is None else parse_key(key, declared.source.key),
         column=by,
     )
@@ -165,7 +169,7 @@ def queries(
 
 
 def _dialect(name: str) -> Dialect:
-    """A dialect by the name that an option gives. Raises InputFault."""
+    """The dialect named by the option. Raises InputFault."""
     from batch_scoring.errors import InputFault
     from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 
@@ -176,7 +180,7 @@ def _dialect(name: str) -> Dialect:
 
 
 def _check_column(job: Job, name: str) -> None:
-    """Raise InputFault where the source has no such column."""
+    """Raise InputFault if the source has no such column."""
     from batch_scoring.errors import InputFault
     from batch_scoring.store.source.table import SourceTable
 
@@ -188,11 +192,11 @@ def _check_column(job: Job, name: str) -> None:
 
 
 def load(
-    table: Annotated[str, typer.Argument(help="The table, created if it is absent.")],
+    table: Annotated[str, typer.Argument(help="The table, created if it does not exist.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with a header.", exists=True, dir_okay=False)],
     key: Annotated[list[str], typer.Option("--key", help="A key column; repeat it for a composite key.")],
     changed_at: Annotated[
-        str, typer.Option("--changed-at", help="Column that holds when a row last changed.")
+        str, typer.Option("--changed-at", help="The column with the time of the last change of a row.")
     ] = "updated_at",
     encoding: Encoding = None,
     separator: Separator = None,
@@ -200,9 +204,9 @@ def load(
     thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
-    """Put the rows of a CSV file into a source table: all of them, or none.
+    """Load a CSV file into a source table, in one transaction.
 
-    New keys are inserted, rows that differ are updated, the others stay untouched.
+    New keys are inserted, rows that differ are updated, the others are not changed.
     """
     from batch_scoring.files.format import FileFormat
     from batch_scoring.store.source.loading import load_csv
@@ -212,8 +216,8 @@ def load(
     if as_json:
         show_json(loaded)
         return
-    made = "made, " if loaded.created else ""
+    created = "created, " if loaded.created else ""
     typer.echo(
-        f"{loaded.table}: {made}{counted(loaded.read, 'row')} read, {loaded.inserted:,} inserted,"
+        f"{loaded.table}: {created}{counted(loaded.read, 'row')} read, {loaded.inserted:,} inserted,"
         f" {loaded.updated:,} updated, {loaded.unchanged:,} unchanged"
     )

@@ -1,4 +1,4 @@
-"""Options about how a CSV file is written, alike in every command that reads one."""
+"""Options for the format of a CSV file, shared by the commands that read one."""
 
 from __future__ import annotations
 

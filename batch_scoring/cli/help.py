@@ -1,4 +1,4 @@
-"""How ``--help`` looks: panels on a terminal that is wide enough for them, plain text everywhere else."""
+"""The format of ``--help``: panels on a terminal that is wide enough, else plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from batch_scoring.cli.streams import is_unicode
 
 _WIDE_ENOUGH = 100
-"""Columns from which no panel cuts the name of an option off."""
+"""Columns that panels need to show every option name in full."""
 
 
 def markup_mode() -> Literal["rich"] | None:

@@ -1,4 +1,4 @@
-"""Keys as people write them: on the command line and in files."""
+"""Parsing keys from the command line and from files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from batch_scoring.domain.keys import TextKey
 
 KEY_HELP = "A key: its value, or a=1,b=x where it has several columns. May be given again."
-SKIP_UNKNOWN_HELP = "Skip keys that are not found, and say how many, in place of doing nothing."
+SKIP_UNKNOWN_HELP = "Skip keys that are not found and report how many, instead of failing."
 KEYS_FILE_HELP = "A file of keys: CSV with , ; tab or |, or one key a line; - reads standard input."
 
 
 def parse_key(text: str, names: Sequence[str], what: str = "--key") -> TextKey:
-    """A key from one argument. Raises InputFault."""
+    """Parse a key from an argument: a value, or ``a=1,b=x`` for several columns. Raises InputFault."""
     if len(names) == 1:
         if not text:
             raise InputFault(f"{what}: expected a value of {names[0]}, found nothing")
@@ -48,12 +48,13 @@ def parse_key(text: str, names: Sequence[str], what: str = "--key") -> TextKey:
 
 
 def read_keys(file: str, names: Sequence[str]) -> tuple[TextKey, ...]:
-    """The keys of a file, each once. Raises InputFault naming the line.
+    """Read the keys of a file, without duplicates. Raises InputFault with the line number.
 
-    Fields are separated by commas, semicolons, tabs or bars, whichever the first line or Excel's ``sep=`` line says.
-    A first line that names all key columns, in any case, is a header, and other columns are ignored; without one the
-    fields are the key's, in order. Empty lines are ignored, and so are blanks around a field: a key that has some is
-    one for ``--key``. Lines of ``#`` and a blank before the header or the first key are comments.
+    Fields are separated by commas, semicolons, tabs or bars, as detected from the first line or given by Excel's
+    ``sep=`` line. A first line that names all key columns, in any case, is a header, and other columns are ignored;
+    without a header, the fields are the key columns in order. Empty lines and blanks around a field are ignored; pass a
+    key with such blanks to ``--key``. Lines that start with ``#`` and a blank, before the header or the first key, are
+    comments.
     """
     text = _content(file)
     start, delimiter = _start(text)
@@ -76,32 +77,34 @@ def read_keys(file: str, names: Sequence[str]) -> tuple[TextKey, ...]:
                     continue
             read.append(form.key(row, fault))
     except csv.Error as exc:
-        raise fault(f"is no CSV ({exc})") from exc
+        raise fault(f"is not valid CSV ({exc})") from exc
     if not read:
-        raise InputFault(f"{file}: holds no keys")
+        raise InputFault(f"{file}: contains no keys")
     keys = dict.fromkeys(read)
     if len(read) > len(keys):
-        notice(f"{file}: {len(read) - len(keys):,} of {len(read):,} keys stand there more than once; each counts once")
+        notice(f"{file}: {len(read) - len(keys):,} of {len(read):,} keys are duplicates and were ignored")
     return tuple(keys)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Form:
-    """Where a file's rows hold the key."""
+    """The positions of the key columns in the rows of a file."""
 
     names: Sequence[str]
-    places: Sequence[int]
-    width: int
+    positions: Sequence[int]
+    field_count: int
     is_header: bool
-    """The first row named the columns."""
+    """Whether the first row names the columns."""
 
     def key(self, row: Sequence[str], fault: Callable[[str], InputFault]) -> TextKey:
-        if any(field.strip() for field in row[self.width :]):
+        if any(field.strip() for field in row[self.field_count :]):
+            first = "header" if self.is_header else "key"
             raise fault(
-                f"has {counted(len(row), 'field')} where the {'header' if self.is_header else 'key'} has {self.width};"
-                f" a header that names {', '.join(self.names)} says which count, and quotes keep a separator inside one"
+                f"has {counted(len(row), 'field')} where the {first} has {self.field_count};"
+                f" add a header with {', '.join(self.names)} to ignore other columns, or quote a field that contains a"
+                " separator"
             )
-        key = tuple(row[place].strip() for place in self.places if place < len(row))
+        key = tuple(row[position].strip() for position in self.positions if position < len(row))
         if len(key) < len(self.names) or not all(key):
             raise fault(f"expected a value for {', '.join(self.names)}")
         return key
@@ -113,7 +116,7 @@ _COMMENT = re.compile(r"[ \t]*(?:#(?:[ \t][^\r\n]*)?)?(?:\r\n?|\n)")
 
 
 def _start(text: str) -> tuple[int, str | None]:
-    """Where the first row begins, and the delimiter that Excel's line before it names."""
+    """The offset of the first row, and the delimiter given by Excel's ``sep=`` line before it."""
     before = _BEFORE_THE_FIRST_ROW.match(text)
     assert before is not None
     start = before.end()
@@ -123,7 +126,7 @@ def _start(text: str) -> tuple[int, str | None]:
 
 
 def _delimiter(text: str, names: Sequence[str]) -> str:
-    """What separates fields, by the first line: a header that names the key, or as many fields as the key has."""
+    """Detect the delimiter by the first line: a header that names the key, or as many fields as the key has columns."""
     found: dict[str, list[str]] = {}
     for delimiter in _DELIMITERS:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -140,7 +143,7 @@ def _delimiter(text: str, names: Sequence[str]) -> str:
 
 
 def _form(row: Sequence[str], names: Sequence[str], fault: Callable[[str], InputFault]) -> _Form:
-    """What the first row says of the others. Raises ``fault`` where it is the header of another key."""
+    """The format of the file, from its first row. Raises ``fault`` if that is a header with other columns."""
     fields = [field.strip() for field in row]
     places = _places(fields, names)
     if places is None:
@@ -148,11 +151,11 @@ def _form(row: Sequence[str], names: Sequence[str], fault: Callable[[str], Input
         missing = [name for name in names if name.casefold() not in known]
         if 0 < len(missing) < len(names):
             raise fault(f"the header lacks {', '.join(missing)}; the key is {', '.join(names)}")
-        return _Form(names=names, places=range(len(names)), width=len(names), is_header=False)
-    doubled = [fields[place] for place in places if fields.count(fields[place]) > 1]
-    if doubled:
-        raise fault(f"the header names {doubled[0]} more than once; rename one of them")
-    return _Form(names=names, places=places, width=len(row), is_header=True)
+        return _Form(names=names, positions=range(len(names)), field_count=len(names), is_header=False)
+    duplicates = [fields[place] for place in places if fields.count(fields[place]) > 1]
+    if duplicates:
+        raise fault(f"the header names {duplicates[0]} more than once; rename one of them")
+    return _Form(names=names, positions=places, field_count=len(row), is_header=True)
 
 
 def _places(fields: Sequence[str], names: Sequence[str]) -> list[int] | None:

@@ -37,7 +37,7 @@ app = typer.Typer(help="The registry of models.", no_args_is_help=True)
 
 
 class AlgorithmChoice(StrEnum):
-    """The algorithms of ``train``; spelled out so that ``--help`` needs no scikit-learn. A test holds both alike."""
+    """The algorithms of ``train``, repeated here so that ``--help`` imports no scikit-learn. A test compares both."""
 
     LOGISTIC_REGRESSION = "logistic_regression"
     DECISION_TREE = "decision_tree"
@@ -46,7 +46,7 @@ class AlgorithmChoice(StrEnum):
 
 
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[int, typer.Argument(help="Its version.", min=1, max=MAX_MODEL_VERSION)]
+Version = Annotated[int, typer.Argument(help="The version number.", min=1, max=MAX_MODEL_VERSION)]
 AllowMismatch = Annotated[
     bool,
     typer.Option(
@@ -56,11 +56,11 @@ AllowMismatch = Annotated[
 
 
 def train(
-    job: Annotated[str, typer.Argument(help="The job the model is for.")],
+    job: Annotated[str, typer.Argument(help="Name of the job.")],
     data: Annotated[
-        Path, typer.Option(help="Labelled rows, CSV with a header or Parquet.", exists=True, dir_okay=False)
+        Path, typer.Option(help="Labelled rows: CSV with a header, or Parquet.", exists=True, dir_okay=False)
     ],
-    label: Annotated[str, typer.Option(help="The column that holds the outcome.")],
+    label: Annotated[str, typer.Option(help="The column with the outcome.")],
     algorithm: Annotated[
         AlgorithmChoice,
         typer.Option(metavar="ALGORITHM", help=f"The algorithm to fit: {', '.join(AlgorithmChoice)}."),
@@ -71,7 +71,7 @@ def train(
     thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the job's pipeline, measure it, and register it as a new version. The first one becomes champion."""
+    """Fit the job's pipeline, evaluate it, and register it as a new version. The first version becomes champion."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.files.format import FileFormat
     from batch_scoring.registry import registration
@@ -104,8 +104,8 @@ def _show_registered(registered: Registered, *, as_json: bool, why_new: str) -> 
     else:
         since = f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC"
         typer.echo(
-            f"{version.name} version {version.version} is this very file, registered {since}; nothing was added, its"
-            " golden rows and metrics are those of then"
+            f"{version.name} version {version.version} is the same file, registered {since}; nothing was added, and its"
+            " golden rows and metrics are unchanged"
         )
     for note in version.manifest.notes:
         notice(f"note: {note}")
@@ -129,7 +129,7 @@ def _show_metrics(metrics: Metrics | None) -> None:
     show_table(
         ["actual", *(f"predicted {name}" for name in held_out.labels)],
         [[name, *row] for name, row in zip(held_out.labels, held_out.confusion_matrix, strict=True)],
-        title="confusion matrix of the held-out part",
+        title="confusion matrix of the held-out rows",
     )
 
 
@@ -138,7 +138,10 @@ def register(
     file: Annotated[Path, typer.Argument(help="A fitted pipeline: joblib, or .skops.", exists=True, dir_okay=False)],
     name: Annotated[str, typer.Option(help="Name of the model.")],
     sample: Annotated[
-        Path, typer.Option(help="Rows as the model takes them, CSV or Parquet.", exists=True, dir_okay=False)
+        Path,
+        typer.Option(
+            help="Sample of the model's input rows: CSV with a header, or Parquet.", exists=True, dir_okay=False
+        ),
     ],
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
     encoding: Encoding = None,
@@ -147,10 +150,10 @@ def register(
     thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
-    """Register any fitted scikit-learn-style model; its signature is derived from the sample.
+    """Register a fitted scikit-learn-compatible model; its signature is derived from the sample.
 
-    The file is unpickled, which runs code in it: register only files you trust. A column without a missing value in
-    the sample is required; texts that the sample does not hold count as unseen categories. Give the training data.
+    The file is unpickled, which executes code in it: register only files you trust. Use the training data as sample:
+    a column without missing values in it is required, and text values that it lacks count as unseen categories.
     """
     from batch_scoring.files.format import FileFormat
     from batch_scoring.registry import registration
@@ -171,7 +174,7 @@ def register(
 
 @app.command(name="list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="Name of a model; without it, all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a model; without it, all models.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the versions of every model, with the aliases that point at them."""
@@ -203,7 +206,7 @@ def _joined(value: Any) -> Any:
 def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
     try:
         manifest = version.manifest
-    except UnusableModel:  # listed all the same: what is wrong is said where the version is used
+    except UnusableModel:  # listed anyway: the error is reported when the version is used
         manifest = None
     metrics = None if manifest is None else manifest.metrics
     return {
@@ -222,7 +225,7 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 
 @app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
-    """Show a version: its signature, metrics, training data and libraries."""
+    """Show a model version: its signature, metrics, training data and libraries."""
 
     from batch_scoring.store import registry
 
@@ -270,12 +273,12 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
 def verify(
     name: Name,
     version: Annotated[
-        int | None, typer.Argument(help="Its version; without it, the champion.", min=1, max=MAX_MODEL_VERSION)
+        int | None, typer.Argument(help="The version number; without it, the champion.", min=1, max=MAX_MODEL_VERSION)
     ] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
-    """Check an artifact as a run would: its hash, the library's version, its golden rows."""
+    """Verify an artifact with the checks of a run: hash, library version, golden rows."""
 
     from batch_scoring.registry import verification
 
@@ -286,7 +289,7 @@ def verify(
         show_json(verified)
         return
     typer.echo(
-        f"{verified.version.name} version {verified.version.version} is whole:"
+        f"{verified.version.name} version {verified.version.version} is intact:"
         f" SHA-256 matches, {counted(verified.golden_rows, 'golden row')} reproduced"
     )
     if verified.version_difference:
@@ -298,11 +301,11 @@ def promote(
     name: Name,
     version: Version,
     alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
-    reason: Annotated[str | None, typer.Option(help="Why; it is recorded with the promotion.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, recorded with the promotion.")] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at a version, once its artifact verifies. Runs that are under way keep theirs."""
+    """Point an alias at a version, once its artifact verifies. Active runs keep their version."""
     from batch_scoring.registry import promotion
     from batch_scoring.scheduling.job_files import JobFiles
 
@@ -319,7 +322,7 @@ def promote(
     files = JobFiles(settings().jobs_dir)
     files.refresh()
     for broken in files.broken:
-        notice(f"job {broken} cannot be read, so what this means for it is not shown; see `batch-scoring check`")
+        notice(f"job {broken} cannot be read, so the effect on it is not shown; see `batch-scoring check`")
     found = promotion.describe(
         database(), files.jobs.values(), name=name, alias=alias, version=version, version_before=before
     )
@@ -339,18 +342,18 @@ def _show_promotion(found: Promotion) -> None:
         )
     for effect in found.jobs:
         if effect.problem is not None:
-            notice(f"job {effect.job}: what this means for it cannot be seen now ({effect.problem})")
+            notice(f"job {effect.job}: the effect on it cannot be determined now ({effect.problem})")
             continue
         typer.echo(
             f"job {effect.job}: {effect.other_count:,} of {effect.current_count:,} current predictions are by another"
-            f" version{_mix(effect.versions, but=(found.name, found.version))}; the next run scores what is due with"
-            f" version {found.version}"
+            f" version{_other_versions(effect.versions, but=(found.name, found.version))}; the next run scores due rows"
+            f" with version {found.version}"
         )
         for command in effect.commands:
             typer.echo(f"  to score them again: {command}")
 
 
-def _mix(versions: Sequence[VersionCount], *, but: tuple[str, int]) -> str:
+def _other_versions(versions: Sequence[VersionCount], *, but: tuple[str, int]) -> str:
     others = [one for one in versions if (one.model_name, one.model_version) != but]
     listed = ", ".join(f"{one.model_name or '?'} v{one.model_version}: {one.rows:,}" for one in others)
     return f" ({listed})" if listed else ""

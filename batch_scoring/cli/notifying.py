@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from batch_scoring.settings import Recipients
     from batch_scoring.sinks.notifications import Delivery
 
-app = typer.Typer(help="Notices to operators: try whether they arrive.", no_args_is_help=True)
+app = typer.Typer(help="Notices to operators: test their delivery.", no_args_is_help=True)
 
 _VARIABLES = {
     "webhook": "BATCH_SCORING_WEBHOOK_URL",
@@ -33,9 +33,9 @@ def send_test(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send a test notice through every configured channel, and print the result of each.
+    """Send a test notice on every configured channel, and print the result of each.
 
-    Exit code 0 if each took it, 1 if one did not, 2 if none is configured.
+    Exit code 0 if every channel accepted it, 1 if one did not, 2 if none is configured.
     """
     import socket
 
@@ -44,7 +44,7 @@ def send_test(
     notice_of_test = Notice(
         kind="test",
         job="test",
-        message="This is a test, sent by `batch-scoring notify test`. No job needs anything.",
+        message="This is a test, sent by `batch-scoring notify test`. No action is required.",
         host=socket.gethostname(),
     )
     deliveries: list[Delivery] = []
@@ -55,15 +55,15 @@ def send_test(
             typer.echo(f"{delivery.channel}  {delivery.to}  {outcome} ({delivery.reason})")
     if as_json:
         show_json(deliveries)
-    missed = [delivery for delivery in deliveries if not delivery.is_delivered]
-    for delivery in missed:
+    failed = [delivery for delivery in deliveries if not delivery.is_delivered]
+    for delivery in failed:
         notice(f"error: {delivery.channel}: {delivery.reason}; correct {_VARIABLES[delivery.channel]}, then try again")
-    if missed:
+    if failed:
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
 def _recipients(to: str | None) -> Recipients:
-    """Who is configured, with other mail addresses if some are given. Raises ConfigurationError, InputFault."""
+    """The configured channels, with other mail addresses if given. Raises ConfigurationError, InputFault."""
     from dataclasses import replace
 
     from batch_scoring.settings import mail_addresses
@@ -71,14 +71,14 @@ def _recipients(to: str | None) -> Recipients:
     found = settings().recipients
     if not found.webhook_url and not found.smtp_url:
         message = (
-            "no channel for notices is configured: set it to an https:// address that takes JSON, or set"
+            "no channel for notices is configured: set it to an https:// address that accepts JSON, or set"
             " BATCH_SCORING_SMTP_URL and BATCH_SCORING_MAIL_TO"
         )
         raise ConfigurationError([Problem(where="BATCH_SCORING_WEBHOOK_URL", key="", message=message)])
     if to is None:
         return found
     if not found.smtp_url:
-        message = "--to takes a mail server: set it to smtp://host:25, smtp://user:password@host:587 or smtps://…"
+        message = "--to requires a mail server: set it to smtp://host:25, smtp://user:password@host:587 or smtps://…"
         raise ConfigurationError([Problem(where="BATCH_SCORING_SMTP_URL", key="", message=message)])
     try:
         addresses = mail_addresses(to)

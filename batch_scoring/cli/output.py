@@ -1,6 +1,6 @@
-"""How results, notices and errors look: results on standard output, all else on standard error.
+"""Printing results, notices and errors: results on standard output, everything else on standard error.
 
-Under ``--json`` standard output holds exactly one JSON document: the result, or ``{"error": {...}}``.
+With ``--json``, standard output contains exactly one JSON document: the result, or ``{"error": {...}}``.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def settings() -> Settings:
-    """The settings of this process."""
+    """The settings of this process. Raises ConfigurationError."""
     return Settings.from_environment()
 
 
 def database() -> Database:
-    """The database the settings name."""
+    """The database of the settings. Raises ConfigurationError."""
     from batch_scoring.store.engine.database import Database
 
     return Database(settings().database_url)
 
 
 def migrated_database() -> Database:
-    """The same, once its schema was found to be this version's. Raises SchemaOutOfDate."""
+    """The database of the settings, with the schema of this version. Raises SchemaOutOfDate, ConfigurationError."""
     from batch_scoring.store.schema.revision import check_schema
 
     found = database()
@@ -72,20 +72,20 @@ def migrated_database() -> Database:
 
 
 def console() -> Console:
-    """A console on standard error, for what moves while a command works."""
+    """A console on standard error, for a progress bar."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def is_json_wanted() -> bool:
-    """Whether the arguments of this process ask for JSON; asked where they could not be parsed, too."""
+    """Whether the arguments of this process include ``--json``, even if they could not be parsed."""
     arguments = sys.argv[1:]
     return "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
 
 
 def show_error(exc: BatchScoringError) -> None:
-    """What is wrong and what to do, on standard error; under ``--json`` on standard output, too."""
+    """Print an error on standard error; with ``--json`` on standard output, too."""
     for line in str(exc).splitlines():
         typer.echo(f"error: {line}", err=True)
     if is_json_wanted():
@@ -93,13 +93,13 @@ def show_error(exc: BatchScoringError) -> None:
 
 
 def show_error_json(exc: BatchScoringError) -> None:
-    """An error as JSON, in place of a result."""
+    """Print an error as JSON, instead of a result."""
     details = {"problems": exc.problems} if isinstance(exc, ConfigurationError) else {}
     _error_json(type(exc).__name__, str(exc), exc.exit_code, **details)
 
 
 def show_usage_error(exc: typer.exceptions.TyperException) -> int:
-    """How a command is called, and what was wrong; returns the exit code."""
+    """Print the usage of a command and the usage error; returns the exit code."""
     context = getattr(exc, "ctx", None)
     message = exc.format_message().replace("Value error, ", "")
     if context is None or type(exc).__name__ == "NoArgsIsHelpError":
@@ -113,7 +113,7 @@ def show_usage_error(exc: typer.exceptions.TyperException) -> int:
 
 
 def show_unexpected(exc: Exception) -> None:
-    """Under ``--json``, that a fault nobody foresaw ended the command; its traceback is on standard error."""
+    """With ``--json``, print that an unexpected exception ended the command; its traceback is on standard error."""
     if not is_json_wanted():
         return
     message = f"an unexpected {type(exc).__name__} ended the command; its traceback is on standard error"
@@ -125,41 +125,39 @@ def _error_json(kind: str, message: str, exit_code: int, **details: Any) -> None
 
 
 def notice(text: str) -> None:
-    """A remark beside the result, on standard error."""
+    """Print a message on standard error."""
     typer.echo(text, err=True)
 
 
 def ask(what: str) -> None:
-    """Ask a person before something is done. Raises InputFault where nobody can be asked, Exit where they say no."""
+    """Ask for confirmation. Raises InputFault if standard input is no terminal, Exit if the answer is no."""
     if not sys.stdin.isatty():
-        raise InputFault(
-            f"this would {what}; say --yes to do so without being asked, or --dry-run to see what it comes to"
-        )
+        raise InputFault(f"this would {what}; add --yes to confirm, or --dry-run to see what would change")
     if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         notice("nothing was done")
         raise typer.Exit(1)
 
 
 def required_reason(reason: str | None) -> str:
-    """Why somebody asks for something that stays on record. Raises InputFault where they do not say."""
+    """The reason given for an operation that is recorded. Raises InputFault if it is missing or blank."""
     if reason is None or not reason.strip():
-        raise InputFault("--reason is missing: say why, it stays on record")
+        raise InputFault("--reason is missing; it is recorded with the operation")
     return reason
 
 
 def show_json(value: Any) -> None:
-    """A record, or a list of them, as JSON."""
+    """Print a record, or a list of records, as JSON."""
     needs_escapes = not is_unicode(sys.stdout.encoding)
     typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=needs_escapes, default=str))
 
 
 def show_script(text: str) -> None:
-    """Text for another program. Raises InputFault where the output's encoding does not hold it."""
+    """Print text for another program. Raises InputFault if the encoding of standard output cannot represent it."""
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         raise InputFault(
-            f"the text holds characters that the output's encoding, {sys.stdout.encoding}, has not;"
+            f"the text contains characters that {sys.stdout.encoding}, the encoding of the output, cannot represent;"
             " set PYTHONIOENCODING=utf-8"
         ) from None
     typer.echo(text, nl=not text.endswith("\n"))

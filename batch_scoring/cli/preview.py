@@ -1,4 +1,4 @@
-"""What a rescore would change, on the terminal, as a page and as a file of rows."""
+"""Printing the preview of a rescore: on the terminal, as an HTML page and as a CSV file of rows."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from batch_scoring.operations.rescore import Plan
 
 _BAR = 30
-"""Characters of the longest bar of a histogram."""
+"""The length of the longest bar of a histogram, in characters."""
 
 
 def check_out(out: Path | None, *, dry_run: bool) -> None:
-    """Raise InputFault where a preview could not be written there."""
+    """Raise InputFault if a preview cannot be written to ``out``."""
     if out is None:
         return
     if not dry_run:
-        raise InputFault("--out belongs to --dry-run")
+        raise InputFault("--out requires --dry-run")
     if out.suffix not in (".csv", ".html"):
         raise InputFault(f"--out {out}: expected a name that ends with .csv or .html")
     if not out.parent.is_dir():
@@ -37,7 +37,10 @@ def check_out(out: Path | None, *, dry_run: bool) -> None:
 
 
 def show_preview(job: Job, plan: Plan, *, out: Path | None, allow_version_mismatch: bool, as_json: bool) -> None:
-    """Find out what a rescore would change, show it, and write it where that is asked for."""
+    """Compute the preview of a rescore, print it, and write it to ``out`` if that is given.
+
+    Raises InputFault if ``out`` cannot be written, ModelRefused, EveryRowFailed, DatabaseFault.
+    """
     from batch_scoring.operations.preview import preview
 
     with _rows_to(out, job.source.key) as each:
@@ -111,12 +114,12 @@ def _show(found: Preview, target: Console | None = None) -> None:
         show_table(
             ["current prediction", "new prediction", "rows"],
             [[old or "none", new or "none", _Count(count)] for old, new, count in found.labels],
-            title=f"{counted(found.flipped_count, 'prediction')} would flip",
+            title=f"{counted(found.flipped_count, 'prediction')} would change",
             target=target,
         )
     if found.mean_absolute_difference == 0:
         _echo("", target)
-        _echo("no score moves", target)
+        _echo("no score changes", target)
     elif found.differences:
         _show_differences(found, target)
 
@@ -126,7 +129,8 @@ def _show_differences(found: Preview, target: Console | None) -> None:
 
     _echo("", target)
     _echo(
-        f"scores move by {found.mean_difference:+.4g} on average, by {found.mean_absolute_difference:.4g} up or down",
+        f"mean change of the score: {found.mean_difference:+.4g}; mean absolute change:"
+        f" {found.mean_absolute_difference:.4g}",
         target,
     )
     most = max(bar.rows for bar in found.differences)

@@ -1,4 +1,4 @@
-"""``quarantine …``: the rows that were set aside."""
+"""``quarantine …``: the rows that could not be scored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ app = typer.Typer(help="Rows that are quarantined because they could not be scor
 
 Keys = Annotated[list[str] | None, typer.Option("--key", help=KEY_HELP)]
 Code = Annotated[str | None, typer.Option("--code", help="Only entries with this reason code.")]
-Column = Annotated[str | None, typer.Option("--column", help="Only entries for which this column is at fault.")]
+Column = Annotated[str | None, typer.Option("--column", help="Only entries caused by this column.")]
 OlderThan = Annotated[str | None, typer.Option("--older-than", help='Only entries older than this, such as "2 days".')]
 
 
@@ -51,7 +51,7 @@ def list_(
     found = quarantine.list_entries(database(), declared, chosen, limit=limit + 1)
     _show(declared, found[:limit], as_json=as_json)
     if len(found) > limit:
-        notice(f"there are more; --limit shows them, `quarantine export {job}` has all")
+        notice(f"there are more; --limit shows them, `quarantine export {job}` writes all")
 
 
 @app.command()
@@ -67,7 +67,7 @@ def show(
     chosen = _chosen(declared, key=[key])
     found = quarantine.list_entries(database(), declared, chosen, is_open=False)
     if not found:
-        raise InputFault(f"{key} was never set aside; `batch-scoring why {job} {key}` says what became of it")
+        raise InputFault(f"{key} was never quarantined; `batch-scoring why {job} {key}` explains its state")
     _show(declared, found, as_json=as_json, in_full=True)
 
 
@@ -92,9 +92,11 @@ def retry(
     declared = _job(job)
     chosen = _chosen(declared, key=key, keys_file=keys_file, code=code, column=column, older_than=older_than)
     if every == any((key, keys_file, code, column, older_than)):
-        raise InputFault("say which rows: --key, --keys-file, --code, --column, --older-than, or --all for every one")
+        raise InputFault(
+            "expected a selection: --key, --keys-file, --code, --column, --older-than, or --all for every row"
+        )
     if skip_unknown and not (key or keys_file):
-        raise InputFault("--skip-unknown belongs to --key and --keys-file")
+        raise InputFault("--skip-unknown requires --key or --keys-file")
     done = quarantine.retry(
         database(),
         declared,
@@ -110,16 +112,16 @@ def retry(
         counts = {"closed": done.closed_count, "due": done.due_count}
         show_json({"run_id": done.run.run_id, "job": job, **counts})
         return
-    ended = counted(done.closed_count, "entry", "entries")
+    closed = counted(done.closed_count, "entry", "entries")
     due = "1 row is" if done.due_count == 1 else f"{done.due_count:,} rows are"
     typer.echo(
-        f"run {done.run.run_id} of {job}: {ended} ended, {due} due again;"
+        f"run {done.run.run_id} of {job}: {closed} closed, {due} due again;"
         f" the next run tries {'it' if done.due_count == 1 else 'them'}"
     )
     if done.due_count < done.closed_count:
         notice(
-            f"{done.closed_count - done.due_count:,} of them are not due: gone from the source, or a prediction of"
-            f" their present version stands; `batch-scoring rescore {job} --key …` scores such a row again"
+            f"{done.closed_count - done.due_count:,} of them are not due: no longer in the source, or their current"
+            f" version already has a prediction; `batch-scoring rescore {job} --key …` scores such a row again"
         )
 
 
@@ -132,7 +134,7 @@ def export(
     column: Column = None,
     older_than: OlderThan = None,
 ) -> None:
-    """Write the quarantined rows as CSV, for those who fix the source: keys and reasons, no other data."""
+    """Write the quarantined rows as CSV, to fix the source: keys and reasons, no other data."""
     from batch_scoring.operations import quarantine
 
     declared = _job(job)
@@ -161,12 +163,12 @@ def export(
 
 @contextmanager
 def _csv_file(out: str) -> Iterator[TextIO]:
-    """A file in UTF-8 whatever the locale: keys must come out as they are."""
+    """A file in UTF-8, independent of the locale, so that keys are written unchanged."""
     if out != "-":
         with Path(out).open("w", encoding="utf-8", newline="") as file:
             yield file
         return
-    if not hasattr(sys.stdout, "buffer"):  # a stream in memory has no encoding
+    if not hasattr(sys.stdout, "buffer"):  # an in-memory stream has no encoding
         yield sys.stdout
         return
     sys.stdout.flush()
@@ -245,5 +247,5 @@ def _show(job: Job, found: Sequence[Entry], *, as_json: bool, in_full: bool = Fa
             ]
             for entry in found
         ],
-        always_whole=in_full,
+        in_full=in_full,
     )

@@ -31,7 +31,7 @@ def rescore(
     skip_unknown: Annotated[bool, typer.Option("--skip-unknown", help=SKIP_UNKNOWN_HELP)] = False,
     scored_by_version: Annotated[
         int | None,
-        typer.Option(help="Rows whose current prediction this model version made.", min=1, max=MAX_MODEL_VERSION),
+        typer.Option(help="Rows whose current prediction is by this model version.", min=1, max=MAX_MODEL_VERSION),
     ] = None,
     scored_before: Annotated[
         datetime | None,
@@ -44,33 +44,38 @@ def rescore(
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help='Rows of the source for which a condition holds, such as "segment = gold and (age > 30 or age is'
+            help='Rows of the source that meet a condition, such as "segment = gold and (age > 30 or age is'
             ' null)": = != < <= > >=, is null, in (...), between ... and ..., like, and, or, not, parentheses. A value'
-            " of several words is written in single quotes. May be given again: all must hold."
+            " of several words is written in single quotes. May be repeated; conditions are combined with AND."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All rows of the source.")] = False,
     continue_: Annotated[
         int | None,
-        typer.Option("--continue", help="Continue an interrupted rescore, given by its run.", min=1, max=MAX_RUN_ID),
+        typer.Option(
+            "--continue", help="Continue an interrupted rescore, given by its run number.", min=1, max=MAX_RUN_ID
+        ),
     ] = None,
     model_version: Annotated[
-        str | None, typer.Option(help="Version or alias that scores; without it what the job says.")
+        str | None, typer.Option(help="Version or alias to score with; without it, the alias of the job.")
     ] = None,
     reason: Annotated[str | None, typer.Option(help="The reason, recorded with the run. Required.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and write nothing.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="With --dry-run: every row as .csv, or what is shown as .html.", dir_okay=False)
+        Path | None,
+        typer.Option(help="With --dry-run: a .csv file of every row, or the output as .html.", dir_okay=False),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes that score at the same time.", min=1, max=1024)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of worker processes; without it, that of the job.", min=1, max=1024)
+    ] = None,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
-    """Score rows again: new predictions supersede the current ones, which stay as history.
+    """Score rows again: new predictions supersede the current ones, which are kept as history.
 
-    One selector says which rows: --key or --keys-file, --scored-by-version, --scored-before and --scored-after,
+    Exactly one selector is required: --key or --keys-file, --scored-by-version, --scored-before and --scored-after,
     --where, --all, or --continue.
     """
     from batch_scoring.domain.job_files import load_job
@@ -150,7 +155,7 @@ def _request(
         if keys_file:
             keys = tuple(dict.fromkeys([*keys, *read_keys(keys_file, names)]))
     elif skip_unknown:
-        raise InputFault("--skip-unknown belongs to --key and --keys-file")
+        raise InputFault("--skip-unknown requires --key or --keys-file")
     return Request(
         keys=keys,
         selection=Selection(

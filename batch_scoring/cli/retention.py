@@ -1,4 +1,4 @@
-"""``purge`` and ``hold …``: what may be deleted, and what may not."""
+"""``purge`` and ``hold …``: deleting old rows, and protecting rows from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from batch_scoring.errors import InputFault
 if TYPE_CHECKING:
     from batch_scoring.store.outcomes.retention import Purged
 
-app = typer.Typer(help="Legal holds: what retention must not delete.", no_args_is_help=True)
+app = typer.Typer(help="Legal holds: protect rows from `purge`.", no_args_is_help=True)
 
 
 def purge(
@@ -40,17 +40,17 @@ def purge(
     ] = None,
     inputs_before: Annotated[
         datetime | None,
-        time_option(help="Inputs stored for predictions of before this time."),
+        time_option(help="Inputs of predictions that started before this time."),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="The reason, recorded with the run. Required.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the rows and delete nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
     """Permanently delete superseded predictions, closed quarantine entries and stored inputs.
 
-    Current predictions, open entries and whatever is on legal hold stay.
+    Current predictions, open entries and rows on legal hold are kept.
     """
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.operations import retention
@@ -58,7 +58,7 @@ def purge(
 
     declared = load_job(settings().jobs_dir, job)
     if superseded_before is None and inputs_before is None:
-        raise InputFault("say what may go: --superseded-before, --inputs-before, or both")
+        raise InputFault("expected --superseded-before, --inputs-before, or both")
     cutoffs = Cutoffs(
         superseded_before=superseded_before,
         inputs_before=inputs_before,
@@ -68,11 +68,11 @@ def purge(
         if as_json:
             show_json(found)
         else:
-            typer.echo(f"dry run: {_said(found)} would be deleted; nothing was")
+            typer.echo(f"dry run: {_counts(found)} would be deleted; nothing was")
         return
     reason = required_reason(reason)
     if not yes:
-        ask(f"delete {_said(found)} for good")
+        ask(f"permanently delete {_counts(found)}")
     run = retention.purge(
         database(),
         declared,
@@ -87,7 +87,7 @@ def purge(
         typer.echo(f"run {run.run_id} of {job}: {counted(run.purged_count, 'row')} deleted")
 
 
-def _said(found: Purged) -> str:
+def _counts(found: Purged) -> str:
     entries = counted(found.quarantine_entries, "closed quarantine entry", "closed quarantine entries")
     text = (
         f"{counted(found.predictions, 'superseded prediction')}, {entries} and {counted(found.inputs, 'stored input')}"
@@ -101,18 +101,18 @@ def add(
     job: JobName,
     reason: Annotated[str, typer.Option(help="The reason, recorded with the hold.")],
     key: Annotated[str | None, typer.Option(help="The key to hold: its value, or a=1,b=x.")] = None,
-    run: Annotated[int | None, typer.Option(help="Hold all that this run wrote.", min=1, max=MAX_RUN_ID)] = None,
+    run: Annotated[int | None, typer.Option(help="Hold all rows that this run wrote.", min=1, max=MAX_RUN_ID)] = None,
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Protect a key, or all that a run wrote, from `purge`."""
+    """Protect a key, or all rows that a run wrote, from `purge`."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.login import login
     from batch_scoring.operations import retention
 
     declared = load_job(settings().jobs_dir, job)
     if (key is None) == (run is None):
-        raise InputFault("say what to hold: --key or --run")
+        raise InputFault("expected either --key or --run")
     required_reason(reason)
     hold_id = retention.hold(
         migrated_database(),
@@ -134,7 +134,7 @@ def remove(
     hold_id: Annotated[int, typer.Argument(help="Number of the hold.", min=1, max=MAX_RUN_ID)],
     requested_by: Annotated[str | None, typer.Option(help="Who requests it; without it the login.")] = None,
 ) -> None:
-    """End a hold. It stays on record."""
+    """End a hold. Its record is kept."""
     from batch_scoring.login import login
     from batch_scoring.operations import retention
 
@@ -145,7 +145,7 @@ def remove(
 @app.command(name="list")
 def list_(
     job: OptionalJobName = None,
-    removed: Annotated[bool, typer.Option("--removed", help="Those that were removed, too.")] = False,
+    removed: Annotated[bool, typer.Option("--removed", help="Include removed holds.")] = False,
     as_json: Json = False,
 ) -> None:
     """List holds. Times are UTC."""

@@ -39,16 +39,18 @@ def run(
     job: JobName,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that score at the same time; without it what the job says.", min=1, max=1024),
+        typer.Option(help="Number of worker processes; without it, that of the job.", min=1, max=1024),
     ] = None,
     allow_version_mismatch: AllowMismatch = False,
     scheduled_for: Annotated[
         datetime | None,
-        time_option(help="The slot of the schedule that this run fills: one run each. The scheduler service gives it."),
+        time_option(
+            help="The slot of the schedule that this run fills, set by the scheduler service. A slot has one run."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score every row that is due, once. This is what cron and the scheduler service call."""
+    """Score every due row once. This is the command that cron and the scheduler service start."""
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.scoring.runner import RunOptions
 
@@ -101,7 +103,7 @@ def _list_runs(
 
 
 def show_runs(found: Sequence[Run]) -> None:
-    """The table of runs."""
+    """Print runs as a table."""
     columns: list[str | TableColumn] = [
         "run",
         "job",
@@ -142,7 +144,7 @@ def show_runs(found: Sequence[Run]) -> None:
 def show(
     run_id: Annotated[int, typer.Argument(help="Number of the run.", min=1, max=MAX_RUN_ID)], as_json: Json = False
 ) -> None:
-    """Show everything about one run."""
+    """Show the full record of a run."""
     from dataclasses import fields
 
     from batch_scoring.store.runs import records
@@ -157,7 +159,7 @@ def show(
 
 
 def _as_text(value: Any) -> Any:
-    """Nested values in the form in which people may copy them: JSON, not Python's."""
+    """Nested values as JSON, so that they can be copied."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
@@ -165,11 +167,11 @@ def status(
     job: OptionalJobName = None,
     max_age: Annotated[
         str | None,
-        typer.Option("--max-age", help='How old the last success may be, such as "2h" or "1 day".'),
+        typer.Option("--max-age", help='Maximum age of the last success, such as "2h" or "1 day".'),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether jobs are healthy: exit code 0, or 5 with the reason."""
+    """Report whether jobs are healthy: exit code 0, or 5 with the reason."""
     from batch_scoring.domain.durations import parse_duration
     from batch_scoring.domain.job_files import load_job, load_jobs
     from batch_scoring.monitoring.health import status_of

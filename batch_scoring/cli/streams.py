@@ -1,7 +1,7 @@
-"""Standard streams that fail no command: what cannot be encoded is written in ASCII, a reader may close a pipe early.
+"""Standard streams whose errors do not fail a command.
 
-What a command did is done whether or not it can be printed, so nothing here raises. That a result could not be
-written is reported once, at the end.
+Characters that cannot be encoded are replaced with ASCII, and a reader may close a pipe early. A command has made its
+changes whether or not the result can be printed, so writing raises nothing; a failure is reported once, at the end.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from typing import TextIO
 
 ASCII = "batch_scoring.ascii"
-"""The error handler of codecs: typographic characters become ASCII, others escape sequences."""
+"""A codec error handler: typographic characters become ASCII, others escape sequences."""
 
 _STRICT_ASCII = "batch_scoring_ascii"
-"""ASCII under a name that Typer does not treat as misconfigured: it would write UTF-8 instead."""
+"""ASCII under another name: Typer treats ASCII as misconfigured and would write UTF-8 instead."""
 
 _IN_ASCII = {
     "\N{RIGHTWARDS ARROW}": "->",
@@ -71,7 +71,7 @@ codecs.register(_strict_ascii)
 
 
 class _Tolerant(io.FileIO):
-    """A file whose reader may be gone and whose disk may be full: what cannot be written is dropped."""
+    """A file that discards what cannot be written, because the reader closed the pipe or the disk is full."""
 
     fault: OSError | None = None
 
@@ -86,21 +86,21 @@ class _Tolerant(io.FileIO):
 
 
 def prepare() -> None:
-    """Give the process standard streams that raise nothing, whatever it was started with."""
+    """Replace the standard streams with ones that raise nothing, even if they were closed at the start."""
     _open_closed()
     sys.stdout = _tolerant(sys.stdout, 1)
     sys.stderr = _tolerant(sys.stderr, 2)
 
 
 def _open_closed() -> None:
-    """Occupy descriptors that are closed: the next file opened, such as a database, would become standard output."""
+    """Open closed descriptors: otherwise the next opened file, such as a database, would become standard output."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open while the process lasts
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process exits
 
 
 def _tolerant(stream: TextIO | None, number: int) -> TextIO:
@@ -109,7 +109,7 @@ def _tolerant(stream: TextIO | None, number: int) -> TextIO:
         try:
             if stream.fileno() != number:
                 return stream
-        except (OSError, ValueError):  # a stream in memory, which can hold everything
+        except (OSError, ValueError):  # an in-memory stream
             return stream
         stream.flush()
         encoding = stream.encoding or encoding
@@ -122,7 +122,7 @@ def _tolerant(stream: TextIO | None, number: int) -> TextIO:
 
 
 def finish() -> str | None:
-    """Write what is left; why standard output could not be written, None where it was or nobody reads it."""
+    """Flush the streams; returns why standard output could not be written, or None. A closed pipe is not an error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -134,10 +134,10 @@ def finish() -> str | None:
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """The text as a stream of this encoding will show it."""
+    """The text as a stream with this encoding writes it."""
     return text.encode(encoding or "utf-8", ASCII).decode(encoding or "utf-8")
 
 
 def is_unicode(encoding: str | None) -> bool:
-    """Whether the encoding holds every character."""
+    """Whether the encoding can represent every character."""
     return codecs.lookup(encoding or "utf-8").name.startswith("utf")

@@ -1,8 +1,7 @@
-"""Tables and records: as wide as they are in a pipe, and fitted to a terminal without breaking a value.
+"""Printing tables and records: in full to a pipe, and fitted to the width of a terminal.
 
-On a terminal that is too narrow, free text is cut off first, then columns that are ``optional`` are left out, and then
-each row becomes a block of lines with one column each, as with ``\\x auto`` in psql. A date, name or number is never
-broken.
+On a narrow terminal, free text is truncated first, then ``optional`` columns are omitted, and finally each row is
+printed as a block with one column per line, as with ``\\x auto`` in psql. Dates, names and numbers are never broken.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _FEWEST = 16
-"""Free text is not cut off to less than this."""
+"""The minimum width of truncated free text, in columns."""
 _RULE = 60
 _BLANK_IN_TIME = re.compile(r"(?<=\d\d\d\d-\d\d-\d\d) (?=\d\d:\d\d)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -37,15 +36,15 @@ class TableColumn:
 
     name: str
     optional: bool = False
-    """It is left out where the terminal is too narrow for it, the last such column first."""
+    """Whether it may be omitted on a narrow terminal; the last such column is omitted first."""
     is_text: bool = False
-    """It holds free text, which may be cut off."""
+    """Whether it contains free text, which may be truncated."""
     is_number: bool = False
-    """It holds numbers that are texts already."""
+    """Whether it contains numbers that are formatted as text."""
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it; times are UTC."""
+    """Format a value for printing; times are UTC."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
@@ -62,19 +61,19 @@ def show_table(
     rows: Iterable[Sequence[Any]],
     *,
     title: str | None = None,
-    always_whole: bool = False,
+    in_full: bool = False,
     target: Console | None = None,
 ) -> None:
-    """Rows under a header; a column all of whose values are numbers is aligned to the right.
+    """Print rows under a header. Columns of numbers are right-aligned.
 
-    ``always_whole`` shows every column and every text in full, as blocks where they do not fit. ``target`` takes the
-    table in place of standard output.
+    ``in_full`` prints every column without truncation, as blocks if they do not fit. ``target`` replaces standard
+    output.
     """
     table = _Table(columns, rows, target)
     if title:
         table.print(f"\n{title}")
     width = _width(target)
-    fitting = table.fit(width, always_whole=always_whole)
+    fitting = table.fit(width, in_full=in_full)
     if fitting is None:
         table.print_vertical(width)
     else:
@@ -83,12 +82,12 @@ def show_table(
 
 
 def show_record(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Names and values, one a line; on a terminal, long values go on in the next line under their beginning."""
+    """Print names and values, one per line. On a terminal, long values are wrapped with a hanging indent."""
     _print_record([(name, shown(value)) for name, value in pairs], _width(None))
 
 
 def show_sentence(prefix: str, text: str) -> None:
-    """A sentence after a prefix; on a terminal, it goes on in the next line under its beginning."""
+    """Print a sentence after a prefix. On a terminal, it is wrapped with a hanging indent."""
     for line in _hanging(prefix, _visible(text, sys.stdout.encoding), _width(None)):
         typer.echo(line)
 
@@ -100,7 +99,7 @@ def _width(target: Console | None) -> int | None:
 
 
 def _visible(text: str, encoding: str | None) -> str:
-    """The text as the output will show it: control characters, which a terminal would obey, as escape sequences."""
+    """The text as it is printed, with control characters, which a terminal would interpret, as escape sequences."""
     escaped = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
     return encodable(escaped, encoding)
 
@@ -118,13 +117,13 @@ def _print_record(pairs: Sequence[tuple[str, str]], width: int | None) -> None:
 def _hanging(prefix: str, text: str, width: int | None) -> list[str]:
     if width is None or len(prefix) + len(text) <= width:
         return [f"{prefix}{text}"]
-    whole_times = _BLANK_IN_TIME.sub("\0", text)
-    longest = max(map(len, whole_times.split()), default=0)
+    unbroken = _BLANK_IN_TIME.sub("\0", text)
+    longest = max(map(len, unbroken.split()), default=0)
     indent = len(prefix) if width - len(prefix) >= max(_FEWEST, longest) else _GAP
     if indent == _GAP and len(prefix) + longest > width:
         return [prefix.rstrip(), *_hanging(" " * _GAP, text, max(width, _GAP + longest))]
     lines = textwrap.wrap(
-        whole_times,
+        unbroken,
         width=width,
         initial_indent=prefix,
         subsequent_indent=" " * indent,
@@ -136,10 +135,10 @@ def _hanging(prefix: str, text: str, width: int | None) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Fitting:
-    """What of a table is shown side by side: columns by number, and the width of each."""
+    """The columns of a table that are printed side by side: the width of each, by its number."""
 
     widths: dict[int, int]
-    cut: tuple[int, ...] = ()
+    truncated: tuple[int, ...] = ()
 
 
 class _Table:
@@ -164,32 +163,32 @@ class _Table:
             for i, column in enumerate(self.columns)
         ]
 
-    def fit(self, width: int | None, *, always_whole: bool) -> _Fitting | None:
-        """The columns to show side by side; None where even the necessary ones are too wide."""
+    def fit(self, width: int | None, *, in_full: bool) -> _Fitting | None:
+        """The columns to print side by side; None if even the required ones are too wide."""
         kept = list(range(len(self.columns)))
         if width is None:
             return _Fitting(widths={i: self.natural[i] for i in kept})
-        optional = [] if always_whole else [i for i in kept if self.columns[i].optional]
+        optional = [] if in_full else [i for i in kept if self.columns[i].optional]
         while True:
-            fitting = self._cut_to(width, kept, may_cut=not always_whole)
+            fitting = self._truncated_to(width, kept, may_truncate=not in_full)
             if fitting is not None:
                 return fitting
             if not optional:
                 return None
             kept.remove(optional.pop())
 
-    def _cut_to(self, width: int, kept: Sequence[int], *, may_cut: bool) -> _Fitting | None:
+    def _truncated_to(self, width: int, kept: Sequence[int], *, may_truncate: bool) -> _Fitting | None:
         widths = {i: self.natural[i] for i in kept}
         excess = sum(widths.values()) + _GAP * (len(kept) - 1) - width
-        cut = []
+        truncated = []
         for i in sorted(kept, key=lambda i: -self.natural[i]):
             fewest = max(_FEWEST, self._measure(self.columns[i].name))
-            if may_cut and excess > 0 and self.columns[i].is_text and widths[i] > fewest:
+            if may_truncate and excess > 0 and self.columns[i].is_text and widths[i] > fewest:
                 less = min(excess, widths[i] - fewest)
                 widths[i] -= less
                 excess -= less
-                cut.append(i)
-        return None if excess > 0 else _Fitting(widths=widths, cut=tuple(cut))
+                truncated.append(i)
+        return None if excess > 0 else _Fitting(widths=widths, truncated=tuple(truncated))
 
     def print_horizontal(self, fitting: _Fitting) -> None:
         rule = "─" if is_unicode(self._encoding) else "-"
@@ -222,13 +221,13 @@ class _Table:
                     self.print(line.rstrip())
 
     def remark(self, fitting: _Fitting) -> None:
-        """Name what a narrow terminal does not show."""
+        """Report what a narrow terminal does not show."""
         left_out = [column.name for i, column in enumerate(self.columns) if i not in fitting.widths]
-        is_cut = any(self.natural[i] > fitting.widths[i] and self.rows for i in fitting.cut)
+        is_truncated = any(self.natural[i] > fitting.widths[i] and self.rows for i in fitting.truncated)
         parts = [f"not shown: {', '.join(left_out)}"] if left_out else []
-        parts += ["texts were cut off"] if is_cut else []
+        parts += ["text was truncated"] if is_truncated else []
         if parts and self._target is None:
-            typer.echo(f"({'; '.join(parts)}; see a wider terminal, or --json)", err=True)
+            typer.echo(f"({'; '.join(parts)}; use a wider terminal, or --json)", err=True)
 
     def print(self, line: str) -> None:
         if self._target is None:

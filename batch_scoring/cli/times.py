@@ -1,4 +1,4 @@
-"""Times as people and programs write them: one parameter type for every command."""
+"""Parsing times: one parameter type for every command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARACTERS = re.compile(r"[0-9W:+\-.,TZ ]+")
 
 
 def parse_time(text: str | datetime) -> datetime:
-    """A time of ISO 8601 in UTC, which is also meant where no offset is given. Raises BadParameter."""
+    """Parse an ISO 8601 time to UTC; a time without an offset is UTC. Raises BadParameter."""
     if isinstance(text, datetime):
         return text
     written = text.strip().upper().removesuffix("UTC").strip() + ("Z" if text.strip().upper().endswith("UTC") else "")
@@ -32,8 +32,8 @@ def parse_time(text: str | datetime) -> datetime:
         raise typer.BadParameter(f"{text!r} is outside the years 1 to 9999 in UTC") from None
 
 
-def time_option(*names: str, help: str) -> Any:  # noqa: A002 - named like Typer's
-    """An option that takes a time: ISO 8601, UTC where it has no offset."""
+def time_option(*names: str, help: str) -> Any:  # noqa: A002 - same name as in Typer
+    """An option for a time in ISO 8601, UTC without an offset."""
     return typer.Option(
         *names, help=f"{help} ISO 8601, UTC without an offset: {EXAMPLE}.", parser=parse_time, metavar="TIME"
     )

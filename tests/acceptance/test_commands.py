@@ -84,7 +84,7 @@ def test_without_a_command_the_help_is_shown(sqlite_workspace: Workspace) -> Non
     done = sqlite_workspace.cli_anew()
     assert done.returncode == 2
     assert "Usage: python -m batch_scoring" in done.stdout + done.stderr
-    assert "Score every row that is due" in done.stdout + done.stderr
+    assert "Score every due row" in done.stdout + done.stderr
 
 
 def by_key(found: Any, **wanted: Any) -> bool:
@@ -124,7 +124,7 @@ READING = [
     ),
     Printed(
         "model verify loan_eligibility",
-        ("loan_eligibility version 1 is whole", "20 golden rows reproduced"),
+        ("loan_eligibility version 1 is intact", "20 golden rows reproduced"),
         lambda found: by_key(found, golden_rows=20, version_difference=None),
     ),
     Printed(
@@ -171,7 +171,7 @@ def test_load_says_what_it_did(workspace: Workspace) -> None:
     arguments = ("load", "applicants", str(DATA / "loan_test.csv"), "--key", "Loan_ID")
     first = workspace.cli(*arguments)
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout == "applicants: made, 367 rows read, 367 inserted, 0 updated, 0 unchanged\n"
+    assert first.stdout == "applicants: created, 367 rows read, 367 inserted, 0 updated, 0 unchanged\n"
     again = workspace.cli_json(*arguments)
     assert again == {"table": "applicants", "read": 367, "inserted": 0, "updated": 0, "created": False}
 
@@ -479,5 +479,5 @@ def test_settings_have_defaults_in_the_folder_of_the_process(sqlite_workspace: W
     assert sqlite_workspace.cli("load", "applicants", "one.csv", "--key", "Loan_ID").returncode == 0
     done = sqlite_workspace.cli("db", "upgrade")
     assert done.returncode == 0, done.stderr
-    assert "made predictions, predictions_quarantine and the views predictions_current, _history," in done.stdout
+    assert "created predictions, predictions_quarantine and the views predictions_current, _history," in done.stdout
     assert Path(sqlite_workspace.folder, "batch_scoring.db").is_file()

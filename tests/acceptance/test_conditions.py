@@ -108,7 +108,7 @@ def test_keys_that_are_unknown_are_skipped_and_counted_where_that_is_asked_for(
 
     none = scored.cli("rescore", NAME, "--key", "LP000000", "--skip-unknown", *REASON, "--yes")
     assert (none.returncode, "no row was selected" in none.stdout) == (0, True)
-    assert_refused(scored.cli("rescore", NAME, "--all", "--skip-unknown", "--dry-run"), 2, "--skip-unknown belongs to")
+    assert_refused(scored.cli("rescore", NAME, "--all", "--skip-unknown", "--dry-run"), 2, "--skip-unknown requires")
 
 
 def test_a_preview_written_to_a_file_is_a_file_of_keys(scored: Workspace, tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None
     shown = command(kept, "replay", "facts", "7")
     assert shown.returncode == 1
     assert "0 of 1 score reproduced" in shown.stdout
-    assert "the stored inputs are intact and give another score or label: altered since" in shown.stdout
+    assert "the stored inputs are intact, but give another score or label: it was altered" in shown.stdout
     assert command(kept, "replay", "facts", "9").returncode == 0
 
 
@@ -409,7 +409,9 @@ def test_inputs_that_were_not_kept_are_said_to_be_missing(workspace: Workspace) 
     prepare(workspace)
     workspace.run("facts")
     for arguments in (["7"], ["--run", "1"]):
-        refused(command(workspace, "replay", "facts", *arguments), 2, "keep_inputs = true stores them from the next run")
+        refused(
+            command(workspace, "replay", "facts", *arguments), 2, "keep_inputs = true stores them from the next run"
+        )
 
     workspace.write_job("facts", job_text(predictions=KEEP))
     change(workspace, "x = -x", 7, at="2026-02-02 00:00:00")
@@ -427,12 +429,12 @@ def test_inputs_that_were_not_kept_are_said_to_be_missing(workspace: Workspace) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["say what to replay", "KEY, or --run"]),
-        (["7", "--run", "1"], ["say what to replay"]),
-        (["7", "--sample", "3"], ["--sample belongs to --run"]),
-        (["--run", "1", "--as-of", "2026-01-01"], ["--as-of to a KEY"]),
+        ([], ["expected either a KEY or --run"]),
+        (["7", "--run", "1"], ["expected either a KEY or --run"]),
+        (["7", "--sample", "3"], ["--sample requires --run"]),
+        (["--run", "1", "--as-of", "2026-01-01"], ["--as-of requires a KEY"]),
         (["--run", "9"], ["job facts has no run 9"]),
-        (["--run", "2"], ["no inputs of run 2 are kept"]),
+        (["--run", "2"], ["no inputs of run 2 are stored"]),
         (["--run", "0"], ["--run"]),
         (["--run", "1", "--sample", "0"], ["--sample"]),
         (["7", "--as-of", "yesterday"], ["--as-of"]),

@@ -404,7 +404,7 @@ def test_notify_test_ends_with_2_and_names_the_settings_that_are_missing(told: W
     without = told.cli("notify", "test")
 
     assert (with_to.returncode, without.returncode) == (2, 2)
-    assert "BATCH_SCORING_SMTP_URL: --to takes a mail server" in with_to.stderr
+    assert "BATCH_SCORING_SMTP_URL: --to requires a mail server" in with_to.stderr
     for name in ("WEBHOOK_URL", "SMTP_URL", "MAIL_TO"):
         assert f"BATCH_SCORING_{name}" in without.stderr
 

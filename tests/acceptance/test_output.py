@@ -54,7 +54,7 @@ TABLES = {
     f"model show {JOB} 1": ["ApplicantIncome", "Property_Area"],
     "hold list": [JOB, "Loan_ID=LP001022"],
     "runs show 1": ["succeeded", JOB],
-    f"rescore {JOB} --all --dry-run": ["no score moves"],
+    f"rescore {JOB} --all --dry-run": ["no score changes"],
     "check": ["ok ", JOB],
     f"replay {JOB} --run 1": ["reproduced"],
 }

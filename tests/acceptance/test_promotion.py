@@ -136,7 +136,7 @@ def test_the_same_file_registered_again_is_the_version_that_it_is(
 
     again = loan_workspace.cli(*register)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("copies version 1 is this very file, registered ")
+    assert again.stdout.startswith("copies version 1 is the same file, registered ")
     assert loan_workspace.cli_json(*register)["is_new"] is False
     assert loan_workspace.scalar("SELECT count(*) FROM model_versions WHERE name = 'copies'") == 1
 

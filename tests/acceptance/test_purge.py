@@ -229,15 +229,19 @@ HOLD = ("hold", "add", "facts", "--reason", "x")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param((*PURGE, "--reason", "x", "--yes"), ["say what may go", SUPERSEDED, INPUTS], id="no cutoff"),
+        pytest.param(
+            (*PURGE, "--reason", "x", "--yes"), ["expected --superseded-before", SUPERSEDED, INPUTS], id="no cutoff"
+        ),
         pytest.param((*ASKED, "--yes"), ["--reason is missing"], id="no reason"),
         pytest.param((*ASKED, "--reason", "  ", "--yes"), ["--reason is missing"], id="an empty reason"),
         pytest.param((*ASKED, "--reason", "x"), ["would delete 8 superseded", "2 closed", "--yes"], id="in a script"),
         pytest.param((*PURGE, SUPERSEDED, "last year", "--dry-run"), [SUPERSEDED], id="no moment"),
         pytest.param((*PURGE, INPUTS, "2026-02-30", "--dry-run"), [INPUTS], id="no such day"),
         pytest.param(("purge", "other", *ASKED[2:]), ["'other'", "jobs there: facts"], id="unknown job"),
-        pytest.param(HOLD, ["say what to hold", "--key or --run"], id="hold nothing"),
-        pytest.param((*HOLD, "--key", COMPOSITE.of(1), "--run", "1"), ["say what to hold"], id="hold two"),
+        pytest.param(HOLD, ["expected either --key or --run", "--key or --run"], id="hold nothing"),
+        pytest.param(
+            (*HOLD, "--key", COMPOSITE.of(1), "--run", "1"), ["expected either --key or --run"], id="hold two"
+        ),
         pytest.param((*HOLD, "--run", "99"), ["job facts has no run 99"], id="hold unknown run"),
         pytest.param((*HOLD, "--run", "0"), ["--run"], id="hold no run"),
         pytest.param((*HOLD, "--key", "branch=B 0,id=999"), ["was never scored", "nothing to hold"], id="unknown key"),

@@ -213,7 +213,7 @@ def test_keys_of_a_file_are_tried_again(broken: Workspace, way: str) -> None:
     arguments = ("--keys-file", where, "--key", COMPOSITE.of(24), "--json")
     done = command(broken, "quarantine", "retry", "facts", *arguments, stdin=stdin)
     assert done.returncode == 0, done.stderr
-    assert "1 of 3 keys stand there more than once" in done.stderr
+    assert "1 of 3 keys are duplicates" in done.stderr
     assert still_open(broken) == set(SET_ASIDE) - {6, 18, 24}
     assert due(broken) == {6, 18, 24}
 
@@ -322,22 +322,22 @@ RETRY = ("quarantine", "retry", "facts")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(RETRY, ["say which rows", "--keys-file", "--all"], id="no selector"),
-        pytest.param((*RETRY, "--code", ""), ["say which rows"], id="an empty selector"),
-        pytest.param((*RETRY, "--all", "--key", "3"), ["say which rows"], id="all and a key"),
-        pytest.param((*RETRY, "--all", "--older-than", "1 day"), ["say which rows"], id="all and an age"),
+        pytest.param(RETRY, ["expected a selection", "--keys-file", "--all"], id="no selector"),
+        pytest.param((*RETRY, "--code", ""), ["expected a selection"], id="an empty selector"),
+        pytest.param((*RETRY, "--all", "--key", "3"), ["expected a selection"], id="all and a key"),
+        pytest.param((*RETRY, "--all", "--older-than", "1 day"), ["expected a selection"], id="all and an age"),
         pytest.param((*RETRY, "--key", "999"), ["999 is not in the quarantine", "quarantine list"], id="unknown key"),
         pytest.param((*RETRY, "--key", "3", "--key", "1"), ["1 is not in the quarantine"], id="a key that was scored"),
         pytest.param((*RETRY, "--key", "15", "--code", "missing_value"), ["15 is not in"], id="a key of another code"),
         pytest.param((*RETRY, "--key", "three"), ["'three'", "id is INTEGER", "whole number"], id="no key"),
         pytest.param((*RETRY, "--key", ""), ["expected a value of id"], id="an empty key"),
         pytest.param((*RETRY, "--keys-file", "nowhere.csv"), ["nowhere.csv cannot be read"], id="no file"),
-        pytest.param((*RETRY, "--keys-file", "-"), ["-: holds no keys"], id="an empty file"),
+        pytest.param((*RETRY, "--keys-file", "-"), ["-: contains no keys"], id="an empty file"),
         pytest.param((*RETRY, "--all", "--older-than", "soon"), ["--older-than soon", "expected a dur"], id="no age"),
         pytest.param((*RETRY, "--older-than", "0 days"), ["longer than zero"], id="an age of nothing"),
         pytest.param((*RETRY[:2], "other", "--all"), ["'other'", "jobs there: facts"], id="unknown job"),
         pytest.param(
-            ("quarantine", "show", "facts", "1"), ["1 was never set aside", "why facts 1"], id="not set aside"
+            ("quarantine", "show", "facts", "1"), ["1 was never quarantined", "why facts 1"], id="not set aside"
         ),
         pytest.param(("quarantine", "show", "facts", "x"), ["id is INTEGER"], id="show no key"),
         pytest.param(("quarantine", "list", "facts", "--limit", "0"), ["--limit"], id="no limit"),

@@ -74,7 +74,7 @@ def test_an_input_that_was_altered_is_named_with_its_row(keeping: Workspace, wha
 
     shown = keeping.cli("replay", "loan_eligibility", "LP001022")
     assert shown.returncode == 1
-    assert f"the kept input {column} is not what it was" in shown.stdout
+    assert f"the stored input {column} was altered" in shown.stdout
     assert keeping.cli("replay", "loan_eligibility", "LP001015").returncode == 0
 
 

@@ -267,7 +267,7 @@ def test_terminal_and_page_show_the_flips_and_the_rows_that_move_furthest(story:
         shown = " ".join(printed.split())
         assert "367 rows would be scored again by loan_eligibility version 2" in shown
         assert "367 predictions superseded, 0 rows quarantined; nothing was written" in shown
-        assert f"{story.dry_run['flipped_count']} predictions would flip" in shown
+        assert f"{story.dry_run['flipped_count']} predictions would change" in shown
         for old, new, count in story.dry_run["labels"]:
             assert re.search(rf"\b{old} +{new} +{count}\b", shown)
         for row in story.dry_run["largest"]:
@@ -978,9 +978,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an empty key": (["--key", ""], "--key: expected a value of Loan_ID, found nothing"),
     "an injection as a key": (["--key", "' OR '1'='1"], "(key Loan_ID): ' OR '1'='1; nothing was done"),
     "a deletion as a key": (["--key", "x'); DELETE FROM applicants; --"], "1 key is not among the rows"),
-    "an empty file": (["--keys-file", "empty.csv"], "empty.csv: holds no keys"),
-    "a file of blanks": (["--keys-file", "blank.csv"], "blank.csv: holds no keys"),
-    "a file with a header alone": (["--keys-file", "header.csv"], "header.csv: holds no keys"),
+    "an empty file": (["--keys-file", "empty.csv"], "empty.csv: contains no keys"),
+    "a file of blanks": (["--keys-file", "blank.csv"], "blank.csv: contains no keys"),
+    "a file with a header alone": (["--keys-file", "header.csv"], "header.csv: contains no keys"),
     "a file that is not there": (["--keys-file", "absent.csv"], "absent.csv cannot be read: No such file"),
     "a folder as a file": (["--keys-file", "folder"], "folder cannot be read: Is a directory"),
     "a file in latin-1": (["--keys-file", "latin1.csv"], "latin1.csv, line 2: is not UTF-8; save it as UTF-8"),
@@ -991,8 +991,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a file of more fields": (["--keys-file", "two_fields.csv"], "line 1: has 2 fields where the key has 1"),
     "a file that lacks a value": (["--keys-file", "no_value.csv"], "line 3: expected a value for Loan_ID"),
     "a file of unknown keys": (["--keys-file", "unknown.csv"], "2 keys are not among the rows of applicants"),
-    "a file of one huge field": (["--keys-file", "long.csv"], "long.csv, line 2: is no CSV"),
-    "nothing on standard input": (["--keys-file", "-"], "-: holds no keys"),
+    "a file of one huge field": (["--keys-file", "long.csv"], "long.csv, line 2: is not valid CSV"),
+    "nothing on standard input": (["--keys-file", "-"], "-: contains no keys"),
     "a where with an unknown column": (["--where", "income > 3"], "the source has no column 'income' (it has Loan_ID,"),
     "a where with a column of our own": (["--where", "model_version = 1"], "the source has no column 'model_version'"),
     "a where in another case": (["--where", "gender = Male"], "the source has no column 'gender'"),
@@ -1027,7 +1027,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "an ordinary run to continue": (["--continue", "1"], "run 1 is not a rescore of job loan_eligibility"),
     "no run to continue": (["--continue", "99"], "run 99 is not a rescore"),
     "a continuation by another version": (["--continue", "1", "--model-version", "1"], "omit --model-version"),
-    "rows to a file without a dry run": (["--all", "--out", "x.csv"], "--out belongs to --dry-run"),
+    "rows to a file without a dry run": (["--all", "--out", "x.csv"], "--out requires --dry-run"),
     "a folder that is not there": (["--all", "--dry-run", "--out", "nowhere/x.csv"], "there is no folder nowhere"),
     "a file of another kind": (["--all", "--dry-run", "--out", "x.xlsx"], "a name that ends with .csv or .html"),
 }
@@ -1075,13 +1075,13 @@ def test_a_key_of_several_columns_that_is_none_is_said(careful: Workspace, case:
 
 
 def test_a_rescore_needs_a_reason_and_a_yes_where_nobody_can_be_asked(careful: Workspace) -> None:
-    reason = "--reason is missing: say why"
+    reason = "--reason is missing; it is recorded"
     for arguments in ([], ["--reason", ""], ["--reason", "  "]):
         assert_changes_nothing(careful, ["rescore", NAME, "--all", "--yes", *arguments], 2, reason)
-    everyone = "this would score 367 rows of applicants again with loan_eligibility version 2; say --yes"
+    everyone = "this would score 367 rows of applicants again with loan_eligibility version 2; add --yes"
     assert_changes_nothing(careful, ["rescore", NAME, "--all", "--reason", "a test"], 2, everyone)
     one = ["--key", "LP001015", "--model-version", "1", "--reason", "a test"]
-    once = "this would score 1 row of applicants again with loan_eligibility version 1; say --yes"
+    once = "this would score 1 row of applicants again with loan_eligibility version 1; add --yes"
     assert_changes_nothing(careful, ["rescore", NAME, *one], 2, once)
 
 
@@ -1132,7 +1132,7 @@ def test_an_option_whose_value_makes_no_sense_is_refused(careful: Workspace, arg
 @pytest.mark.parametrize(
     ("arguments", "stdin", "count", "notice"),
     [
-        (["--keys-file", "-"], b"LP001015\nLP001022\nLP001015\n\nLP001015\n", 2, "2 of 4 keys stand there more than"),
+        (["--keys-file", "-"], b"LP001015\nLP001022\nLP001015\n\nLP001015\n", 2, "2 of 4 keys are duplicates"),
         (["--keys-file", "-"], b"\xef\xbb\xbfGender,Loan_ID\r\nMale,LP001015\r\n,LP001022\r\n", 2, ""),
         (["--keys-file", "-", "--key", "LP001015", "--key", "LP001031"], b'"LP001015"\n  LP001022  ', 3, ""),
         (["--where", "Gender = 'x''; DROP TABLE applicants; --'"], b"", 0, ""),

@@ -144,9 +144,9 @@ def test_many_rows_go_some_thousand_a_transaction_and_what_an_interrupted_purge_
 
 def test_the_command_asks_for_what_it_needs(aged: Workspace) -> None:
     for arguments, said in {
-        (): "say what may go",
+        (): "expected --superseded-before",
         ("--superseded-before", "2030-01-01"): "--reason is missing",
-        ("--superseded-before", "2030-01-01", "--reason", "x"): "say --yes",
+        ("--superseded-before", "2030-01-01", "--reason", "x"): "add --yes",
         ("--superseded-before", "yesterday", "--reason", "x", "--yes"): "'yesterday'",
     }.items():
         refused = aged.cli("purge", "loan_eligibility", *arguments)

@@ -269,7 +269,7 @@ def test_upgrades_at_once_in_two_processes_both_succeed(workspace: Workspace) ->
     ends = [process.communicate(timeout=120) for process in both]
 
     assert [process.returncode for process in both] == [0, 0], ends
-    assert sum("made predictions" in out for out, _ in ends) == 1
+    assert sum("created predictions" in out for out, _ in ends) == 1
     assert [row["job"] for row in _jobs(workspace)] == ["loans"]
 
 

@@ -87,8 +87,9 @@ def test_a_changed_at_that_is_named_later_is_an_upgrade_that_keeps_the_history(
     done = command(unversioned, "db", "upgrade")
 
     assert done.returncode == 0, done.stderr
-    assert "predictions records versions from now on; it holds none yet, so the next run scores every row again" in (
-        done.stdout
+    assert (
+        "predictions records row versions from now on; it contains none yet, so the next run scores every row again"
+        in (done.stdout)
     )
     assert unversioned.query("SELECT id, score, valid_from FROM predictions ORDER BY id") == before
     again = unversioned.run("j")
@@ -100,7 +101,7 @@ def test_a_changed_at_that_is_named_later_is_an_upgrade_that_keeps_the_history(
     assert unversioned.run("j").read_count == 0
     assert unversioned.scalar("SELECT count(*) FROM predictions_history") == 6
     assert command(unversioned, "check").returncode == 0
-    assert "records versions" not in command(unversioned, "db", "upgrade").stdout
+    assert "records row versions" not in command(unversioned, "db", "upgrade").stdout
 
 
 def test_what_was_granted_on_the_views_is_granted_after_that_upgrade(

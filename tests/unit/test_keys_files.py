@@ -100,9 +100,9 @@ def test_key_columns_that_differ_in_case_alone_are_told_apart(tmp_path: Path) ->
         ("# a\n# b\nLoan_ID;x\nLP1;y\n;z\n", ONE, "line 5: expected a value for Loan_ID"),
         ("sep=;\nLoan_ID;x\nLP1;y;z\n", ONE, "line 3: has 3 fields where the header has 2"),
         ("LP1,Male\n", ONE, "line 1: has 2 fields where the key has 1"),
-        ("sep=;\n", ONE, "holds no keys"),
-        ("# nothing\n", ONE, "holds no keys"),
-        ("Loan_ID\n", ONE, "holds no keys"),
+        ("sep=;\n", ONE, "contains no keys"),
+        ("# nothing\n", ONE, "contains no keys"),
+        ("Loan_ID\n", ONE, "contains no keys"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_reported_with_its_line(
