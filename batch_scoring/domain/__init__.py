@@ -1,1 +1,1 @@
-"""What every other part speaks of: records and rules that need neither a database nor a model."""
+"""Records and rules that every other package uses. They need neither a database nor a model."""

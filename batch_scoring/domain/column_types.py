@@ -1,4 +1,4 @@
-"""What columns hold: of a source, and as a model takes them."""
+"""Types of columns: of a source, and of a model's input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """What a column of the source holds, as far as it matters for a model."""
+    """The type of a source column, as far as it matters for a model."""
 
     INTEGER = "integer"
     NUMBER = "number"
@@ -17,11 +17,11 @@ class Family(StrEnum):
     TIMESTAMP = "timestamp"
     OTHER = "other"
     UNKNOWN = "unknown"
-    """The database itself does not say, as for the columns of an SQLite view."""
+    """The database reports no type, as for the columns of an SQLite view."""
 
 
 class ColumnType(StrEnum):
-    """What the model takes in a column."""
+    """The type in which the model takes a column."""
 
     INTEGER = "integer"
     """int64, or float64 where the column is nullable."""
@@ -36,7 +36,7 @@ class ColumnType(StrEnum):
 
     @property
     def families(self) -> frozenset[Family]:
-        """What a column of the source may hold for the model to take it as this."""
+        """The types of a source column that can be converted to this type."""
         return _FAMILIES[self]
 
 

@@ -1,4 +1,4 @@
-"""Columns of rows on their way from the database to the model and back."""
+"""Columnar data that is passed between the database and the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, overload
 
 
 class ArrowColumn(Protocol):
-    """What is used of a ``pyarrow.Array``."""
+    """The part of the interface of ``pyarrow.Array`` that this package uses."""
 
     @property
     def null_count(self) -> int: ...
@@ -31,11 +31,11 @@ class ArrowColumn(Protocol):
 
 
 Column: TypeAlias = ArrowColumn | list[Any]
-"""n values: an Arrow array, or a list of the driver's own values."""
+"""n values: an Arrow array, or a list of values as the driver returns them."""
 
 
 def as_list(values: Column) -> list[Any]:
-    """A column as a list of Python's values."""
+    """A column as a list of Python values; NULL is None."""
     if isinstance(values, list):
         return values
     if values.null_count == len(values):

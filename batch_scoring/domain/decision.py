@@ -1,4 +1,4 @@
-"""Decision policies: how a job reads labels from a model's outputs, as it is recorded with each run."""
+"""Decision policies: how a job derives labels from a model's outputs. Each run records its policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.errors import ModelRefused
 
 DEFAULT_THRESHOLD = 0.5
-"""Where neither the job nor the model has one; ``predict`` of most binary classifiers decides there too."""
+"""Used if neither the job nor the model sets a threshold; ``predict`` of most binary classifiers uses the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,13 +27,13 @@ class DecisionPolicy:
     threshold: float | None
     """Between 0 and 1; of kind binary only."""
     unseen_categories: UnseenCategories = "score"
-    """What becomes of a row with a category that the model was not trained on."""
+    """What happens to a row with a category that the model was not trained on."""
 
     @classmethod
     def of(cls, job: Job, manifest: Manifest) -> DecisionPolicy:
         """The job's threshold, else the model's own, else one half.
 
-        Raises ModelRefused where model and job are of different kinds or the positive label is none of the model's.
+        Raises ModelRefused where model and job are of different kinds, or the model does not have the positive label.
         """
         positive = positive_label(job, manifest)
         decided, threshold = positive, job.predictions.threshold
@@ -49,24 +49,24 @@ class DecisionPolicy:
         )
 
     def record(self) -> dict[str, Any]:
-        """The policy as JSON, as the record of a run keeps it."""
+        """The policy as JSON, as it is stored in the record of a run."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> DecisionPolicy:
-        """Read what ``record`` wrote."""
+        """Read the JSON that ``record`` returned."""
         return cls(**record)
 
 
 def positive_label(job: Job, manifest: Manifest) -> str | None:
     """The job's positive label; None where it names none.
 
-    Raises ModelRefused where model and job are of different kinds or the label is none of the model's.
+    Raises ModelRefused where model and job are of different kinds, or the model does not have the label.
     """
     chosen = job.predictions.positive_label
     if manifest.kind != job.predictions.kind:
         raise ModelRefused(
-            f"job {job.name} wants a {job.predictions.kind} model and {job.model.name} is {manifest.kind};"
+            f"job {job.name} needs a {job.predictions.kind} model and {job.model.name} is {manifest.kind};"
             f' set [predictions] kind = "{manifest.kind}", or name another model'
         )
     if chosen is not None and chosen not in [str(label) for label in manifest.labels]:
@@ -78,7 +78,7 @@ def positive_label(job: Job, manifest: Manifest) -> str | None:
 
 
 def threshold_override(job: Job, manifest: Manifest) -> str | None:
-    """In words, that the job decides at another threshold than the model does by itself; None where it does not.
+    """A message that the job overrides the model's own threshold; None where it does not.
 
     Raises ModelRefused as ``positive_label``.
     """
@@ -88,6 +88,6 @@ def threshold_override(job: Job, manifest: Manifest) -> str | None:
     if positive == str(manifest.decision.label) and manifest.decision.threshold == chosen:
         return None
     return (
-        f"the job's threshold overrules the model's: {positive} at {chosen:g}, where the model decides"
+        f"the job's threshold overrides the model's: {positive} at {chosen:g}, where the model decides"
         f" {manifest.decision.label} at {manifest.decision.threshold:g}"
     )

@@ -1,4 +1,4 @@
-"""Durations as people write them in job files and options."""
+"""Durations as they are written in job files and options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNITS = {
 
 
 def parse_duration(text: object) -> timedelta:
-    """Read a duration such as ``5 minutes``, ``90s`` or ``1.5 hours``. Raises ValueError where it is none."""
+    """Read a duration such as ``5 minutes``, ``90s`` or ``1.5 hours``. Raises ValueError for any other text."""
     if isinstance(text, timedelta):
         return text
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
@@ -35,7 +35,7 @@ def parse_duration(text: object) -> timedelta:
     try:
         duration = timedelta(**{unit: float(match[1])})
     except OverflowError:
-        raise ValueError("expected a duration within a calendar's reach") from None
+        raise ValueError("expected a duration of at most 999,999,999 days") from None
     if duration <= timedelta(0):
         raise ValueError("expected a duration longer than zero")
     return duration

@@ -44,7 +44,7 @@ class Source(Section):
 
 
 class Model(Section):
-    """``[model]``: which model scores, and what to do with a category it never saw."""
+    """``[model]``: which model scores, and what happens to a row with an unseen category."""
 
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
@@ -52,18 +52,18 @@ class Model(Section):
 
 
 class Predictions(Section):
-    """``[predictions]``: where predictions go and how they are read from the model."""
+    """``[predictions]``: where predictions are written, and how they are derived from the model's outputs."""
 
     table: Table = "predictions"
     kind: Kind = "binary"
     positive_label: Annotated[str | None, BeforeValidator(_label)] = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    """None leaves the decision to the model's own threshold, or to 0.5 where it has none."""
+    """None stands for the model's own threshold, or 0.5 where it has none."""
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
     keep_inputs: bool = False
 
     def allows(self, *, quarantined: int, read: int) -> bool:
-        """Whether a run that read so many rows may quarantine so many of them."""
+        """Whether a run that read ``read`` rows may quarantine ``quarantined`` of them."""
         return quarantined <= self.max_quarantined * read
 
     @property
@@ -72,7 +72,7 @@ class Predictions(Section):
 
 
 class Run(Section):
-    """``[run]``: how a run moves its rows."""
+    """``[run]``: how a run reads, scores and writes rows."""
 
     chunk_rows: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
     workers: Annotated[int, Field(ge=1, le=1024)] = 1

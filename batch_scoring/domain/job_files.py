@@ -1,4 +1,4 @@
-"""Job files: ``jobs/<name>.toml`` read and validated, every problem of a file or folder reported together."""
+"""Read and validate job files, ``jobs/<name>.toml``. All problems of a file or folder are reported together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_jobs(jobs_dir: Path) -> list[Job]:
 def read_job(path: Path) -> Job:
     """Read and validate a job file.
 
-    Raises ConfigurationError with every problem of the file: its place, its key and what was expected.
+    Raises ConfigurationError with every problem of the file: its path, its key and what was expected.
     """
     where = str(path)
     if not JOB_NAME.fullmatch(path.stem):
@@ -79,7 +79,7 @@ def read_job(path: Path) -> Job:
 
 
 def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Rules between keys, asked of the file as it is, so that no other problem hides them."""
+    """Rules that involve several keys. They are checked on the raw file, so that no other problem hides them."""
     source, predictions, schedule = (
         section if isinstance(section, dict) else {}
         for section in (content.get(name, {}) for name in ("source", "predictions", "schedule"))
@@ -108,7 +108,7 @@ def _broken_lookback(source: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if ("lookback" in source) != ("sweep" in source):
         yield "source", "lookback and sweep: expected both or neither"
     if "lookback" in source and "changed_at" not in source:
-        yield "source.lookback", "looks at when rows were last changed: name that column in changed_at"
+        yield "source.lookback", "needs the time at which rows were last changed: name that column in changed_at"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
@@ -116,7 +116,7 @@ def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
         key = ".".join(str(part) for part in error["loc"])
         message = {
             "missing": "is missing",
-            "extra_forbidden": "is not a known key; remove it or mend its spelling",
+            "extra_forbidden": "is not a known key; remove it or correct its spelling",
         }.get(error["type"], error["msg"].removeprefix("Value error, ").replace("Input should be", "expected"))
         if error["type"] not in ("missing", "extra_forbidden", "value_error"):
             message += f", found {_shown(error['input'])}"

@@ -1,4 +1,4 @@
-"""Keys of source rows: one key, a range of them, and how people write them."""
+"""Keys of source rows: a key, a range of keys, and the text form of a key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Key = tuple[Any, ...]
-"""One key: its columns' values in order, as the driver gives them."""
+"""A key: the values of its columns in order, as the driver returns them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,12 +16,12 @@ class Version:
 
     key: Key
     changed_at: Any
-    """None where the source has no such column, too."""
+    """Also None where the source has no ``changed_at`` column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRange:
-    """Keys above an exclusive lower bound, up to an inclusive upper one; None leaves that side open."""
+    """Keys between an exclusive lower and an inclusive upper bound; None stands for no bound."""
 
     lower: Key | None = None
     upper: Key | None = None
@@ -31,14 +31,14 @@ EVERYTHING = KeyRange()
 
 
 def key_text(names: Sequence[str], key: Key) -> str:
-    """A key as people write it: the value, or ``a=1,b=x``, with CSV's quotes where a value holds a comma or a quote."""
+    """A key as text: the value, or ``a=1,b=x``, quoted as in CSV where a value holds a comma or a quote."""
     if len(names) == 1:
         return str(key[0])
     return ",".join(_quoted(f"{name}={value}") for name, value in zip(names, key, strict=True))
 
 
 def key_title(names: Sequence[str]) -> str:
-    """What a column of key texts is called: the key's column, or "key" where each text names its columns."""
+    """The heading for a column of key texts: the key's column, or "key" for a key of several columns."""
     return names[0] if len(names) == 1 else "key"
 
 
@@ -48,4 +48,4 @@ def _quoted(text: str) -> str:
 
 
 TextKey = tuple[str, ...]
-"""A key as people write it: the text of each column in order."""
+"""A key as text: the text of each column in order."""

@@ -1,6 +1,6 @@
-"""The record that travels with an artifact: what it takes, what it gives, how good it was, how to prove it.
+"""The manifest of an artifact: its inputs, its outputs, its metrics, and the golden rows that verify it.
 
-Nothing here imports scikit-learn or pandas, so that a run with nothing due stays light.
+This module imports neither scikit-learn nor pandas, so that a run with nothing due starts fast.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Signature(_Record):
         types: Mapping[str, str] = MappingProxyType({}),
         cast: Callable[[str, ColumnType], str] | None = None,
     ) -> list[str]:
-        """Every column the source lacks or holds in a form the model cannot take, each in words.
+        """A message for each column that the source lacks, or has with a type that the model cannot take.
 
-        ``families`` maps the source's column names to what they hold, ``types`` those of family OTHER to their types;
-        ``cast`` gives the expression that makes a column what the model takes.
+        ``families`` maps the source's column names to their types, ``types`` those of family OTHER to their declared
+        types; ``cast`` returns the SQL expression that converts a column to the type that the model takes.
         """
         found = []
         for column in self.columns:
@@ -80,15 +80,15 @@ class Signature(_Record):
 
 
 class Decision(_Record):
-    """The threshold a binary model decides by itself, as scikit-learn's TunedThresholdClassifierCV does."""
+    """A binary model's own decision threshold, as of scikit-learn's TunedThresholdClassifierCV."""
 
     label: Label
-    """The label it decides for at this probability of it, or above."""
+    """The label that is predicted if its probability is ``threshold`` or more."""
     threshold: float
 
 
 class GoldenRows(_Record):
-    """Rows of the training data with what the model gave for them when it was registered."""
+    """Rows of the training data with the model's outputs for them at registration."""
 
     rows: tuple[tuple[Any, ...], ...]
     """Shape (n, columns of the signature); None for a missing value."""
@@ -97,7 +97,7 @@ class GoldenRows(_Record):
 
 
 class TrainingData(_Record):
-    """Which data the model was fitted on, as far as it is known."""
+    """The data that the model was fitted on, where it is known."""
 
     file: str
     sha256: str
@@ -130,39 +130,42 @@ class HeldOut(_Record):
 
 
 class Metrics(_Record):
-    """How good the model was when it was trained."""
+    """Metrics of the model from its training."""
 
     cross_validation: CrossValidation
     held_out: HeldOut
 
 
 class ModelForm(_Record):
-    """What kind of model it is and what it gives for a row: k numbers.
+    """The kind of a model, and its outputs for a row: k numbers.
 
-    binary, multiclass: ``predict_proba``, one probability for each label. regression: ``predict``. label: the place
-    among ``labels`` of what ``predict`` gives, and the margin where there is one.
+    binary, multiclass: ``predict_proba``, one probability for each label. regression: ``predict``. label: the index
+    in ``labels`` of the label that ``predict`` returns, and the margin where there is one.
     """
 
     kind: Kind
     labels: tuple[Label, ...] = ()
     """Labels in the order of ``classes_``; empty for a regression."""
     margin: Margin | None = None
-    """The method that gives the score of kind label; None where the model gives labels only."""
+    """The method that returns the score of kind label; None where the model returns labels only."""
     decision: Decision | None = None
     """The model's own threshold; None where it has none."""
 
     @property
-    def score_in_words(self) -> str:
-        """What the score of a prediction is."""
+    def score_description(self) -> str:
+        """What the score of a prediction means."""
         if self.kind != "label":
-            words = {"binary": "probability of the positive label", "multiclass": "probability of the label decided"}
-            return words.get(self.kind, "the value predicted")
+            descriptions = {
+                "binary": "probability of the positive label",
+                "multiclass": "probability of the label decided",
+            }
+            return descriptions.get(self.kind, "the value predicted")
         return {None: "none", "decision_function": "margin of the decision (decision_function)"}.get(
             self.margin, "how normal the row is (score_samples)"
         )
 
     @property
-    def decision_in_words(self) -> str | None:
+    def decision_description(self) -> str | None:
         """How the label is decided; None for a regression."""
         if self.kind == "regression":
             return None
@@ -183,7 +186,7 @@ def _as_stored(metrics: Metrics | None) -> dict[str, Any]:
 
 
 class Manifest(ModelForm):
-    """Everything about an artifact but its bytes."""
+    """The metadata of an artifact."""
 
     algorithm: str
     format: Literal["joblib", "skops"] = "joblib"
@@ -198,7 +201,7 @@ class Manifest(ModelForm):
     metrics: Annotated[Metrics | None, BeforeValidator(lambda found: found or None), PlainSerializer(_as_stored)] = None
     """None where it was not trained by this package; stored as an empty object."""
     notes: tuple[str, ...] = ()
-    """What whoever uses the model should know, in sentences: found when it was registered."""
+    """Remarks for users of the model, one sentence each, found at registration."""
     created_at: str
 
 

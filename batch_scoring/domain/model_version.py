@@ -1,4 +1,4 @@
-"""Model versions: what the registry records of an artifact."""
+"""Model versions: the registry's record of an artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ModelVersion:
     """The file, relative to the artifacts folder."""
     artifact_sha256: str
     stored_manifest: Mapping[str, Any]
-    """The manifest as the registry stores it, which another version of this package may have written."""
+    """The manifest as it is stored; another version of this package may have written it."""
     created_at: datetime
     created_by: str
 
@@ -37,7 +37,7 @@ class ModelVersion:
             ) from exc
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as commands print it."""
+        """The record as JSON, as commands print it."""
         return {
             "name": self.name,
             "version": self.version,

@@ -1,4 +1,4 @@
-"""Names: of jobs, models, tables, and the columns that the package's own tables have."""
+"""Names of jobs, models and tables, and the column names that the package's own tables use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN_COLUMNS = frozenset(
     | {"reason_code", "column_name", "message", "attempts", "model_name", "scored_at", "digest"}
     | {"trigger", "requested_by", "reason", "is_current", "quarantined_since", "quarantine_reason"}
 )
-"""Columns of a predictions table, quarantine, inputs and views; a key column may not carry such a name."""
+"""Columns of a predictions table, quarantine, inputs and views; a key column must not have one of these names."""
 
 
 class TableName(NamedTuple):

@@ -1,4 +1,4 @@
-"""Runs: what their record holds, and what a chunk adds to it."""
+"""Records of runs, and the counts that a chunk adds to them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Mode = Literal["sweep", "lookback"]
 
 
 ORDINARY: tuple[Trigger, ...] = ("cli", "schedule")
-"""What starts the runs that score what is due."""
+"""Triggers of ordinary runs, which score the rows that are due."""
 
 
 class Status(StrEnum):
-    """Where a run stands."""
+    """The status of a run."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -31,23 +31,23 @@ class EndReason(StrEnum):
     """Why a run ended."""
 
     COMPLETED = "completed"
-    """It did all that was to be done."""
+    """It finished its work."""
     ERROR = "error"
-    """``error_type`` and ``error_message`` say which."""
+    """It failed; ``error_type`` and ``error_message`` hold the error."""
     STOPPED = "stopped"
     """It was asked to stop."""
     WORKER_CRASHED = "worker_crashed"
-    """A worker process of it crashed or was killed."""
+    """One of its worker processes crashed or was killed."""
     PROCESS_CRASHED = "process_crashed"
-    """Its own process crashed or was killed, which its scheduler service saw."""
+    """Its own process crashed or was killed, as the scheduler service detected."""
     STALLED = "stalled"
-    """It showed no heartbeat for too long, and another run took over."""
+    """It wrote no heartbeat for too long, and another run took over."""
     ANOTHER_RUN_ACTIVE = "another_run_active"
     """It did nothing, because another run owned the job or filled its slot."""
 
     @property
     def is_crash(self) -> bool:
-        """A process of the run ended without reporting a result, as far as can be told."""
+        """A process of the run ended without reporting a result, or is presumed to have."""
         return self in (EndReason.WORKER_CRASHED, EndReason.PROCESS_CRASHED, EndReason.STALLED)
 
 
@@ -67,7 +67,7 @@ class Run:
     model_version: int | None
     artifact_sha256: str | None
     decision_policy: dict[str, Any] | None
-    """How labels were read from the model's outputs, see DecisionPolicy; None until the model is known."""
+    """How labels were derived from the model's outputs, see DecisionPolicy; None until the model is loaded."""
     due_count: int
     scored_count: int
     superseded_count: int
@@ -88,20 +88,20 @@ class Run:
     requested_by: str
     reason: str | None
     mode: Mode | None
-    """Where it looked for what is due; None until it did, and where it was told what to do."""
+    """The scan mode; None until it is recorded, and for manual runs."""
     sweep_only_count: int
     continues_run_id: int | None
-    """The interrupted rescore whose rest this run did."""
+    """The interrupted rescore that this run continued."""
     purged_count: int
 
     @property
     def read_count(self) -> int:
-        """Rows read and settled: scored or quarantined."""
+        """Rows that were read and then scored or quarantined."""
         return self.scored_count + self.quarantined_count
 
     @property
     def seconds(self) -> float | None:
-        """From start to end, None while running."""
+        """Seconds from start to end; None while running."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
 
@@ -127,7 +127,7 @@ class Takeover:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartedRun:
-    """A run that owns its job, and the stalled run it took the job over from, if it did."""
+    """A run that owns its job, and the stalled run whose job it took over, if any."""
 
     run_id: int
     takeover: Takeover | None

@@ -1,7 +1,7 @@
-"""When a job is to run: the ``[schedule]`` section, and the times, called slots, that it names.
+"""The ``[schedule]`` section of a job, and its slots: the times at which the job is to run.
 
-Slots are the same in every process: an interval counts from the Unix epoch and not from when a service started, so two
-services ask for the same slots, and the database lets one of them have each.
+Every process computes the same slots: an interval counts from the Unix epoch and not from the start of a service. Two
+services therefore request the same slots, and the database assigns each slot to one run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from batch_scoring.domain.section import Section
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_LOOKED_BACK = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 24 * 8, 24 * 32, 24 * 367, 24 * 366 * 5))
-"""How far before a time the latest slot is searched for, one after the other."""
+_SEARCH_WINDOWS = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 24 * 8, 24 * 32, 24 * 367, 24 * 366 * 5))
+"""How far before a given time the latest slot is searched for; tried in this order."""
 
 _FIELDS = 5
 
@@ -68,8 +68,8 @@ def next_slot(schedule: Schedule, after: datetime) -> datetime | None:
 
 def latest_slot(schedule: Schedule, at: datetime) -> datetime | None:
     """The last slot that is not later than an aware time, in UTC; None where there was none in five years."""
-    for back in _LOOKED_BACK:
-        slot = next_slot(schedule, at - back)
+    for window in _SEARCH_WINDOWS:
+        slot = next_slot(schedule, at - window)
         if slot is None or slot > at:
             continue
         while (later := next_slot(schedule, slot)) is not None and later <= at:

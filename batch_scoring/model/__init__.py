@@ -1,4 +1,4 @@
 """The model: artifact, manifest, signature, scoring and training.
 
-Knows scikit-learn and pandas; knows nothing of SQL.
+Uses scikit-learn and pandas, and no SQL.
 """

@@ -1,4 +1,4 @@
-"""The model file: saved under its own hash, and loaded only if its bytes are the registered ones."""
+"""The model file: named after its hash, and loaded only if its bytes have the registered hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batch_scoring.errors import ArtifactChanged, ArtifactMissing, UnusableModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArtifactReference:
-    """Where a registered artifact is and what its bytes must hash to."""
+    """The path of a registered artifact and the SHA-256 that its bytes must have."""
 
     path: Path
     sha256: str
@@ -30,7 +30,7 @@ class ArtifactReference:
 
 
 def dump(model: Any) -> bytes:
-    """A fitted model as joblib writes it."""
+    """Serialize a fitted model with joblib."""
     import joblib
 
     buffer = io.BytesIO()
@@ -44,12 +44,12 @@ def sha256(content: bytes) -> str:
 
 
 def artifact_uri(name: str, manifest: Manifest) -> str:
-    """Where an artifact is kept, relative to the artifacts folder: under its model's name and its own hash."""
+    """The path of an artifact relative to the artifacts folder: the name of its model and its hash."""
     return f"{name}/{manifest.artifact_sha256[:16]}.{manifest.format}"
 
 
 def save(artifacts_dir: Path, name: str, content: bytes, manifest: Manifest) -> ArtifactReference:
-    """Write artifact and manifest so that neither is ever there in part."""
+    """Write artifact and manifest atomically: each file is either complete or absent."""
     reference = ArtifactReference(path=artifacts_dir / artifact_uri(name, manifest), sha256=manifest.artifact_sha256)
     reference.path.parent.mkdir(parents=True, exist_ok=True)
     _write_atomically(reference.path, content)
@@ -72,9 +72,9 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def read_verified(reference: ArtifactReference) -> bytes:
-    """The artifact's bytes, if they are the registered ones.
+    """Read an artifact and verify its SHA-256.
 
-    Raises ArtifactMissing or ArtifactChanged. The bytes returned are the bytes that were hashed.
+    Raises ArtifactMissing or ArtifactChanged. The bytes returned are those that were hashed.
     """
     with _opened(reference) as file:
         content = file.read()
@@ -85,11 +85,11 @@ def read_verified(reference: ArtifactReference) -> bytes:
 
 
 HASHED_AT_MOST = 4 * 2**20
-"""Bytes of an artifact that ``check_in_place`` hashes, which takes some milliseconds."""
+"""The largest artifact, in bytes, that ``check_in_place`` hashes; hashing it takes some milliseconds."""
 
 
 def check_in_place(reference: ArtifactReference, size: int | None) -> None:
-    """Check an artifact that need not be loaded now: a small one by its hash, a large one by its ``size`` in bytes.
+    """Check an artifact without loading it: a small one by its hash, a large one by its ``size`` in bytes.
 
     A large file whose size is not known is only opened. Raises ArtifactMissing or ArtifactChanged.
     """
@@ -108,7 +108,7 @@ def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
     path = reference.path
     try:
         if not path.exists():
-            # a client of a network file system remembers for a while that a file was absent; a listing asks the server
+            # a network file system may cache that a file is absent; listing the folder asks the server
             with suppress(OSError):
                 list(path.parent.iterdir())
         with path.open("rb") as file:
@@ -116,7 +116,7 @@ def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
     except OSError as exc:
         raise ArtifactMissing(
             f"the artifact {path} cannot be read ({exc.strerror}); restore it from a backup,"
-            " set BATCH_SCORING_ARTIFACTS_DIR to where it is, or promote another version"
+            " set BATCH_SCORING_ARTIFACTS_DIR to its folder, or promote another version"
         ) from exc
 
 
@@ -128,7 +128,7 @@ def _changed(reference: ArtifactReference, difference: str) -> ArtifactChanged:
 
 
 def unpickle(content: bytes, artifact_format: str) -> Any:
-    """The model in verified bytes. Raises UnusableModel where they hold none."""
+    """Deserialize a model from verified bytes. Raises UnusableModel where they hold none."""
     try:
         if artifact_format == "skops":
             return _load_skops(content)
@@ -146,13 +146,13 @@ _FROM_MODULE = re.compile(r"Can't get attribute '(?P<name>[^']+)' on <module '(?
 
 
 def _not_unpickled(exc: Exception) -> str:
-    """Why a file does not unpickle, and what to do about it."""
+    """The message for a file that cannot be deserialized: the reason and the remedy."""
     text = str(exc)
     if match := _FROM_MAIN.search(text):
         return (
             f"the model uses {match['name']}, which was defined in the script or notebook that saved it (__main__) and"
-            f" is not there for anybody else; move it to a module, put that module's folder on PYTHONPATH here too (or"
-            f" install it), import {match['name']} from it, then fit and save the model again"
+            " cannot be imported anywhere else; move it to a module, put that module's folder on PYTHONPATH here too"
+            f" (or install it), import {match['name']} from it, then fit and save the model again"
         )
     if isinstance(exc, ModuleNotFoundError) and exc.name:
         return (
@@ -161,7 +161,7 @@ def _not_unpickled(exc: Exception) -> str:
         )
     if match := _FROM_MODULE.search(text):
         return (
-            f"the model uses {match['name']} of the module {match['module']}, and the module that is found here has no"
+            f"the model uses {match['name']} of the module {match['module']}, and the module installed here has no"
             " such name; install the version of it that the model was saved with, or train the model again"
         )
     return (
@@ -177,7 +177,7 @@ _TRUSTED_BY_SKOPS = frozenset(
         "batch_scoring.model.features.DerivedFeatures",
     }
 )
-"""What a skops file may hold beside the types that skops trusts itself: the transformers that ``train`` makes."""
+"""Types that a skops file may hold beside those that skops trusts: the transformers that ``train`` creates."""
 
 
 def _load_skops(content: bytes) -> Any:

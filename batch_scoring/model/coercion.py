@@ -1,4 +1,4 @@
-"""One column of a chunk brought to the type of the signature, each value by itself."""
+"""Convert a column of a chunk to the type of the signature, each value independently of the others."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from batch_scoring.model.faults import Faults, ReasonCode
 
 
 def coerced(values: Column, column: SignatureColumn, faults: Faults) -> Any:
-    """A column of numbers, booleans or timestamps as n values; rows that do not fit are added to ``faults``."""
+    """Convert a column of n numbers, booleans or timestamps; other values are added to ``faults``."""
     return _COERCE[column.type](values, column, faults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Levels:
-    """A column of text, or of integers that are categories: for each value which of the distinct ones it is."""
+    """A column of text, or of integers that are categories, encoded as codes of its distinct values."""
 
     codes: np.ndarray[Any, np.dtype[np.int64]]
-    """Shape (n,): a place in ``levels``, -1 where the value is missing."""
+    """Shape (n,): an index into ``levels``, -1 for a missing value."""
     levels: Sequence[str] | Sequence[int]
-    """The signature's categories, and after them the values that are none of these."""
+    """The signature's categories, followed by the values that are not among them."""
     column: SignatureColumn
 
     @property
     def unseen(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Shape (n,): the value is none of the signature's categories; none is where it has too many to list."""
+        """Shape (n,): whether the value is an unseen category; all False for a column without listed categories."""
         if self.column.categories is None:
             return np.zeros(len(self.codes), dtype=bool)
         return self.codes >= len(self.column.categories)
 
     def as_categories(self) -> Any:
-        """A categorical of the signature's categories, whatever values the chunk holds: others are missing."""
+        """A categorical with exactly the signature's categories; other values are missing."""
         known = self.levels[: len(self.column.categories or ())]
         codes = np.where(self.unseen, -1, self.codes) if len(self.levels) > len(known) else self.codes
         dtype = pd.CategoricalDtype(pd.Index(known, dtype=object if self.column.type is ColumnType.TEXT else np.int64))
         return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
     def as_plain(self) -> pd.Series[Any]:
-        """Objects of str, or integers; missing ones as the signature has them."""
+        """Objects of str, or integers; missing values as the signature has them."""
         if self.column.type is ColumnType.INTEGER:
             numbers = np.array([*self.levels, np.nan if self.column.nullable else 0])[self.codes]
             return pd.Series(numbers, dtype=np.float64 if self.column.nullable else np.int64)
@@ -60,7 +60,7 @@ class Levels:
 
 
 def levels_of(values: Column, column: SignatureColumn, faults: Faults) -> Levels:
-    """A column of text or of integers that are categories; rows that do not fit are added to ``faults``."""
+    """Encode n texts, or integers that are categories; other values are added to ``faults``."""
     known: list[Any] = list(column.categories or ())
     found: Column
     if column.type is ColumnType.INTEGER:
@@ -73,9 +73,9 @@ def levels_of(values: Column, column: SignatureColumn, faults: Faults) -> Levels
             _require(missing, column, faults)
     new: set[Any] = set(found).difference(known)
     levels = [*known, *sorted(new)]
-    place = {level: code for code, level in enumerate(levels)}
-    # the last entry stands for a missing value, whose code is -1
-    translation = np.array([*(place[level] for level in found), -1], dtype=np.int64)
+    code_of = {level: code for code, level in enumerate(levels)}
+    # the last entry is for a missing value, whose code is -1
+    translation = np.array([*(code_of[level] for level in found), -1], dtype=np.int64)
     return Levels(codes=translation[codes], levels=levels, column=column)
 
 
@@ -127,8 +127,8 @@ def _numbers_of_list(values: Column, column: SignatureColumn, faults: Faults) ->
 
 def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     numbers = _number(values, column, faults)
-    whole = np.isfinite(numbers) & (numbers == np.trunc(numbers))
-    faults.add(np.flatnonzero(np.isfinite(numbers) & ~whole), column, ReasonCode.WRONG_TYPE)
+    is_integer = np.isfinite(numbers) & (numbers == np.trunc(numbers))
+    faults.add(np.flatnonzero(np.isfinite(numbers) & ~is_integer), column, ReasonCode.WRONG_TYPE)
     if column.nullable:
         return numbers
     if isinstance(values, pa.Array) and pa.types.is_integer(values.type):
@@ -141,7 +141,7 @@ def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
             pass
     integers = np.zeros(len(numbers), dtype=np.int64)
     too_large = []
-    for position in np.flatnonzero(whole):
+    for position in np.flatnonzero(is_integer):
         integer = int(plain[position])  # exact, where the float might not be
         if -(2**63) <= integer < 2**63:
             integers[position] = integer
@@ -153,27 +153,27 @@ def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
 
 def _boolean(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     plain = _as_list(values)
-    truth = np.zeros(len(plain), dtype=object if column.nullable else bool)
+    booleans = np.zeros(len(plain), dtype=object if column.nullable else bool)
     missing = np.zeros(len(plain), dtype=bool)
     wrong = []
     for position, value in enumerate(plain):
         if value is None:
             missing[position] = True
         elif isinstance(value, bool | int) and value in (0, 1):
-            truth[position] = bool(value)
+            booleans[position] = bool(value)
         else:
             wrong.append(position)
     faults.add(wrong, column, ReasonCode.WRONG_TYPE)
     if missing.any():
         _require(missing, column, faults)
         if column.nullable:
-            truth[missing] = None if column.missing_as == "none" else np.nan
-    return truth
+            booleans[missing] = None if column.missing_as == "none" else np.nan
+    return booleans
 
 
 def _timestamp(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     plain = _as_list(values)
-    moments = np.full(len(plain), np.datetime64("NaT", "us"), dtype="datetime64[us]")
+    timestamps = np.full(len(plain), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     missing = np.zeros(len(plain), dtype=bool)
     wrong = []
     for position, value in enumerate(plain):
@@ -181,16 +181,16 @@ def _timestamp(values: Column, column: SignatureColumn, faults: Faults) -> Any:
             missing[position] = True
             continue
         try:
-            moments[position] = _moment(value)
+            timestamps[position] = _as_datetime64(value)
         except (ValueError, OverflowError):
             wrong.append(position)
     faults.add(wrong, column, ReasonCode.WRONG_TYPE)
     if missing.any():
         _require(missing, column, faults)
-    return moments
+    return timestamps
 
 
-def _moment(value: Any) -> np.datetime64:
+def _as_datetime64(value: Any) -> np.datetime64:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
@@ -209,7 +209,7 @@ def _integer_codes(numbers: Any) -> tuple[list[int], Any]:
 def _codes(
     values: Column, column: SignatureColumn, faults: Faults
 ) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int32]]]:
-    """The distinct texts, and for each value which of them it is, or -1 where it is none."""
+    """The distinct texts, and for each value the index of its text, -1 for a missing value."""
     if isinstance(values, pa.Array):
         encoded = values if pa.types.is_dictionary(values.type) else values.cast(pa.string()).dictionary_encode()
         return encoded.dictionary.to_pylist(), encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -217,11 +217,11 @@ def _codes(
         values = _texts_of_list(values, column, faults)
     found = dict.fromkeys(values)
     found.pop(None, None)
-    if unsound := {text for text in found if not _is_sound(text)}:
-        faults.add([i for i, text in enumerate(values) if text in unsound], column, ReasonCode.UNDECODABLE_TEXT)
-    sound = [text for text in found if text not in unsound]
-    code = dict.fromkeys([None, *unsound], -1) | {text: i for i, text in enumerate(sound)}
-    return sound, np.fromiter(map(code.__getitem__, values), np.int32, len(values))
+    if undecodable := {text for text in found if not _is_encodable(text)}:
+        faults.add([i for i, text in enumerate(values) if text in undecodable], column, ReasonCode.UNDECODABLE_TEXT)
+    known = [text for text in found if text not in undecodable]
+    code = dict.fromkeys([None, *undecodable], -1) | {text: i for i, text in enumerate(known)}
+    return known, np.fromiter(map(code.__getitem__, values), np.int32, len(values))
 
 
 def _texts_of_list(values: Column, column: SignatureColumn, faults: Faults) -> list[str | None]:
@@ -241,7 +241,7 @@ def _texts_of_list(values: Column, column: SignatureColumn, faults: Faults) -> l
     return texts
 
 
-def _is_sound(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Which columns of a sample a model takes, and what its user should know of them."""
+"""Select the columns of a sample that a model takes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COMPARED = 200
 """Rows of the sample that are predicted with and without the columns that the model drops."""
 
 Notes = list[str]
-"""Sentences for whoever uses the model."""
+"""Remarks for users of the model, one sentence each."""
 
 
 def used_columns(model: Any, sample: pd.DataFrame, notes: Notes) -> pd.DataFrame:
-    """The sample's columns that the model takes, in the order in which it was fitted on them.
+    """The columns of the sample that the model takes, in the order in which it was fitted on them.
 
-    Columns that the model was fitted on and drops unseen (``remainder="drop"`` of a ColumnTransformer) are left out:
-    neither sample nor source need have them. Raises UnusableModel naming the columns that the sample lacks.
+    Columns that the model was fitted on and drops unused (``remainder="drop"`` of a ColumnTransformer) are left out:
+    neither the sample nor the source needs them. Raises UnusableModel naming the columns that the sample lacks.
     """
     names = _fitted_on(model)
     if names is None:
@@ -49,7 +49,7 @@ def used_columns(model: Any, sample: pd.DataFrame, notes: Notes) -> pd.DataFrame
 
 
 def _fitted_on(model: Any) -> Sequence[str] | None:
-    """Names of the columns that the model was fitted on; None where it was fitted on arrays, or does not say."""
+    """Names of the columns that the model was fitted on; None where it was fitted on arrays or has no names."""
     for attribute in ("feature_names_in_", "feature_names_"):  # the second is CatBoost's
         try:
             names = getattr(model, attribute, None)
@@ -62,7 +62,7 @@ def _fitted_on(model: Any) -> Sequence[str] | None:
 
 
 def _dropped(model: Any, names: Sequence[str]) -> list[str]:
-    """Columns that every ColumnTransformer which sees all of them leaves out."""
+    """Columns that every ColumnTransformer whose input has all of them leaves out."""
     from sklearn.compose import ColumnTransformer
 
     left_out = [
@@ -85,12 +85,12 @@ def _left_out(transformer: Any, names: Sequence[str]) -> set[str]:
 
 
 def _selector(columns: Any, names: Sequence[str]) -> Any:
-    """Columns of a fitted ColumnTransformer as names: it has them as names, places, a mask or a slice."""
+    """Columns of a fitted ColumnTransformer as names: they are given as names, positions, a mask or a slice."""
     if isinstance(columns, str):
         return [columns]
-    places = pd.Index(range(len(names)))
+    positions = pd.Index(range(len(names)))
     if isinstance(columns, slice) and not isinstance(columns.start or columns.stop, str):
-        return [names[i] for i in places[columns]]
+        return [names[i] for i in positions[columns]]
     if isinstance(columns, int):
         return [names[columns]]
     if isinstance(columns, slice):
@@ -101,10 +101,12 @@ def _selector(columns: Any, names: Sequence[str]) -> Any:
     return [names[name] if not isinstance(name, str) else name for name in found]
 
 
-def _are_alike(model: Any, whole: pd.DataFrame, without: pd.DataFrame) -> bool:
-    """Whether the model predicts the same without the columns that are left out."""
+def _are_alike(model: Any, complete: pd.DataFrame, without: pd.DataFrame) -> bool:
+    """Whether the model's predictions are the same without the columns that are left out."""
     try:
         predicted = model.predict(without.head(_COMPARED))
-        return whole.shape == without.shape or bool(np.array_equal(model.predict(whole.head(_COMPARED)), predicted))
+        return complete.shape == without.shape or bool(
+            np.array_equal(model.predict(complete.head(_COMPARED)), predicted)
+        )
     except Exception:
         return False

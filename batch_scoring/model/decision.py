@@ -1,4 +1,4 @@
-"""From a model's outputs to scores and labels, by a decision policy."""
+"""Derive scores and labels from a model's outputs by a decision policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batch_scoring.model.outputs import Floats
 def decide(policy: DecisionPolicy, form: ModelForm, outputs: Floats) -> tuple[Floats | None, list[str] | None]:
     """Scores and labels of m rows, both from the same outputs of shape (m, k).
 
-    Scores are None where the model gives labels only, labels are None for a regression.
+    Scores have shape (m,) and are None where the model returns labels only; labels are None for a regression.
     """
     if form.kind == "regression":
         return outputs[:, 0], None

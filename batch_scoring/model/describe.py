@@ -1,4 +1,4 @@
-"""Everything a manifest says of a fitted model, derived from the model and a sample of its input."""
+"""Build the manifest of a fitted model from the model and a sample of its input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
 from batch_scoring.model.kinds import algorithm, check_one_output, form_of
-from batch_scoring.model.outputs import Floats, are_sound, model_outputs
+from batch_scoring.model.outputs import Floats, are_valid, model_outputs
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
 from batch_scoring.model.values import plain_columns
@@ -37,8 +37,8 @@ def describe(
 ) -> Manifest:
     """The manifest of a fitted model.
 
-    ``content`` is the artifact's bytes; ``sample`` holds rows as the model takes them, columns beyond the model's
-    are left out. Raises UnusableModel where the object is no fitted model or does not take the sample.
+    ``content`` is the artifact's bytes; ``sample`` holds rows of the model's input, whose other columns are left
+    out. Raises UnusableModel where the object is not a fitted model or does not take the sample.
     """
     import sklearn
 
@@ -72,7 +72,7 @@ def describe(
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries a score depends on."""
+    """Versions of Python and of the libraries that a score depends on."""
     from importlib.metadata import version
 
     names = ("scikit-learn", "numpy", "scipy", "pandas", "pyarrow", "joblib", "batch-scoring")
@@ -85,15 +85,15 @@ def _check_one_output(model: Any, sample: pd.DataFrame) -> None:
     except UnusableModel:
         raise
     except Exception:
-        return  # whatever keeps the model from taking the sample is told where that is tried
+        return  # prove() reports why the model does not take the sample
 
 
 def _note_decisions(model: Any, form: ModelForm, signature: Signature, sample: pd.DataFrame, notes: Notes) -> None:
-    """Say by which threshold the model decides, and where its own predict would decide otherwise."""
+    """Note the model's own threshold, and how often its ``predict`` differs from the label by its probabilities."""
     if form.decision is not None:
         notes.append(
             f"the model decides {form.decision.label} where its probability is {form.decision.threshold:g} or more, by"
-            " a threshold of its own; [predictions] threshold of a job would overrule it"
+            " a threshold of its own; [predictions] threshold of a job would override it"
         )
     if form.kind not in ("binary", "multiclass"):
         return
@@ -105,7 +105,7 @@ def _note_decisions(model: Any, form: ModelForm, signature: Signature, sample: p
     else:
         chosen = outputs.argmax(axis=1)
     predicted = np.asarray(model.predict(frame)).ravel().tolist()
-    differing = sum(form.labels[place] != label for place, label in zip(chosen, predicted, strict=True))
+    differing = sum(form.labels[index] != label for index, label in zip(chosen, predicted, strict=True))
     if differing:
         notes.append(
             f"predict of the model decides another label than its probabilities in {differing} of {len(frame)} rows of"
@@ -135,13 +135,13 @@ def _golden_rows(model: Any, form: ModelForm, signature: Signature, sample: pd.D
     chosen = np.unique(np.concatenate([_spread(incomplete, _GOLDEN_ROWS // 2), _spread(complete, _GOLDEN_ROWS // 2)]))
     columns = plain_columns(sample.iloc[chosen])
     outputs: Floats = model_outputs(model, form, check_rows(signature, columns).frame)
-    sound = are_sound(outputs, form)
-    if not sound.any():
-        raise UnusableModel("the model gives no finite score for any row of the sample")
+    valid = are_valid(outputs, form)
+    if not valid.any():
+        raise UnusableModel("the model returns no finite score for any row of the sample")
     rows = list(zip(*columns.values(), strict=True))
     return GoldenRows(
-        rows=tuple(tuple(_json(value) for value in rows[i]) for i in np.flatnonzero(sound)),
-        outputs=tuple(tuple(row) for row in outputs[sound].tolist()),
+        rows=tuple(tuple(_json(value) for value in rows[i]) for i in np.flatnonzero(valid)),
+        outputs=tuple(tuple(row) for row in outputs[valid].tolist()),
     )
 
 

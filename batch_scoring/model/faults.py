@@ -1,4 +1,4 @@
-"""Why a row cannot be scored: a code, a column and words, and never its data."""
+"""Why a row cannot be scored: a code, a column and a message, which never holds data of the row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowFault:
-    """Why one row cannot be scored: a code, the column where there is one, and words without data."""
+    """Why one row cannot be scored: a code, the column where there is one, and a message without data."""
 
     code: ReasonCode
     column: str | None

@@ -1,4 +1,4 @@
-"""Feature engineering that lives inside a pipeline, so that an artifact takes raw columns."""
+"""Feature engineering as part of a pipeline, so that an artifact takes raw columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DerivedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         self.logs = logs
 
     def fit(self, frame: pd.DataFrame, _labels: Any = None) -> Self:
-        """Remember the input's columns."""
+        """Store the names of the input's columns."""
         self.feature_names_in_ = np.array(frame.columns, dtype=object)
         return self
 
@@ -43,7 +43,7 @@ class DerivedFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  #
         return derived
 
     def get_feature_names_out(self, _names: Any = None) -> Any:
-        """The names of the columns that come out."""
+        """The names of the output columns."""
         empty = pd.DataFrame({name: pd.Series(dtype=float) for name in self.feature_names_in_})
         return np.array(self.transform(empty).columns, dtype=object)
 
@@ -52,8 +52,8 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """One column of zeros and ones for each category of each text column.
 
     The same numbers as ``SimpleImputer(strategy="most_frequent")`` before ``OneHotEncoder(handle_unknown="ignore")``:
-    a missing text counts as the most frequent one, an unseen one belongs to no category. Those two look every text of
-    every row up; here only the distinct ones are, and rows go by the codes of a pandas categorical.
+    a missing text counts as the most frequent one, an unseen one belongs to no category. Those two look up the
+    text of every row. This class looks up each distinct text once, and uses the codes of a pandas categorical.
     """
 
     def fit(self, frame: pd.DataFrame, _labels: Any = None) -> Self:
@@ -64,7 +64,7 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for name in frame.columns:
             counts = frame[name].dropna().astype(object).value_counts()
             if not all(isinstance(text, str) for text in counts.index):
-                raise ValueError(f"column {name} holds values that are no text")
+                raise ValueError(f"column {name} holds values that are not text")
             categories = sorted(counts.index)
             self.categories_.append(np.array(categories, dtype=object))
             # the first of the most frequent, in the order of the categories
@@ -79,9 +79,9 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ):
             codes, texts = _coded(frame[name])
             place = {text: number for number, text in enumerate(categories)}
-            # the last entry stands for a missing text, whose code is -1
+            # the last entry is for a missing text, whose code is -1
             translation = np.array([*(place.get(text, -1) for text in texts), most_frequent if len(categories) else -1])
-            # the last row, which is all zeros, stands for an unseen text
+            # the last row, which is all zeros, is for an unseen text
             one_each = np.eye(len(categories) + 1, len(categories))
             blocks.append(one_each.take(translation[codes], axis=0, mode="wrap"))
         return np.hstack(blocks)

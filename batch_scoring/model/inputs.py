@@ -1,4 +1,4 @@
-"""The model's inputs as they are kept beside a prediction, and the digest that tells an altered one."""
+"""Stored inputs: the model's inputs as columns of the inputs table, and the digest that detects changes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _FIBONACCI = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
 
 _NULL = np.uint32(0xA5C3_5A3C)
-"""Stands for what is missing; the digest of no small whole number, true and false among them."""
+"""Represents a missing value; not the digest of any small integer or boolean."""
 
 Digests = np.ndarray[Any, np.dtype[np.uint32]]
 """Shape (n, columns)."""
 
 
-def kept(signature: Signature, checked: CheckedRows) -> dict[str, pa.Array]:
-    """The rows of a checked chunk by column, as they were read and typed; what is missing is NULL.
+def input_columns(signature: Signature, checked: CheckedRows) -> dict[str, pa.Array]:
+    """The rows of a checked chunk by column, with the types of the signature; a missing value is NULL.
 
     Integers are stored as floats, since whether a column has fractions may change from one model to the next.
     """
@@ -64,28 +64,28 @@ _TYPES = {
 
 
 def digest(columns: Mapping[str, pa.Array]) -> pa.Array:
-    """One byte string a row: four bytes for each column, in order."""
+    """A byte string for each of n rows: four bytes for each column, in order."""
     rows = np.column_stack([_digests(values) for values in columns.values()]).astype(">u4")
-    width = rows.shape[1] * DIGEST_BYTES
-    return pa.Array.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
+    length = rows.shape[1] * DIGEST_BYTES
+    return pa.Array.from_buffers(pa.binary(length), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
 
 def differing(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[list[str]]:
-    """For each of n rows the columns whose value is not the one that was kept."""
+    """For each of n rows the columns whose value differs from the stored digest."""
     names = list(columns)
-    width = len(names) * DIGEST_BYTES
+    length = len(names) * DIGEST_BYTES
     found: list[list[str]] = [[] for _ in digests]
-    for place, (now, then) in enumerate(zip(digest(columns).to_pylist(), digests, strict=True)):
-        if now == then:
+    for row, (current, stored) in enumerate(zip(digest(columns).to_pylist(), digests, strict=True)):
+        if current == stored:
             continue
-        if len(then) != width:
-            found[place] = ["digest"]
+        if len(stored) != length:
+            found[row] = ["digest"]
             continue
-        pieces = range(0, width, DIGEST_BYTES)
-        found[place] = [
+        starts = range(0, length, DIGEST_BYTES)
+        found[row] = [
             name
-            for name, start in zip(names, pieces, strict=True)
-            if now[start : start + DIGEST_BYTES] != then[start : start + DIGEST_BYTES]
+            for name, start in zip(names, starts, strict=True)
+            if current[start : start + DIGEST_BYTES] != stored[start : start + DIGEST_BYTES]
         ]
     return found
 
@@ -98,7 +98,7 @@ def _digests(values: pa.Array) -> np.ndarray[Any, np.dtype[np.uint32]]:
         texts = np.array([zlib.crc32(text.encode()) for text in values.dictionary.to_pylist()] + [0], np.uint32)
         found = texts[values.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)]
     else:
-        # whole numbers and fractions alike, so that a database may keep 1.0 as 1; adding zero makes -0.0 plain
+        # integers and floats have the same digest, since a database may store 1.0 as 1; adding zero turns -0.0 into 0.0
         numbers = values.cast(pa.int64()) if not pa.types.is_floating(values.type) else values
         bits = numbers.fill_null(0).to_numpy(zero_copy_only=False)
         if bits.dtype == np.float64:

@@ -1,4 +1,4 @@
-"""What a fitted object is: a model that can be scored with, and of which kind, or why it is none."""
+"""Determine the kind of a fitted model, or why an object cannot be used as a model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ONE_OUTPUT = (
 )
 
 _NOT_MODELS = {
-    "clusterer": "is a clusterer: its groups get other numbers at each fit, and nothing tells a right one from a wrong"
-    " one; name the groups, fit a classifier on the names, and register that",
+    "clusterer": "is a clusterer: its groups are numbered differently by each fit, and none of them is right or wrong"
+    "; name the groups, fit a classifier on the names, and register that",
     "density_estimator": "estimates a density and predicts no label; fit a classifier on its groups, or an outlier"
     " detector, and register that",
     "transformer": "is a transformer: it changes columns and predicts nothing; register the pipeline that ends in a"
@@ -30,7 +30,7 @@ _NOT_MODELS = {
 
 
 def form_of(model: Any) -> ModelForm:
-    """The kind of a fitted model, its labels, and how it is asked. Raises UnusableModel with what to do instead."""
+    """The kind of a fitted model, its labels and its output methods. Raises UnusableModel with the remedy."""
     if isinstance(model, type):
         raise UnusableModel(f"the class {model.__name__} was saved where a fitted object of it is needed; fit one")
     _check_is_model(model)
@@ -55,7 +55,7 @@ def _first_method(model: Any, *names: Margin) -> Margin | None:
 
 
 def algorithm(model: Any) -> str:
-    """The name of the class that predicts: of a pipeline the last step's."""
+    """The class name of the estimator that predicts; of a pipeline, its last step."""
     return type(_last_step(model)).__name__
 
 
@@ -107,7 +107,7 @@ def _check_is_model(model: Any) -> None:
         )
     if not hasattr(model, "predict"):
         if hasattr(model, "best_estimator_") or getattr(model, "refit", True) is False:
-            raise UnusableModel(f"{name} kept no fitted model; set refit=True, or save best_estimator_")
+            raise UnusableModel(f"{name} holds no fitted model; set refit=True, or save best_estimator_")
         if estimator_type is None and (hasattr(model, "transform") or hasattr(model, "fit_transform")):
             estimator_type = "transformer"
     if estimator_type in _NOT_MODELS:
@@ -131,10 +131,10 @@ def _is_unfitted(model: Any) -> bool:
     try:
         check_is_fitted(model)
     except NotFittedError:
-        # an estimator of one's own may keep what it learned under names without an underscore at their end
+        # a custom estimator may store what it learned in attributes without a trailing underscore
         return not _has_learned(model)
     except Exception:
-        return False  # none that scikit-learn can tell of
+        return False  # scikit-learn cannot tell
     return False
 
 
@@ -149,13 +149,13 @@ def _has_learned(model: Any) -> bool:
 
 
 def _estimator_type(model: Any) -> str | None:
-    """What scikit-learn's tags say, or, of a library that has none, the older attribute or the methods."""
+    """The type by scikit-learn's tags; without tags, by the older attribute or by the methods."""
     from sklearn.utils import get_tags
 
     found: str | None
     try:
         found = get_tags(model).estimator_type
-    except Exception:  # an estimator of a library that knows nothing of scikit-learn's tags
+    except Exception:  # an estimator of a library that does not support scikit-learn's tags
         found = getattr(model, "_estimator_type", None)
     if found is None and hasattr(model, "predict_proba") and hasattr(model, "classes_"):
         return "classifier"
@@ -168,21 +168,21 @@ def _labels(model: Any) -> tuple[Label, ...]:
     name = algorithm(model)
     if not hasattr(model, "classes_"):
         raise UnusableModel(
-            f"{name} has no classes_: it is not fitted, or a class of its own that does not keep its labels there"
+            f"{name} has no classes_: it is not fitted, or a custom class that does not store its labels there"
         )
     classes = model.classes_
     if isinstance(classes, list) or np.ndim(classes) != 1:
-        raise UnusableModel(f"{name} decides several labels for a row, {_ONE_OUTPUT}")
+        raise UnusableModel(f"{name} predicts several labels for a row, {_ONE_OUTPUT}")
     labels = tuple(np.asarray(classes).tolist())
     if len(labels) < 2:
-        raise UnusableModel("the model knows one label only; train it on data with two or more")
+        raise UnusableModel("the model has one label only; train it on data with two or more")
     if odd := [label for label in labels if not isinstance(label, bool | int | float | str)]:
         raise UnusableModel(f"{name} has labels of type {type(odd[0]).__name__}; expected text, numbers or booleans")
     return labels
 
 
 def _own_threshold(model: Any) -> tuple[str, Label, float] | None:
-    """The method, label and threshold by which a binary classifier decides itself, where it has a threshold of its own.
+    """The method, label and threshold of a binary classifier's own decision threshold; None where it has none.
 
     That of TunedThresholdClassifierCV and FixedThresholdClassifier, also at the end of a pipeline.
     """
@@ -190,7 +190,7 @@ def _own_threshold(model: Any) -> tuple[str, Label, float] | None:
 
     last = _last_step(model)
     if isinstance(last, TunedThresholdClassifierCV):
-        threshold, scoring = last.best_threshold_, last._curve_scorer  # noqa: SLF001 - its public face does not say
+        threshold, scoring = last.best_threshold_, last._curve_scorer  # noqa: SLF001 - no public attribute has it
         label = scoring._get_pos_label()  # noqa: SLF001
     elif isinstance(last, FixedThresholdClassifier):
         threshold, label = last.threshold, last.pos_label
@@ -206,7 +206,7 @@ def _own_threshold(model: Any) -> tuple[str, Label, float] | None:
 
 
 def _last_step(model: Any) -> Any:
-    """Of a pipeline or a search the estimator that predicts in the end."""
+    """The estimator that predicts: the last step of a pipeline, or the best estimator of a search."""
     while True:
         if getattr(model, "steps", None):
             model = model.steps[-1][1]

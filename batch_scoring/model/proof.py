@@ -1,7 +1,7 @@
 """The proof at registration: how rows must reach a model, and that a row's outputs depend on that row alone.
 
-A run scores rows in chunks of any size and order. A model that computes from the rows it is given (their minimum, their
-ranks, the categories that happen to be among them) would score a row differently in each of them, so it is refused.
+A run scores rows in chunks of any size and order. A model that computes from the rows of a call (their minimum, their
+ranks, the categories among them) would score a row differently in each of them, so it is refused.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from batch_scoring.model.signature import check_rows, derive_signature
 from batch_scoring.model.values import plain_columns
 
 TOLERANCE = 1e-12
-"""How far an output may be off, as a share of it where it is more than 1: what the order of a sum may cost."""
+"""Tolerance for outputs, relative for those above 1: the rounding error from another order of summation."""
 
-_SCORED = 50_000
+_SCORED_ROWS = 50_000
 """Rows of the sample that are scored in each form."""
 
-_TOGETHER = 2_000
+_COMPARED_ROWS = 2_000
 """Rows that are scored in halves, subsets and another order."""
 
-_ALONE = 32
+_SINGLE_ROWS = 32
 """Rows that are scored alone."""
 
 _UNSEEN_ROWS = 16
@@ -46,7 +46,7 @@ class Dependence:
     """Outputs of rows that change with the rows beside them."""
 
     how: str
-    """How the rows were scored when their outputs changed, in words."""
+    """How the rows were scored when their outputs changed, for the message."""
     changed: int
     compared: int
     largest: float | None
@@ -54,16 +54,16 @@ class Dependence:
 
 
 def prove(model: Any, form: ModelForm, sample: pd.DataFrame) -> Signature:
-    """The signature under which the model gives the sample what it gives for the plain frame, each row by itself.
+    """The signature with which the model scores the sample as it scores the plain frame, each row independently.
 
-    Text goes as categoricals, which are faster, where the model takes them. A row with an unseen category goes as
-    objects where it takes those too, so that its encoders see the text. Raises UnusableModel where neither will do.
+    Text is passed as categoricals, which are faster, if the model takes them. A row with an unseen category is passed
+    as objects if it takes those too, so that its encoders get the text. Raises UnusableModel if it takes neither.
     """
     none_for = columns_fitted_on_none(model, sample)
     as_categories = derive_signature(sample)
     as_objects = derive_signature(sample, text_as="object", none_for=none_for)
-    _typed(as_objects, sample)  # all rows fit, not only those that are scored
-    rows = sample.iloc[_spread(len(sample), _SCORED)]
+    _typed(as_objects, sample)  # check all rows, not only those that are scored
+    rows = sample.iloc[_spread(len(sample), _SCORED_ROWS)]
     expected = _by_plain_frame(model, form, _with_none(rows, none_for))
     if not _are_equal(again := _by_plain_frame(model, form, _with_none(rows, none_for)), expected):
         raise UnusableModel(
@@ -82,7 +82,7 @@ def prove(model: Any, form: ModelForm, sample: pd.DataFrame) -> Signature:
     if objects.accepted:
         return as_objects
     if dependence := objects.dependence or categories.dependence:
-        raise UnusableModel(_in_words(model, rows, dependence))
+        raise UnusableModel(_dependence_message(model, rows, dependence))
     raise UnusableModel(
         "the model scores the sample differently once its columns are typed; fit it on rows whose missing values are"
         " NaN (not None), and let it depend on values, not on dtypes"
@@ -91,7 +91,7 @@ def prove(model: Any, form: ModelForm, sample: pd.DataFrame) -> Signature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trial:
-    """What came of handing the sample to the model in one form."""
+    """The result of passing the sample to the model in one form."""
 
     accepted: bool
     dependence: Dependence | None = None
@@ -114,7 +114,7 @@ def _try(model: Any, form: ModelForm, signature: Signature, sample: pd.DataFrame
 
 
 def _typed(signature: Signature, sample: pd.DataFrame) -> pd.DataFrame:
-    """The sample as a run would hand it over."""
+    """The sample as a run would pass it to the model."""
     checked = check_rows(signature, plain_columns(sample))
     if checked.faults:
         fault = next(iter(checked.faults.values()))
@@ -123,7 +123,7 @@ def _typed(signature: Signature, sample: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_plain_frame(model: Any, form: ModelForm, sample: pd.DataFrame) -> Floats:
-    """What the model gives for the sample as it was read; texts as categoricals where it takes them only so."""
+    """The model's outputs for the sample as it was read, or with texts as categoricals if it takes only those."""
     try:
         return model_outputs(model, form, sample)
     except UnusableModel:
@@ -162,7 +162,7 @@ def columns_fitted_on_none(model: Any, sample: pd.DataFrame) -> list[str]:
             with_none = [any(v is None for v in values) and not any(v != v for v in values) for values in categories]
             if len(names) == len(categories):
                 found.update(dict.fromkeys(compress(names, with_none)))
-            elif any(with_none):  # behind a step that gives arrays, whose columns have no names
+            elif any(with_none):  # after a step that returns arrays, whose columns have no names
                 found.update(dict.fromkeys(texts))
         if "missing_values" in getattr(part, "__dict__", {}) and part.missing_values is None:
             found.update(dict.fromkeys(names or texts))
@@ -179,9 +179,9 @@ def _with_none(sample: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _with_unseen(model: Any, form: ModelForm, signature: Signature, frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame whose texts are objects, and below it some of its rows again, each with an unseen text in one column.
+    """A frame whose texts are objects, followed by copies of some rows, each with an unseen text in one column.
 
-    Rows that the model refuses for it are left out: in a run they are quarantined.
+    Copies that the model refuses are left out: in a run such rows are quarantined.
     """
     texts = [column.name for column in signature.columns if column.type is ColumnType.TEXT]
     if not texts:
@@ -197,8 +197,8 @@ def _with_unseen(model: Any, form: ModelForm, signature: Signature, frame: pd.Da
 
 
 def dependence_on_others(model: Any, form: ModelForm, frame: pd.DataFrame) -> Dependence | None:
-    """Score rows together, alone, in halves, in another order and in subsets; the first way that changes an output."""
-    rows = _spread(len(frame), _TOGETHER)
+    """Score rows together, alone, in halves, in another order and in subsets; return the first change."""
+    rows = _spread(len(frame), _COMPARED_ROWS)
     frame = frame.iloc[rows].reset_index(drop=True)
     together = _outputs_or_none(model, form, frame)
     if together is None:
@@ -221,9 +221,9 @@ def dependence_on_others(model: Any, form: ModelForm, frame: pd.DataFrame) -> De
 
 
 def _batches(count: int) -> Iterator[tuple[str, list[Any]]]:
-    """Ways to score rows again, each as lists of their positions."""
+    """The batches in which rows are scored again: a description, and lists of positions."""
     order = np.random.default_rng(0).permutation(count)
-    yield "each alone", [[i] for i in _spread(count, _ALONE)]
+    yield "each alone", [[i] for i in _spread(count, _SINGLE_ROWS)]
     yield "in halves", [half for half in np.array_split(np.arange(count), 2) if len(half)]
     yield "in another order", [np.arange(count)[::-1], order]
     yield "in subsets", [subset for subset in np.array_split(order, 7) if len(subset)]
@@ -238,7 +238,7 @@ def _outputs_or_none(model: Any, form: ModelForm, frame: pd.DataFrame) -> Floats
 
 
 def _difference(outputs: Floats, expected: Floats) -> Floats:
-    """For each row the largest difference, as a share where an output is more than 1; infinite where one is NaN."""
+    """For each row the largest difference, relative for outputs above 1; infinite where one of them is NaN."""
     same = (outputs == expected) | (np.isnan(outputs) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
         off = np.abs(outputs - expected) / np.maximum(1.0, np.abs(expected))
@@ -257,17 +257,17 @@ def _spread(count: int, most: int) -> Any:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most, dtype=int)
 
 
-def _in_words(model: Any, sample: pd.DataFrame, found: Dependence) -> str:
-    off = "the model fails on them" if found.largest is None else f"by up to {found.largest:.2g}"
+def _dependence_message(model: Any, sample: pd.DataFrame, found: Dependence) -> str:
+    by = "the model fails on them" if found.largest is None else f"by up to {found.largest:.2g}"
     text = (
         f"the model's output for a row depends on the rows that are scored with it: scored {found.how}, {found.changed}"
-        f" of {found.compared} rows of the sample score differently ({off}), and a run scores rows in chunks of any"
+        f" of {found.compared} rows of the sample score differently ({by}), and a run scores rows in chunks of any"
         " size and order"
     )
     if found.largest is not None and found.largest < _SINGLE_PRECISION:
         cause = "rounding" if found.largest < _ROUNDING else "rounding to single precision"
         return (
-            f"{text}. So small a difference comes of {cause}: its arithmetic sums in another order for one row than for"
+            f"{text}. So small a difference is caused by {cause}: the order of summation differs between one row and"
             " many. Let the model compute in float64, or choose one whose sums are better conditioned"
         )
     if step := _step_at_fault(model, sample):
@@ -280,15 +280,15 @@ def _in_words(model: Any, sample: pd.DataFrame, found: Dependence) -> str:
 
 _ROUNDING = 1e-8
 _SINGLE_PRECISION = 1e-5
-"""Differences below these are what rounding costs, to double and to single precision."""
+"""Differences below these are rounding errors of double and of single precision."""
 
 
 def _step_at_fault(model: Any, sample: pd.DataFrame) -> str | None:
-    """The first step of a pipeline that transforms a row differently alone than beside others, in words."""
+    """A message that names the first step of a pipeline that transforms a row differently alone than among others."""
     steps = getattr(getattr(model, "best_estimator_", model), "steps", None)
     if not steps:
         return None
-    current: Any = sample.head(_ALONE)
+    current: Any = sample.head(_SINGLE_ROWS)
     for name, step in steps[:-1]:
         if step is None or step == "passthrough":
             continue
@@ -305,9 +305,9 @@ def _step_at_fault(model: Any, sample: pd.DataFrame) -> str | None:
                 return f"{shown} fails on a row alone"
             if alone.shape[1:] != together.shape[1:]:
                 columns = counted(alone.shape[1], "column")
-                return f"{shown} gives {columns} for a row alone and {together.shape[1]} for the sample"
+                return f"{shown} returns {columns} for a row alone and {together.shape[1]} for the sample"
             if not pd.DataFrame(_dense(alone)).equals(pd.DataFrame(_dense(together[row : row + 1]))):
-                return f"{shown} gives other values for a row alone: it computes from the rows it is given"
+                return f"{shown} returns other values for a row alone: it computes from the rows it is given"
         current = together
     return None
 

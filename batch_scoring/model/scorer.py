@@ -1,4 +1,4 @@
-"""From rows to scores: each row checked, scored, and its score and label read from the same outputs."""
+"""Score a chunk: check its rows, run the model, and derive score and label from the same outputs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismat
 from batch_scoring.model.bisection import outputs_by_bisection
 from batch_scoring.model.decision import decide
 from batch_scoring.model.faults import ReasonCode, RowFault
-from batch_scoring.model.inputs import kept
+from batch_scoring.model.inputs import input_columns
 from batch_scoring.model.kinds import parts
 from batch_scoring.model.outputs import Floats, model_outputs
 from batch_scoring.model.signature import CheckedRows, check_rows
 
 GOLDEN_TOLERANCE = 1e-9
-"""How far a golden row's output may be off: room for another processor, none for another model."""
+"""Tolerance for the outputs of golden rows: enough for another processor, too small for another model."""
 
 FEWEST_ROWS_FOR_A_COMMON_FAULT = 64
-"""Fewer rows than this that all fail alike are quarantined; that many say that the model or the source is at fault.
+"""Fewer rows than this that all fail alike are quarantined; if as many do, the model or the source is at fault.
 
 With one bad row in twenty, the most that a job allows by default, 64 rows are all bad once in 10^83.
 """
@@ -35,18 +35,18 @@ With one bad row in twenty, the most that a job allows by default, 64 rows are a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredRows:
-    """What came of the n rows of a chunk: m were scored, the others have a fault."""
+    """The result for the n rows of a chunk: m were scored, the others have a fault."""
 
     positions: Sequence[int]
     """m positions among the n rows."""
     scores: Floats | None
-    """Shape (m,); None where the model gives labels only."""
+    """Shape (m,); None where the model returns labels only."""
     labels: list[str] | None
     """m labels, None for a regression."""
     faults: Mapping[int, RowFault]
     unseen_category_count: int
     inputs: Mapping[str, pa.Array] | None = None
-    """What the model was given for the m rows, by column, where the job keeps it."""
+    """The model's inputs for the m rows, by column, if the job stores them."""
 
 
 class Scorer:
@@ -60,20 +60,23 @@ class Scorer:
 
     @classmethod
     def for_job(cls, model: Any, manifest: Manifest, job: Job) -> Scorer:
-        """A scorer that decides as a job says. Raises ModelRefused where model and job do not fit."""
+        """A scorer with the decision policy of a job. Raises ModelRefused where model and job do not match."""
         return cls(model, manifest, DecisionPolicy.of(job, manifest), returns_inputs=job.predictions.keep_inputs)
 
     def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk given by column (Arrow arrays or lists of n values).
 
-        Raises EveryRowFailed where each of 64 or more rows has the same fault.
+        Raises EveryRowFailed where each of 64 or more rows has the same fault, and UnusableModel.
         """
         scored = self.score_singly(columns)
         check_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
         return scored
 
     def score_singly(self, columns: Mapping[str, Column]) -> ScoredRows:
-        """The same, where a fault that all rows share is each row's own."""
+        """As ``score``, but a fault that all rows share is recorded for each row.
+
+        Raises EveryRowFailed, UnusableModel.
+        """
         checked = check_rows(self.manifest.signature, columns, unseen_categories=self.policy.unseen_categories)
         faults = dict(checked.faults)
         outputs, broken = outputs_of_checked(self.model, self.manifest, checked)
@@ -93,14 +96,16 @@ class Scorer:
     def _inputs(self, checked: CheckedRows, good: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, pa.Array] | None:
         if not self._returns_inputs:
             return None
-        return kept(self.manifest.signature, checked if good.all() else checked.only(good))
+        return input_columns(self.manifest.signature, checked if good.all() else checked.only(good))
 
 
 def outputs_of_checked(model: Any, manifest: Manifest, checked: CheckedRows) -> tuple[Floats, dict[int, RowFault]]:
-    """The outputs for the rows a model takes, in order, and the faults of the others, by their place in the frame.
+    """The outputs for the rows a model can score, in order, and the faults of the others, by position in the frame.
 
-    How a row reaches the model depends on that row alone: one with an unseen category goes with its texts as objects,
-    apart from the others, whose categoricals have the categories of the signature and no more.
+    Raises EveryRowFailed, UnusableModel.
+
+    The form in which a row is passed to the model depends on that row alone. Rows with an unseen category are scored
+    separately with their texts as objects; the categoricals of the others have exactly the signature's categories.
     """
     signature = manifest.signature
     if checked.unseen_rows is None or (signature.text_as == "category" and signature.unseen_as == "missing"):
@@ -112,8 +117,8 @@ def outputs_of_checked(model: Any, manifest: Manifest, checked: CheckedRows) -> 
     found = {int(seen[row]): fault for row, fault in faults.items()}
     for row, fault in other_faults.items():
         found[int(unseen[row])] = _of_the_category(fault, checked.unseen_columns[row])
-    places = np.concatenate([np.delete(seen, list(faults)), np.delete(unseen, list(other_faults))])
-    return np.concatenate([outputs, others])[np.argsort(places)], found
+    positions = np.concatenate([np.delete(seen, list(faults)), np.delete(unseen, list(other_faults))])
+    return np.concatenate([outputs, others])[np.argsort(positions)], found
 
 
 def _of_the_category(fault: RowFault, column: str) -> RowFault:
@@ -124,21 +129,21 @@ def _of_the_category(fault: RowFault, column: str) -> RowFault:
     return RowFault(code=ReasonCode.UNSEEN_CATEGORY, column=column, message=message)
 
 
-def joined(pieces: Sequence[tuple[int, ScoredRows]], faults: Mapping[int, RowFault]) -> ScoredRows:
-    """What came of a chunk that was scored in pieces, each given with its first row, and of rows in none of them."""
-    ordered = sorted(pieces, key=lambda piece: piece[0])
-    labels = [piece.labels for _, piece in ordered]
-    scores = [piece.scores for _, piece in ordered if piece.scores is not None]
+def joined(batches: Sequence[tuple[int, ScoredRows]], faults: Mapping[int, RowFault]) -> ScoredRows:
+    """The result of a chunk that was scored in batches, each given with its first row, and the faults of other rows."""
+    ordered = sorted(batches, key=lambda batch: batch[0])
+    labels = [batch.labels for _, batch in ordered]
+    scores = [batch.scores for _, batch in ordered if batch.scores is not None]
     return ScoredRows(
-        positions=[start + position for start, piece in ordered for position in piece.positions],
+        positions=[start + position for start, batch in ordered for position in batch.positions],
         scores=None if len(scores) < len(ordered) else np.concatenate([np.empty(0), *scores]),
         labels=None if None in labels else [label for part in labels for label in part or ()],
         faults={
             **faults,
-            **{start + position: fault for start, piece in ordered for position, fault in piece.faults.items()},
+            **{start + position: fault for start, batch in ordered for position, fault in batch.faults.items()},
         },
-        unseen_category_count=sum(piece.unseen_category_count for _, piece in ordered),
-        inputs=_joined_inputs([piece.inputs for _, piece in ordered if piece.inputs is not None]),
+        unseen_category_count=sum(batch.unseen_category_count for _, batch in ordered),
+        inputs=_joined_inputs([batch.inputs for _, batch in ordered if batch.inputs is not None]),
     )
 
 
@@ -158,7 +163,7 @@ def check_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
         code, column, message = kinds.pop()
         raise EveryRowFailed(
             f"all {total} rows of a chunk failed alike ({code}{f', column {column}' if column else ''}: {message}),"
-            " so the fault is not the rows': nothing was quarantined. Look at the source or the model, then run again"
+            " so the fault is not the rows': nothing was quarantined. Check the source and the model, then run again"
         )
 
 
@@ -183,13 +188,13 @@ def check_golden_rows(model: Any, manifest: Manifest) -> None:
     off = float(np.max(np.abs(outputs - expected) / scale))
     if not off <= GOLDEN_TOLERANCE:
         raise GoldenRowsDiffer(
-            f"the model does not reproduce its golden rows (off by {off:.3g}, {GOLDEN_TOLERANCE:g} allowed);"
+            f"the model does not reproduce its golden rows (difference {off:.3g}, {GOLDEN_TOLERANCE:g} allowed);"
             " install the libraries its manifest names, or train it again"
         )
 
 
 def check_library_version(manifest: Manifest, *, allow_mismatch: bool) -> str | None:
-    """Compare scikit-learn with the manifest's; returns what differs where that was allowed.
+    """Compare scikit-learn with the manifest's version; return the difference if it is allowed, else None.
 
     Raises VersionMismatch.
     """
@@ -207,15 +212,16 @@ def check_library_version(manifest: Manifest, *, allow_mismatch: bool) -> str | 
 
 
 def let_idle_threads_sleep() -> None:
-    """Have OpenMP's idle threads sleep rather than spin, for the sake of what reads and writes beside the model.
+    """Let OpenMP's idle threads sleep rather than spin, so that they do not slow down reading and writing.
 
-    It is read when the library is loaded, so call this before scikit-learn is imported; who set it otherwise keeps it.
+    The variable is read when the library is loaded, so call this before scikit-learn is imported. A value that is set
+    already is left as it is.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def bound_parallelism(model: Any, threads: int | None = None) -> None:
-    """Give the model one job, and BLAS and OpenMP a bounded number of threads for as long as the process lives.
+    """Give the model one job, and BLAS and OpenMP a bounded number of threads until the process ends.
 
     ``threads`` defaults to the processors this process may use.
     """
@@ -225,5 +231,5 @@ def bound_parallelism(model: Any, threads: int | None = None) -> None:
         if getattr(part, "n_jobs", None) not in (None, 1):
             part.n_jobs = 1
     processors = threads or len(os.sched_getaffinity(0))
-    # idle threads of BLAS spin, and nothing tells them not to: one processor is left to reading and writing
+    # idle threads of BLAS spin, and this cannot be configured: one processor is left to reading and writing
     threadpool_limits(limits={"blas": max(1, processors - 1), "openmp": processors})

@@ -1,7 +1,7 @@
-"""Deriving a signature from a sample, and bringing the columns of a chunk to it.
+"""Derive a signature from a sample, and convert the columns of a chunk to it.
 
-Columns are coerced to the signature's types and never to what a chunk happens to look like, so that a row's score
-does not depend on its neighbours. What cannot be coerced is found row by row.
+Columns are converted to the signature's types and never to types inferred from a chunk, so that the score of a row does
+not depend on other rows. Values that cannot be converted are found row by row.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class CheckedRows:
     frame: pd.DataFrame
     """The m rows that fit, typed by the signature."""
     positions: np.ndarray[Any, np.dtype[np.intp]]
-    """Shape (m,): where the rows of ``frame`` stood among the n."""
+    """Shape (m,): the positions of the rows of ``frame`` among the n."""
     faults: Mapping[int, RowFault]
     """The other rows by position."""
     unseen_category: np.ndarray[Any, np.dtype[np.bool_]]
-    """Shape (m,): rows with a category that is not in the signature."""
+    """Shape (m,): whether the row has a category that is not in the signature."""
     unseen_rows: pd.DataFrame | None = None
     """Those rows again, all their texts as objects; None where there are none. In ``frame`` their unseen texts are
     missing where text is categorical."""
@@ -47,7 +47,7 @@ class CheckedRows:
     """For each of those rows its first column with such a category."""
 
     def only(self, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> CheckedRows:
-        """Some of the m rows, given as a mask; the faults stay."""
+        """Some of the m rows, given as a mask; the faults are unchanged."""
         return replace(
             self,
             frame=self.frame[rows],
@@ -68,7 +68,7 @@ def derive_signature(
     """The signature of a model that takes this sample: types, nullability and categories as they are in it.
 
     ``none_for`` names the columns whose missing values reach the model as None. Raises UnusableModel naming every
-    column whose values are of no type a model takes.
+    column whose values have no type that a model takes.
     """
     columns, unknown = [], []
     for name in sample.columns:
@@ -113,9 +113,9 @@ def _column_type(values: pd.Series[Any]) -> ColumnType | None:
     if isinstance(values.dtype, pd.CategoricalDtype):
         levels = pd.Series(values.cat.categories)
         found_type = _column_type(levels)
-        # integers beside missing values are floats where they come from
-        is_whole = found_type is ColumnType.NUMBER and bool((levels == np.trunc(levels.astype(float))).all())
-        return ColumnType.INTEGER if is_whole else found_type
+        # pandas stores integers with missing values as floats
+        is_integer = found_type is ColumnType.NUMBER and bool((levels == np.trunc(levels.astype(float))).all())
+        return ColumnType.INTEGER if is_integer else found_type
     if pd.api.types.is_bool_dtype(values.dtype):
         return ColumnType.BOOLEAN
     if pd.api.types.is_integer_dtype(values.dtype):
@@ -142,9 +142,9 @@ def check_rows(
     *,
     unseen_categories: UnseenCategories = "score",
 ) -> CheckedRows:
-    """Bring a chunk's columns (Arrow arrays or lists of n values) to the signature.
+    """Convert a chunk's columns (Arrow arrays or lists of n values) to the signature.
 
-    A row that cannot be brought there is left out of the frame and named with its first fault.
+    A row that cannot be converted is left out of the frame and reported with its first fault.
     """
     count = len(next(iter(columns.values()))) if columns else 0
     faults = Faults()
@@ -172,11 +172,11 @@ def check_rows(
     checked = CheckedRows(frame=frame, positions=positions, faults=faults.by_position, unseen_category=unseen)
     if not unseen.any():
         return checked
-    places = positions[unseen]
-    first = np.argmax(np.stack(list(unseen_in.values()))[:, places], axis=0)
+    unseen_positions = positions[unseen]
+    first = np.argmax(np.stack(list(unseen_in.values()))[:, unseen_positions], axis=0)
     return replace(
         checked,
-        unseen_rows=_without_categoricals(frame[unseen], levels, places),
+        unseen_rows=_without_categoricals(frame[unseen], levels, unseen_positions),
         unseen_columns=np.array(list(unseen_in), dtype=object)[first].tolist(),
     )
 

@@ -1,4 +1,4 @@
-"""Fit, evaluate, describe: the pipeline that ``train`` makes for a job."""
+"""Build, fit and evaluate the pipeline that ``train`` creates for a job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD_OUT = 0.2
 
 
 class Algorithm(StrEnum):
-    """What ``train`` can fit."""
+    """Algorithms of ``train``."""
 
     LOGISTIC_REGRESSION = "logistic_regression"
     DECISION_TREE = "decision_tree"
@@ -53,7 +53,7 @@ _CLASSIFIERS: dict[Algorithm, Callable[[], Any]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedModel:
-    """A pipeline fitted on all rows, with what was measured on the way."""
+    """A pipeline fitted on all rows, with its metrics."""
 
     pipeline: Pipeline
     features: pd.DataFrame
@@ -127,16 +127,16 @@ def _features_and_labels(
 
 
 def _check_numbers(job: Job, numbers: dict[str, pd.Series[Any]], names: list[str]) -> None:
-    """Raise InputFault where a number is infinite, or ``[training]`` derives from what is not there or no number."""
+    """Raise InputFault where a number is infinite, or a column that ``[training]`` names is missing or not numeric."""
     if infinite := [name for name, values in numbers.items() if np.isinf(values).any()]:
         raise InputFault(
-            f"columns {', '.join(infinite)} of the training data hold infinite values; mend or remove them"
+            f"columns {', '.join(infinite)} of the training data hold infinite values; correct or remove them"
         )
     sums = job.training.sums
     parts = {part for parts in sums.values() for part in parts}
     wanted = dict.fromkeys([*(part for parts in sums.values() for part in parts), *job.training.logs])
     if unknown := sorted(name for name in wanted if name not in names and name not in sums):
-        raise InputFault(f"[training] of job {job.name} speaks of {', '.join(unknown)}, which the data does not have")
+        raise InputFault(f"[training] of job {job.name} names {', '.join(unknown)}, which the data does not have")
     for name in wanted:
         where = f"[training] of job {job.name} derives from {name}"
         if name in parts and name in sums:
@@ -146,13 +146,13 @@ def _check_numbers(job: Job, numbers: dict[str, pd.Series[Any]], names: list[str
         if name in sums:
             continue
         if name not in numbers:
-            raise InputFault(f"{where}, which is no column of numbers")
+            raise InputFault(f"{where}, which is not a column of numbers")
         if name in job.training.logs and (numbers[name] < 0).any():
-            raise InputFault(f"{where} a logarithm, and some of its values are negative; mend or remove those rows")
+            raise InputFault(f"{where} a logarithm, and some of its values are negative; correct or remove those rows")
 
 
 def _is_number(values: pd.Series[Any]) -> bool:
-    """Whether a column is to be a number in the pipeline; true and false are 1 and 0."""
+    """Whether a column is numeric in the pipeline; true and false are 1 and 0."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         return True
     return values.dtype == object and {type(value) for value in values.dropna()} == {bool}

@@ -1,4 +1,4 @@
-"""Training data as the pipeline takes it: numbers and text, whatever types a file or a database gave them."""
+"""Convert training data from a file or a database to numbers and text, as the pipeline takes it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((UUID,), "UUIDs"),
     ((list, tuple, set, dict, np.ndarray), "lists or records"),
 )
-"""What a value is by its type: the first that fits. A timestamp is a date too, so it comes before."""
+"""The kind of a value by its type; the first match counts. A timestamp is a date too, so it comes first."""
 
 
 def plain_features(job: Job, features: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The features as float64 and text, with a sentence for the columns that are left out.
+    """The features as float64 and text, and a note on the columns that are left out.
 
-    Booleans, decimals and nullable integers are numbers; categories are what they consist of. A column without any
-    value teaches nothing and is left out. Raises InputFault naming every column of another type.
+    Booleans, decimals and nullable integers are numbers; a categorical has the type of its categories. A column without
+    any value is left out. Raises InputFault naming every column of another type.
     """
     kinds = {name: _kind(features[name]) for name in features.columns}
     unusable = [f"{name} ({kind})" for name, kind in kinds.items() if kind not in (_NUMBERS, _TEXT, _EMPTY)]
@@ -67,14 +67,14 @@ def plain_labels(job: Job, labels: pd.Series[Any]) -> pd.Series[Any]:
     if kind == _TEXT:
         plain = _texts(labels)
     elif kind == _NUMBERS:
-        plain = _whole(labels)
+        plain = _integers_or_booleans(labels)
     else:
         raise InputFault(f"column {labels.name} holds {kind}; labels are text, integers or booleans")
     return _spelled(plain, job.predictions.positive_label)
 
 
 def _kind(values: pd.Series[Any]) -> str:
-    """What all values of a column are, in words."""
+    """The kind of all values of a column, as text."""
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return _kind(pd.Series(values.cat.remove_unused_categories().cat.categories))
@@ -115,8 +115,8 @@ def _texts(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.astype("str") if isinstance(values.dtype, pd.CategoricalDtype) else values
 
 
-def _whole(labels: pd.Series[Any]) -> pd.Series[Any]:
-    """Numbers as bool or int64, as a database gives them for the same column."""
+def _integers_or_booleans(labels: pd.Series[Any]) -> pd.Series[Any]:
+    """Numbers as bool or int64, as a database returns them for the same column."""
     if isinstance(labels.dtype, pd.CategoricalDtype):
         labels = pd.Series(labels.astype(object).tolist(), index=labels.index, name=labels.name)
     if pd.api.types.is_bool_dtype(labels.dtype) or {type(label) for label in labels} <= {bool, np.bool_}:
@@ -130,7 +130,7 @@ def _whole(labels: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _spelled(labels: pd.Series[Any], positive: str | None) -> pd.Series[Any]:
-    """The labels in the job's spelling, where another one of the same label is in the data: true, 1, 1.0."""
+    """The labels in the job's spelling, where the data spells the same label differently: true, 1, 1.0."""
     if positive is None or positive in {str(label) for label in labels.unique()}:
         return labels
     if labels.dtype == bool:

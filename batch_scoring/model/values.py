@@ -1,4 +1,4 @@
-"""Values of a frame as a database would give them."""
+"""Values of a frame as a database would return them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 
 def plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """The frame by column, each a list of n plain values; what is missing is None."""
+    """The frame by column, each a list of n plain values; a missing value is None."""
     plain = {}
     for name in frame.columns:
         values = frame[name].astype(object)

@@ -16,7 +16,7 @@ from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, InputFault
-from batch_scoring.model.inputs import differing, kept
+from batch_scoring.model.inputs import differing, input_columns
 from batch_scoring.model.scorer import Scorer, outputs_of_checked
 from batch_scoring.model.signature import check_rows
 from batch_scoring.scoring import preparation
@@ -225,7 +225,7 @@ def _altered(rows: StoredInputs, manifest: Manifest) -> list[list[str]]:
     """For each row, the inputs whose digest differs from the stored one."""
     checked = check_rows(manifest.signature, rows.inputs)
     found: list[list[str]] = [[] for _ in rows.digests]
-    columns = kept(manifest.signature, checked)
+    columns = input_columns(manifest.signature, checked)
     digests = [rows.digests[position] for position in checked.positions]
     for position, names in zip(checked.positions, differing(columns, digests), strict=True):
         found[position] = names

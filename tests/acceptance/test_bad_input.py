@@ -404,7 +404,7 @@ def test_a_model_of_another_kind_than_the_job_is_refused(workspace: Workspace) -
     workspace.upgrade()
     workspace.register(LinearRegression().fit(rows, rows["x"] * 2), rows, name="price")
     done = workspace.cli("run", "houses")
-    assert_refused(done, 3, "job houses wants a binary model and price is regression", "[predictions] kind")
+    assert_refused(done, 3, "job houses needs a binary model and price is regression", "[predictions] kind")
     assert_recorded(workspace, done, "ModelRefused")
 
 

@@ -140,14 +140,14 @@ def test_a_threshold_that_comes_with_the_model_decides(workspace: Workspace, pos
     )
 
 
-def test_a_job_that_overrules_the_models_threshold_says_so_and_records_it(workspace: Workspace) -> None:
+def test_a_job_that_overrides_the_models_threshold_says_so_and_records_it(workspace: Workspace) -> None:
     model = FixedThresholdClassifier(LogisticRegression(), threshold=0.2, pos_label="late").fit(NUMBERS, LABELS)
     customers(workspace, HISTORY, positive_label='"late"', threshold="0.5")
     register(workspace, model, NUMBERS)
 
     done = workspace.cli("run", "j")
 
-    words = "the job's threshold overrules the model's: late at 0.5, where the model decides late at 0.2"
+    words = "the job's threshold overrides the model's: late at 0.5, where the model decides late at 0.2"
     assert done.returncode == 0
     assert words in done.stdout
     assert "threshold_overruled" in done.stderr

@@ -80,7 +80,7 @@ def outcome(fitted: Fitted) -> tuple[str, str, str] | str:
         assert (np.abs(found - scores) <= TOLERANCE * np.maximum(1, np.abs(scores))).all()
     if labels is not None:
         assert [label for chunk in chunks for label in chunk.labels or ()] == labels
-    return manifest.kind, manifest.score_in_words, manifest.decision_in_words or "none"
+    return manifest.kind, manifest.score_description, manifest.decision_description or "none"
 
 
 def _as_fitted(fitted: Fitted, sample: pd.DataFrame) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def test_a_column_that_was_empty_in_training_has_no_indicators() -> None:
 
 
 def test_values_that_are_no_text_are_refused() -> None:
-    with pytest.raises(ValueError, match="column area holds values that are no text"):
+    with pytest.raises(ValueError, match="column area holds values that are not text"):
         CategoryIndicators().fit(pd.DataFrame({"area": ["a", 1]}))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batch_scoring.domain.column_types import ColumnType
 from batch_scoring.domain.manifest import Signature, SignatureColumn
-from batch_scoring.model.inputs import DIGEST_BYTES, differing, digest, kept
+from batch_scoring.model.inputs import DIGEST_BYTES, differing, digest, input_columns
 from batch_scoring.model.signature import CheckedRows, check_rows
 
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True, database=None)
@@ -45,11 +45,11 @@ def signature(*, text_as: str = "category", nullable: bool = True) -> Signature:
 
 
 def inputs(rows: list[tuple[Any, ...]], *, text_as: str = "category") -> dict[str, pa.Array]:
-    """What is kept of rows."""
+    """What is stored of rows."""
     columns = {name: [row[i] for row in rows] for i, name in enumerate(NAMES)}
     checked = check_rows(signature(text_as=text_as), columns)
     assert not checked.faults
-    return kept(signature(text_as=text_as), checked)
+    return input_columns(signature(text_as=text_as), checked)
 
 
 def digests(columns: dict[str, pa.Array]) -> list[bytes]:
@@ -97,7 +97,7 @@ def test_whole_numbers_have_one_digest_as_integers_and_as_floats(numbers: list[i
         (ColumnType.NUMBER, True, pa.array(numbers, pa.int64())),
     ):
         one = Signature(columns=(SignatureColumn(name="n", type=type_, nullable=nullable),))
-        forms.append(digests(kept(one, check_rows(one, {"n": values}))))
+        forms.append(digests(input_columns(one, check_rows(one, {"n": values}))))
     assert all(form == forms[0] for form in forms)
 
 
@@ -117,7 +117,7 @@ def test_what_is_kept_and_read_back_has_its_digest(rows: list[tuple[Any, ...]]) 
     columns = inputs(rows)
     again = check_rows(signature(), {name: values.to_pylist() for name, values in columns.items()})
     assert not again.faults
-    assert differing(kept(signature(), again), digests(columns)) == [[] for _ in rows]
+    assert differing(input_columns(signature(), again), digests(columns)) == [[] for _ in rows]
 
 
 def is_altered(before: Any, after: Any) -> bool:
@@ -174,7 +174,7 @@ def test_a_digest_of_another_length_is_itself_what_was_altered() -> None:
 
 
 def test_no_rows_have_no_digests() -> None:
-    columns = kept(signature(), check_rows(signature(), {name: [] for name in NAMES}))
+    columns = input_columns(signature(), check_rows(signature(), {name: [] for name in NAMES}))
     assert digests(columns) == []
     assert differing(columns, []) == []
 
@@ -190,7 +190,7 @@ def test_missing_values_are_kept_as_null_and_values_as_they_are() -> None:
         }
     )
     checked = CheckedRows(frame=frame, positions=np.arange(2), faults={}, unseen_category=np.zeros(2, dtype=bool))
-    columns = kept(signature(), checked)
+    columns = input_columns(signature(), checked)
     assert {name: values.to_pylist()[1] for name, values in columns.items()} == dict.fromkeys(NAMES)
     first = {name: values.to_pylist()[0] for name, values in columns.items()}
     assert first == {

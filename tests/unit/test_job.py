@@ -118,7 +118,7 @@ def test_the_error_shows_one_line_for_each_problem_and_exits_as_wrong_usage(tmp_
 
     file = tmp_path / "invoices.toml"
     assert str(caught.value).splitlines() == [
-        f"{file}: predictions.thresold: is not a known key; remove it or mend its spelling",
+        f"{file}: predictions.thresold: is not a known key; remove it or correct its spelling",
         f"{file}: run.chunk_rows: expected greater than or equal to 1, found 0",
     ]
     assert caught.value.exit_code is ExitCode.WRONG_USAGE

@@ -316,7 +316,9 @@ def test_dummies_of_objects_are_refused_where_the_categories_are_in_the_step() -
 
     model = make_pipeline(FunctionTransformer(joined), LogisticRegression()).fit(HISTORY, LABELS)
 
-    with pytest.raises(UnusableModel, match="Its step functiontransformer \\(joined\\) gives 1 column for a row alone"):
+    with pytest.raises(
+        UnusableModel, match="Its step functiontransformer \\(joined\\) returns 1 column for a row alone"
+    ):
         describe(model, b"", HISTORY)
 
 

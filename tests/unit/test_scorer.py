@@ -669,8 +669,8 @@ def test_unseen_categories_are_quarantined_where_the_job_says_so(
 @pytest.mark.parametrize(
     ("labels", "chosen", "message"),
     [
-        ((0, 1), {"kind": "regression"}, "wants a regression model and late_payment is binary"),
-        ((0, 1, 2), {"positive_label": "1"}, "wants a binary model and late_payment is multiclass"),
+        ((0, 1), {"kind": "regression"}, "needs a regression model and late_payment is binary"),
+        ((0, 1, 2), {"positive_label": "1"}, "needs a binary model and late_payment is multiclass"),
         (("N", "Y"), {"positive_label": "yes"}, r"positive_label 'yes' is none of the model's labels \(N, Y\)"),
     ],
 )
@@ -706,7 +706,7 @@ def test_another_model_does_not_reproduce_them(loan_model: TrainedModel, loan_ma
     labels = np.where(sample["Credit_History"].fillna(0) > 0, "Y", "N")
     other = clone(loan_model.pipeline).fit(sample, labels)
 
-    with pytest.raises(GoldenRowsDiffer, match=r"does not reproduce its golden rows \(off by") as caught:
+    with pytest.raises(GoldenRowsDiffer, match=r"does not reproduce its golden rows \(difference") as caught:
         check_golden_rows(other, loan_manifest)
     assert caught.value.exit_code is ExitCode.MODEL_REFUSED
 

@@ -236,7 +236,7 @@ def test_columns_that_training_speaks_of_and_the_data_lacks_are_named_together(
 
     message = fault(job, history)
 
-    assert message == "[training] of job loan_eligibility speaks of Bonus, Debt, which the data does not have"
+    assert message == "[training] of job loan_eligibility names Bonus, Debt, which the data does not have"
 
 
 def test_a_regression_is_not_trained_and_says_what_to_do(loan_job: Job, history: pd.DataFrame) -> None:
