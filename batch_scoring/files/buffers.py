@@ -1,4 +1,4 @@
-"""Bytes for Arrow's readers, in memory of Arrow's own."""
+"""Buffers for Arrow's readers, in memory that Arrow allocates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 def arrow_buffer(content: Any) -> pa.Buffer:
     """A copy of bytes that Arrow's threads may release at any time.
 
-    A buffer of Python's needs the interpreter's lock to be released. A thread of Arrow that asks for it while the
-    interpreter shuts down is ended by it, and that ends the process with SIGABRT instead of its exit code.
+    Releasing a Python buffer requires the interpreter lock (GIL). An Arrow thread that requests it while the
+    interpreter shuts down is terminated, which ends the process with SIGABRT instead of its exit code.
     """
     source = np.frombuffer(content, np.uint8)
     buffer = pa.allocate_buffer(len(source))

@@ -1,8 +1,8 @@
-"""What the values of a column of text are: numbers, booleans, dates, timestamps or text, and which of them is missing.
+"""Infer the type of a column of text: numbers, booleans, dates, timestamps or text, with missing values.
 
-A column is of a type when all its values are, blanks and words for a missing value aside. A value that is written in
-another way than the database or a model would write it (leading zeros, thousands separators, more digits than a number
-keeps) makes the column text, so that nothing is lost; where that is a surprise, a note says so.
+A column has a type if all its values have it, except blanks and missing-value markers. A value that would not be
+written back unchanged (leading zeros, thousands separators, more digits than a number can store) makes the column text,
+so that nothing is lost; a note reports it if it may be unexpected.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from batch_scoring.files.csv_table import CsvTable
 from batch_scoring.files.format import FileFormat
 
 _HEAD = 1000
-"""Values that decide what a column cannot be."""
+"""The number of first values by which types are ruled out."""
 
 _CATEGORIES = 20
-"""So few different texts, repeated, are categories (0, 1, 2, 3+), and that some look like numbers is no surprise."""
+"""At most this many distinct, repeated texts are categories (0, 1, 2, 3+), some of which may look like numbers."""
 
 _MISSING = frozenset(
     """na n/a n.a. #n/a #na <na> null (null) none nil nan -nan nat ? - -- . \\n
     #null! #value! #div/0! #num!""".split()  # noqa: SIM905 - a list of them would take 24 lines
 )
-"""Words for a missing value, in lower case: missing among numbers, booleans or dates, and text among texts."""
+"""Missing-value markers in lower case: missing among numbers, booleans or dates, and text among texts."""
 
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
 class Kind(StrEnum):
-    """What the values of a column are."""
+    """The inferred type of a column."""
 
     INTEGER = "integer"
-    """Of a key only: exact, at most 18 digits."""
+    """For keys only: exact, at most 18 digits."""
     NUMBER = "number"
     BOOLEAN = "boolean"
     DATE = "date"
@@ -52,7 +52,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A column with its kind; its n values are still text, in the plain form of the kind, or null."""
+    """A column with its kind; its n values are text in the plain form of the kind, or null."""
 
     kind: Kind
     values: pa.Array
@@ -80,15 +80,15 @@ _PHONE = r"^\s*\+\d{7,}\s*$"
 
 def number_pattern(form: FileFormat) -> str:
     """A regular expression for numbers; 18 digits before the decimal sign and no leading zero."""
-    whole = r"0|[1-9]\d{0,17}"
+    integer_part = r"0|[1-9]\d{0,17}"
     if form.thousands:
-        whole = rf"{whole}|[1-9]\d{{0,2}}(?:{re.escape(form.thousands)}\d{{3}}){{1,5}}"
+        integer_part = rf"{integer_part}|[1-9]\d{{0,2}}(?:{re.escape(form.thousands)}\d{{3}}){{1,5}}"
     point = re.escape(form.decimal)
-    return rf"^\s*[+-]?(?:(?:{whole})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d{{1,3}})?\s*$"
+    return rf"^\s*[+-]?(?:(?:{integer_part})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d{{1,3}})?\s*$"
 
 
 def plain_numbers(values: pa.Array, form: FileFormat) -> pa.Array:
-    """Numbers as Python and the databases write them."""
+    """Numbers in the form of Python and SQL."""
     values = trimmed(values)
     if form.thousands:
         values = pc.replace_substring(values, form.thousands, "")
@@ -115,9 +115,9 @@ def trimmed(values: pa.Array) -> pa.Array:
 
 
 def without_markers(values: pa.Array, pattern: str) -> tuple[pa.Array, Counter[str], pa.Array]:
-    """Values that do not match a pattern, and are a blank or a word for a missing value, as null.
+    """Replace blanks and missing-value markers that do not match a pattern by null.
 
-    Returns the values, how often each such word was found, and the positions of values that are neither.
+    Return the values, the count of each marker, and the positions of other values that do not match.
     """
     matches = pc.match_substring_regex(values, pattern)
     if pc.all(matches).as_py() is not False:  # null where there is no value at all
@@ -139,7 +139,7 @@ def without_markers(values: pa.Array, pattern: str) -> tuple[pa.Array, Counter[s
 
 
 def missing_note(name: str, kind: Kind, markers: Counter[str]) -> str:
-    """One line about values that are read as missing."""
+    """A note on values that are read as missing."""
     listed = [
         f"{count:,} {marker or ('blank' if count == 1 else 'blanks')}" for marker, count in sorted(markers.items())
     ]
@@ -148,7 +148,7 @@ def missing_note(name: str, kind: Kind, markers: Counter[str]) -> str:
 
 
 def guess(table: CsvTable, name: str, *, is_key: bool = False) -> Column:
-    """What a column is. A key is integers, booleans, dates or the text that is written, and never a float.
+    """Infer the kind of a column. A key is read as integers, booleans, dates or unchanged text, never as floats.
 
     Raises InputFault where numbers are infinite.
     """
@@ -162,7 +162,7 @@ def guess(table: CsvTable, name: str, *, is_key: bool = False) -> Column:
         if not _may_be(head, pattern):
             continue
         if kind is Kind.NUMBER and table.form.decimal == "." and _all_match(values, _PLAIN_NUMBER):
-            return Column(kind=kind, values=values)  # most columns, in one pass
+            return Column(kind=kind, values=values)  # most columns need one pass only
         typed, markers, others = without_markers(values, pattern)
         if typed.null_count == len(typed):
             continue
@@ -172,7 +172,7 @@ def guess(table: CsvTable, name: str, *, is_key: bool = False) -> Column:
             return Column(kind=kind, values=_plain(typed, kind, table.form), notes=notes)
         _refuse_infinite(table, name, values, others)
         surprise = surprise or _surprise(table, name, values, kind, others)
-    return Column(kind=Kind.TEXT, values=values, notes=tuple(filter(None, [surprise or _look(name, head)])))
+    return Column(kind=Kind.TEXT, values=values, notes=tuple(filter(None, [surprise or _similarity_note(name, head)])))
 
 
 def _all_match(values: pa.Array, pattern: str) -> bool:
@@ -180,13 +180,13 @@ def _all_match(values: pa.Array, pattern: str) -> bool:
 
 
 def _may_be(head: pa.Array, pattern: str) -> bool:
-    """Whether half of the first values are of a kind, words for a missing value aside."""
+    """Whether half of the first values, without missing-value markers, match a pattern."""
     _, markers, others = without_markers(head, pattern)
     return len(others) <= (len(head) - markers.total()) / 2
 
 
 def _not_representable(values: pa.Array, kind: Kind, form: FileFormat) -> pa.Array:
-    """Positions of values that look like the kind and are not: 30 February, a number beyond a float, a telephone."""
+    """Positions of values that match the kind's pattern but are invalid: 30 February, a number too large, a phone."""
     if kind is Kind.NUMBER:
         is_phone = pc.match_substring_regex(values, _PHONE)
         if pc.any(is_phone).as_py():
@@ -240,7 +240,7 @@ def _surprise(table: CsvTable, name: str, values: pa.Array, kind: Kind, others: 
     )
 
 
-_LOOKS: tuple[tuple[str, str], ...] = (
+_SIMILAR_TO: tuple[tuple[str, str], ...] = (
     (r"[+-]?\d{1,18},\d{1,2}|[+-]?\d+,\d{4,}", "a number with a decimal comma (see --decimal)"),
     (r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", "a number with thousands separators (see --thousands)"),
     (r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?", "a number with thousands separators (see --thousands and --decimal)"),
@@ -251,29 +251,29 @@ _LOOKS: tuple[tuple[str, str], ...] = (
 )
 
 
-def _look(name: str, head: Sequence[pa.StringScalar]) -> str | None:
-    """A note on a column of text all of whose values look alike and like something else."""
+def _similarity_note(name: str, head: Sequence[pa.StringScalar]) -> str | None:
+    """A note on a column of text whose values all look like values of another type."""
     texts = [value.as_py().strip() for value in head]
-    for pattern, what in _LOOKS:
+    for pattern, what in _SIMILAR_TO:
         if all(re.fullmatch(pattern, text, re.ASCII) for text in texts):
             return f"{name}: read as text; each value looks like {what}"
     return None
 
 
 def kind_of(text: str) -> str:
-    """What a value is, in words that do not quote it."""
+    """A description of a value that does not quote it."""
     text = text.strip()
     if not text:
         return "a blank"
     if text.lower() in _MISSING:
-        return "a word for a missing value"
+        return "a missing-value marker"
     if _INFINITE.fullmatch(text):
         return "an infinite number"
     if re.fullmatch(_NUMBER, text, re.ASCII) and np.isinf(float(text)):
         return "a number beyond the range of a float"
     if re.fullmatch(r"\d{4}-\d\d-\d\d.*", text, re.ASCII) and not _is_day(text[:10]):
-        return "a date that the calendar does not have"
-    for pattern, what in (*_LOOKS, *_WORDS):
+        return "a date that does not exist"
+    for pattern, what in (*_SIMILAR_TO, *_DESCRIPTIONS):
         if re.fullmatch(pattern, text, re.ASCII):
             return what
     return "text"
@@ -281,7 +281,7 @@ def kind_of(text: str) -> str:
 
 _NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 
-_WORDS: tuple[tuple[str, str], ...] = (
+_DESCRIPTIONS: tuple[tuple[str, str], ...] = (
     (r"[+-]?\d+", "an integer"),
     (r"[+-]?(\d+(\.\d*)?|\.\d+)", "a number with decimals"),
     (r"[+-]?(\d+(\.\d*)?|\.\d+)[eE][+-]?\d+", "a number with an exponent"),

@@ -1,4 +1,4 @@
-"""The bytes of a file, recognized by their first ones, and the text that they are."""
+"""Read a file, detect its format by its first bytes, and decode its text."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "an image; name the data"),
 )
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose byte order mark it starts with
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -50,7 +50,7 @@ def read_content(file: Path) -> bytes:
 
 
 def is_parquet(file: Path, content: bytes) -> bool:
-    """Whether a file is Parquet by its bytes. Raises InputFault where only its name says so."""
+    """Whether the content of a file is Parquet. Raises InputFault where only its suffix is that of Parquet."""
     if content.startswith(_PARQUET):
         return True
     if file.suffix.lower() in (".parquet", ".pq"):
@@ -62,15 +62,15 @@ def is_parquet(file: Path, content: bytes) -> bool:
 def text_of(file: Path, content: bytes, form: FileFormat) -> bytes:
     """The text of a CSV file in UTF-8, without a byte order mark, and with ``\\n`` or ``\\r\\n`` at the ends of lines.
 
-    gzip is decompressed. Raises InputFault naming what the file is instead, or the line that does not decode.
+    gzip is decompressed. Raises InputFault naming the file's actual format, or the line that cannot be decoded.
     """
     if content.startswith(_GZIP):
         content = _decompressed(file, content)
     for start, what in _OTHERS:
         if content.startswith(start):
             raise InputFault(f"{file} is not a CSV file: it is {what}")
-    if form.encoding is None and not content.startswith(tuple(mark for mark, _ in _MARKS)):
-        _refuse_nul(file, content)  # before UTF-8: UTF-16 without a mark is recognized by it
+    if form.encoding is None and not content.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)):
+        _refuse_nul(file, content)  # before decoding as UTF-8: UTF-16 without a byte order mark contains NUL
     text = _in_utf8(file, content, form.encoding)
     _refuse_nul(file, text)
     if not text.strip():
@@ -83,7 +83,7 @@ def text_of(file: Path, content: bytes, form: FileFormat) -> bytes:
 def _refuse_nul(file: Path, text: bytes) -> None:
     if (at := text.find(b"\0")) >= 0:
         raise InputFault(
-            f"{file}, line {_line(text, at)}: a NUL character, which no text has;"
+            f"{file}, line {_line(text, at)}: a NUL character, which text cannot contain;"
             " the file is not a CSV file, or give its encoding with --encoding, such as utf-16-le"
         )
 
@@ -92,13 +92,13 @@ def _decompressed(file: Path, content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as exc:
-        raise InputFault(f"{file} is compressed by gzip and damaged or cut off; write it again") from exc
+        raise InputFault(f"{file} is compressed by gzip and damaged or truncated; write it again") from exc
     except MemoryError as exc:
         raise InputFault(f"{file} does not fit into memory once decompressed; split it") from exc
 
 
 def _in_utf8(file: Path, content: bytes, encoding: str | None) -> bytes:
-    marked = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), None)
+    marked = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if marked and (encoding is None or _same_family(encoding, marked[1])):
         content, encoding = content[len(marked[0]) :], marked[1]
     name = codecs.lookup(encoding or "utf-8").name

@@ -25,7 +25,7 @@ _LARGEST_BLOCK = 2**31 - 1
 _SHOWN_NAMES = 40
 _BLANKS = " \t"
 _DATA = re.compile(r"\s*[+-]?(\d+([.,]\d+)*|\d{4}-\d\d-\d\d([T ].*)?)\s*", re.ASCII)
-"""What a column is hardly called: a number or a date."""
+"""Unlikely names of a column: a number or a date."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class CsvTable:
     form: FileFormat
     columns: dict[str, pa.Array]
     notes: tuple[str, ...]
-    """What was decided about the file, one sentence each."""
+    """Remarks on how the file was read, one sentence each."""
     body: bytes
     separator: str
     first_line: int
@@ -47,7 +47,7 @@ class CsvTable:
         return len(next(iter(self.columns.values())))
 
     def line_of(self, row: int) -> int:
-        """The line, from 1, in which a row (from 0) starts."""
+        """The line, from 1, in which a row, from 0, starts."""
         if b'"' not in self.body and not re.search(rb"^\r?\n", self.body, re.MULTILINE):
             return self.first_line + row
         for number, (line, _) in enumerate(_records(self.body, self.separator)):
@@ -72,7 +72,7 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
 
     Blanks around names are removed, and around fields where the header has one after each separator or each value of
     a column starts with one. A first column of row numbers without a name (or with the one that pandas gives it) is
-    left out unless ``keep`` names it. Raises InputFault naming the line or the position of a column that is wrong.
+    left out unless ``keep`` names it. Raises InputFault naming the invalid line or the position of the invalid column.
     """
     text = text_of(file, content, form).rstrip(b"\x1a")
     start = len(text) - len(text.lstrip(b"\r\n"))
@@ -114,7 +114,7 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
 
 
 def _header(file: Path, text: bytes, separator: str) -> tuple[list[str], bytes]:
-    """The names as they are written, and what follows them."""
+    """The column names as they are written, and the rest of the text."""
     try:
         _, names = next(_records(text, separator))
         consumed = _first_record_length(text, separator)
@@ -158,7 +158,7 @@ def _any_field_size() -> Iterator[None]:
 
 
 def _without_blanks(text: bytes, separator: str) -> bytes:
-    """The text without blanks around its fields; those inside quotes stay."""
+    """The text without blanks around its fields; blanks inside quotes are kept."""
     sign = re.escape(separator)
     blanks = "[ ]*" if separator == "\t" else r"[ \t]*"
     pattern = rf'(?:(?<=[{sign}\n])|\A){blanks}("(?:[^"]|"")*"){blanks}(?=[{sign}\r\n]|\Z)'
@@ -171,7 +171,7 @@ def _fields(file: Path, body: bytes, separator: str, header: Sequence[str], firs
     convert = pacsv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
     )
-    # without quotes no field holds a line end, and blocks are parsed side by side
+    # without quotes no field contains a line break, and blocks are parsed in parallel
     parse = pacsv.ParseOptions(delimiter=separator, newlines_in_values=b'"' in body)
     for block in (None, min(len(body) + 1, _LARGEST_BLOCK)):
         try:
@@ -190,7 +190,7 @@ def _fields(file: Path, body: bytes, separator: str, header: Sequence[str], firs
 
 
 def _refuse_open_quote(file: Path, body: bytes, separator: str, first_line: int) -> None:
-    """A quote that is never closed would take all that follows it for one field."""
+    """Raise InputFault where a quote is not closed, since the rest of the file would be one field."""
     if body.count(b'"') % 2 == 0:
         return
     end = "the end of the file"
@@ -202,7 +202,7 @@ def _refuse_open_quote(file: Path, body: bytes, separator: str, first_line: int)
 
 
 def _broken(file: Path, body: bytes, separator: str, header: Sequence[str], first_line: int) -> InputFault:
-    """What is wrong with rows that do not parse."""
+    """The error for rows that cannot be parsed."""
     count = len(header)
     try:
         for line, record in _records(body, separator):

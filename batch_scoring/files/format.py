@@ -1,4 +1,4 @@
-"""How a text file is written: its encoding, its separator, its decimal sign."""
+"""The format of a text file: its encoding, separator and decimal sign."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMED_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileFormat:
-    """What the options of a command say about a CSV file; None where the file itself decides."""
+    """The format of a CSV file by the options of a command; None is detected from the file."""
 
     encoding: str | None = None
     """None: the one of the byte order mark, or UTF-8."""
@@ -23,7 +23,7 @@ class FileFormat:
 
     @classmethod
     def of(cls, encoding: str | None, separator: str | None, decimal: str, thousands: str | None) -> FileFormat:
-        """The format that four options describe. Raises InputFault naming the option that is wrong."""
+        """The format that four options describe. Raises InputFault naming the invalid option."""
         if encoding is not None:
             _check_encoding(encoding)
         if separator is not None:
@@ -33,7 +33,7 @@ class FileFormat:
         if decimal not in (".", ","):
             raise InputFault('--decimal: expected "." or ","')
         if thousands is not None and (thousands not in (".", ",", "'", " ", "_") or thousands == decimal):
-            raise InputFault("--thousands: expected one of . , ' _ or a space, and another sign than --decimal")
+            raise InputFault("--thousands: expected one of . , ' _ or a space, other than the one of --decimal")
         return cls(encoding=encoding, separator=separator, decimal=decimal, thousands=thousands)
 
 

@@ -32,8 +32,8 @@ def read_frame(
 
     Of a CSV file, numbers are int64 or, with decimals or missing values, float64; booleans are bool or, with missing
     values, object; the rest is text. Dates and timestamps are text too, or datetime64 in UTC with ``parse_dates``.
-    A Parquet file has types of its own. ``notify`` gets a sentence for each guess that may be a surprise. Raises
-    InputFault.
+    A Parquet file declares its types. ``notify`` is called with a sentence for each inference that may be unexpected.
+    Raises InputFault.
     """
     if is_parquet(file, content):
         return _parquet(file, content)
@@ -89,10 +89,10 @@ def _parquet(file: Path, content: bytes) -> pd.DataFrame:
         raise
     except MemoryError as exc:
         raise InputFault(f"{file} does not fit into memory; write fewer rows or columns") from exc
-    except Exception as exc:  # a damaged file fails in many ways, and none of them is ours
+    except Exception as exc:  # a damaged file raises many types of errors
         raise InputFault(
-            f"{file} cannot be read as Parquet ({type(exc).__name__}): it is damaged, cut off, encrypted, or of a kind"
-            " that this version of pyarrow does not read; write it again"
+            f"{file} cannot be read as Parquet ({type(exc).__name__}): it is damaged, truncated, encrypted, or of a"
+            " kind that this version of pyarrow does not read; write it again"
         ) from exc
     if not len(frame):
         raise InputFault(f"{file} has no rows")

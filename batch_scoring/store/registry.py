@@ -1,4 +1,4 @@
-"""The model registry: versions of artifacts, and the promotions by which aliases point at them."""
+"""The model registry: versions of artifacts, and the promotions by which aliases point to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def register_version(
 ) -> ModelVersion:
     """Add the next version of a model; the first one gets ``first_alias`` in the same transaction.
 
-    Where a version has the same file and ``is_same`` is true of its manifest, nothing is added and that one returned.
+    If a version has the same file and ``is_same`` is true for its manifest, nothing is added and that version is
+    returned. Raises DatabaseFault.
     """
     same_file = (
         sa.select(model_versions.c.version, model_versions.c.manifest)
@@ -47,7 +48,7 @@ def register_version(
     for attempt in range(_ATTEMPTS):
         try:
             with database.write() as connection:
-                known = [number for number, kept in connection.execute(same_file) if is_same(kept)]
+                known = [number for number, stored in connection.execute(same_file) if is_same(stored)]
                 if known:
                     version = known[-1]
                     break
@@ -66,14 +67,14 @@ def register_version(
                 if version == 1:
                     _promote(connection, name, first_alias, version, promoted_by=created_by, reason="first version")
             break
-        except ConstraintViolated:  # somebody registered the same number at the same moment
+        except ConstraintViolated:  # a concurrent registration took the same number
             if attempt == _ATTEMPTS - 1:
                 raise
     return get_version(database, name, version)
 
 
 def get_version(database: Database, name: str, version: int) -> ModelVersion:
-    """A version by number. Raises NoSuchModel."""
+    """A version by number. Raises NoSuchModel, DatabaseFault."""
     with database.read() as connection:
         row = connection.execute(
             sa.select(*_VERSION_COLUMNS).where(model_versions.c.name == name, model_versions.c.version == version)
@@ -87,7 +88,7 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
 
 
 def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
-    """The version an alias points at now. Raises NoSuchModel."""
+    """The version to which an alias points. Raises NoSuchModel, DatabaseFault."""
     pointed = _latest_promotions().subquery()
     query = (
         sa.select(*_VERSION_COLUMNS)
@@ -112,7 +113,7 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
 
 
 def list_versions(database: Database, name: str | None = None) -> Sequence[ModelVersion]:
-    """Every version, by name and number."""
+    """All versions, ordered by name and number. Raises DatabaseFault."""
     query = sa.select(*_VERSION_COLUMNS).order_by(model_versions.c.name, model_versions.c.version)
     if name is not None:
         query = query.where(model_versions.c.name == name)
@@ -121,7 +122,7 @@ def list_versions(database: Database, name: str | None = None) -> Sequence[Model
 
 
 def list_aliases(database: Database) -> Mapping[tuple[str, int], list[str]]:
-    """The aliases of every version that has one."""
+    """The aliases by model name and version. Raises DatabaseFault."""
     aliases: dict[tuple[str, int], list[str]] = {}
     with database.read() as connection:
         for row in connection.execute(_latest_promotions().order_by(model_promotions.c.alias)):
@@ -131,7 +132,7 @@ def list_aliases(database: Database) -> Mapping[tuple[str, int], list[str]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionRecord:
-    """One promotion: from then on the alias pointed at the version."""
+    """A promotion: from then on the alias pointed to the version."""
 
     name: str
     alias: str
@@ -144,7 +145,7 @@ class PromotionRecord:
 
 
 def list_promotions(database: Database, name: str, alias: str | None = None) -> Sequence[PromotionRecord]:
-    """The promotions of a model, the latest first; of one alias where it is given."""
+    """The promotions of a model, or of one of its aliases, the latest first. Raises DatabaseFault."""
     columns = [model_promotions.c[field.name] for field in fields(PromotionRecord)]
     query = sa.select(*columns).where(model_promotions.c.name == name)
     if alias is not None:
@@ -157,9 +158,10 @@ def list_promotions(database: Database, name: str, alias: str | None = None) -> 
 def promote(
     database: Database, *, name: str, alias: str, version: int, promoted_by: str, reason: str | None = None
 ) -> int | None:
-    """Point an alias at a version; returns the version it pointed at before. Raises NoSuchModel.
+    """Point an alias to a version; return the version to which it pointed before.
 
-    The promotion is recorded for good. Two at once take turns, so that together they are one line of succession.
+    Promotions are never deleted. Concurrent promotions of an alias are serialized: each records the version that the
+    one before it set. Raises NoSuchModel, ConstraintViolated after ten concurrent promotions, and DatabaseFault.
     """
     get_version(database, name, version)
     for _ in range(_ATTEMPTS):
@@ -168,7 +170,7 @@ def promote(
                 return _promote(connection, name, alias, version, promoted_by=promoted_by, reason=reason)
         except ConstraintViolated:  # another promotion of the alias got the number
             continue
-    raise ConstraintViolated(f"alias {alias} of {name} is being promoted by others all the time; try again")
+    raise ConstraintViolated(f"alias {alias} of {name} is being promoted concurrently; try again")
 
 
 def _promote(
@@ -194,7 +196,7 @@ def _promote(
 
 
 def _latest_promotions() -> sa.Select[Any]:
-    """The promotion of each alias that counts: name, alias, number, version."""
+    """The latest promotion of each alias: name, alias, number, version."""
     c, later = model_promotions.c, model_promotions.alias("later")
     is_superseded = sa.exists().where(later.c.name == c.name, later.c.alias == c.alias, later.c.number > c.number)
     return sa.select(c.name, c.alias, c.number, c.version).where(~is_superseded)

@@ -1,4 +1,4 @@
-"""Alembic's entry: it migrates on the connection that ``batch-scoring db upgrade`` holds, or prints SQL."""
+"""Alembic's entry point: migrate on the connection of ``batch-scoring db upgrade``, or print SQL."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
--- The current predictions by a column of the source. Needs SELECT on the source, which bi_reader has not
+-- The current predictions by a column of the source. Needs SELECT on the source, which bi_reader does not have
 SELECT
   s.${column} AS value,
   count(*) AS predictions,${positive_rate}

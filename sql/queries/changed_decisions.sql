@@ -1,4 +1,4 @@
--- Keys whose decision changed, the latest first: what it was, what it became, why
+-- Keys whose predicted label changed, the latest first: the old and new label, and the reason
 SELECT
   ${later_keys},
   earlier.prediction AS was,

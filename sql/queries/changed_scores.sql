@@ -1,4 +1,4 @@
--- The hundred largest changes of a predicted value: what it was, what it became, why
+-- The hundred largest changes of a predicted value: the old and new value, and the reason
 SELECT
   ${later_keys},
   earlier.score AS old_score,

@@ -1,4 +1,4 @@
--- Current predictions whose row the source no longer gives. Reads the whole source
+-- Current predictions whose row is no longer in the source. Reads the whole source
 SELECT ${keys}, prediction, score, scored_at
 FROM ${current}
 WHERE (${keys}) NOT IN (

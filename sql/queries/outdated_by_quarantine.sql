@@ -1,4 +1,4 @@
--- Current predictions of an earlier version of their row: it has changed since and is quarantined
+-- Current predictions that are outdated: their row has changed since and is quarantined
 SELECT ${keys}, prediction, score, scored_at, quarantined_since, quarantine_reason
 FROM ${current}
 WHERE quarantined_since IS NOT NULL

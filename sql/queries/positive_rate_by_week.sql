@@ -1,4 +1,4 @@
--- The share of the positive label by week of the decision. One decision for each new or changed row; rescores are apart
+-- The share of the positive label by week: one decision for each new or changed row; rescores are counted separately
 SELECT
   ${week} AS week,
   sum(ordinary_count) AS decisions,

@@ -1,4 +1,4 @@
--- bi_reader: what BI tools log in as. It reads views and nothing else: no inputs, no messages of the quarantine.
+-- bi_reader: the role for BI tools. It can read the views only: no stored inputs, no messages of the quarantine.
 DO $$$$ BEGIN CREATE ROLE bi_reader NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$$$;
 GRANT USAGE ON SCHEMA ${schemas} TO bi_reader;
 GRANT SELECT ON run_history, data_freshness, quarantine_summary TO bi_reader;

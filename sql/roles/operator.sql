@@ -1,4 +1,5 @@
--- operator: people. All that a scorer may, and besides: register and promote models, rescore, hold, replay, purge.
+-- operator: the role for operators. It has the privileges of scorer, and can register and promote models, rescore, add
+-- legal holds, replay and purge.
 DO $$$$ BEGIN CREATE ROLE operator NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$$$;
 GRANT scorer TO operator;
 GRANT SELECT, INSERT ON model_versions, rescore_requests TO operator;

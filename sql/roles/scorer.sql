@@ -1,4 +1,4 @@
--- scorer: what runs jobs. It reads the source and the registry, writes predictions, and can neither alter nor delete.
+-- scorer: the role that runs jobs. It reads the source and the registry, writes predictions, and can neither alter tables nor delete rows.
 DO $$$$ BEGIN CREATE ROLE scorer NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$$$;
 GRANT USAGE ON SCHEMA ${schemas} TO scorer;
 GRANT SELECT ON alembic_version, model_versions, model_promotions, scoring_jobs TO scorer;

@@ -2,4 +2,4 @@ CREATE OR REPLACE FUNCTION ${as_of}(moment timestamptz) RETURNS SETOF ${history}
 LANGUAGE sql STABLE
 AS $$as_of$$ SELECT * FROM ${history} AS h WHERE h.valid_from <= $$1 AND $$1 < h.valid_to $$as_of$$;
 
-COMMENT ON FUNCTION ${as_of}(timestamptz) IS 'The predictions that held at a moment: at most one row per key';
+COMMENT ON FUNCTION ${as_of}(timestamptz) IS 'The predictions that were current at a time: at most one row per key';

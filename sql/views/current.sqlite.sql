@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS ${current};
 
--- One row per key: the prediction that holds now. Times are UTC.
+-- One row per key: the current prediction. Times are UTC.
 CREATE VIEW ${current} AS
 SELECT
   ${keys},

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS ${daily};
 
--- One row per day (UTC) on which predictions were made and model version that made them, superseded ones among them.
+-- One row per day (UTC) and model version: the predictions created on that day, including superseded ones.
 CREATE VIEW ${daily} AS
 WITH ranked AS (
   SELECT

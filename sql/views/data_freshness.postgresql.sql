@@ -28,12 +28,12 @@ WHERE NOT EXISTS (
   SELECT 1 FROM scoring_jobs AS newer WHERE newer.job = j.job AND newer.created_at > j.created_at
 );
 
-COMMENT ON VIEW data_freshness IS 'One row per job: how fresh what stands in its predictions table is';
+COMMENT ON VIEW data_freshness IS 'One row per job: the freshness of its predictions';
 COMMENT ON COLUMN data_freshness.job IS 'The job';
-COMMENT ON COLUMN data_freshness.predictions_table IS 'Where its predictions stand';
+COMMENT ON COLUMN data_freshness.predictions_table IS 'The table of its predictions';
 COMMENT ON COLUMN data_freshness.last_success_at IS 'When a run last succeeded, UTC';
 COMMENT ON COLUMN data_freshness.seconds_since_success IS 'Seconds since then';
-COMMENT ON COLUMN data_freshness.complete_as_of IS 'Every row that was in the source at this moment, UTC, has been scored or set aside';
+COMMENT ON COLUMN data_freshness.complete_as_of IS 'Every row that was in the source at this time, UTC, has been scored or quarantined';
 COMMENT ON COLUMN data_freshness.last_scored_at IS 'When an ordinary run last wrote a prediction, UTC';
-COMMENT ON COLUMN data_freshness.last_status IS 'How the last run ended, or running; skipped ones do not count';
-COMMENT ON COLUMN data_freshness.last_started_at IS 'When that run began, UTC';
+COMMENT ON COLUMN data_freshness.last_status IS 'Status of the last run; skipped runs do not count';
+COMMENT ON COLUMN data_freshness.last_started_at IS 'When that run started, UTC';

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS data_freshness;
 
--- One row per job: how fresh what stands in its predictions table is. Times are UTC.
+-- One row per job: the freshness of its predictions. Times are UTC.
 CREATE VIEW data_freshness AS
 SELECT
   j.job,

@@ -31,11 +31,11 @@ FROM placed AS p
 JOIN scoring_runs AS r ON r.run_id = p.run_id
 GROUP BY r.model_name, p.model_version, p.band, p.low, p.high;
 
-COMMENT ON VIEW ${distribution} IS 'Current predictions by score: one row per model version and twentieth of the range of scores, if it has any';
+COMMENT ON VIEW ${distribution} IS 'Histogram of the current scores: one row per model version and twentieth of the score range that has any';
 COMMENT ON COLUMN ${distribution}.model_name IS 'The model that scored';
 COMMENT ON COLUMN ${distribution}.model_version IS 'The version that scored';
-COMMENT ON COLUMN ${distribution}.band IS 'Which twentieth, 1 to 20';
-COMMENT ON COLUMN ${distribution}.score_from IS 'Where it begins';
-COMMENT ON COLUMN ${distribution}.score_to IS 'Where it ends, exclusive but for the last';
-COMMENT ON COLUMN ${distribution}.prediction_count IS 'Current predictions in it';
-COMMENT ON COLUMN ${distribution}.share IS 'The same as a share of the model version, 0 to 1';
+COMMENT ON COLUMN ${distribution}.band IS 'Number of the twentieth, 1 to 20';
+COMMENT ON COLUMN ${distribution}.score_from IS 'Lower bound, inclusive';
+COMMENT ON COLUMN ${distribution}.score_to IS 'Upper bound, exclusive except for the last';
+COMMENT ON COLUMN ${distribution}.prediction_count IS 'Current predictions in this range';
+COMMENT ON COLUMN ${distribution}.share IS 'Share of the current predictions of the model version, 0 to 1';

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS ${distribution};
 
--- Current predictions by score: one row per model version and twentieth of the range of scores, if it has any.
+-- Histogram of the current scores: one row per model version and twentieth of the score range that has any.
 CREATE VIEW ${distribution} AS
 WITH current AS (
   SELECT p.run_id, p.model_version, p.score

@@ -1,5 +1,5 @@
--- The body is text, so that the source can be dropped and replaced: a view of it would forbid that. It is not checked
--- here, since the source may not be there yet.
+-- The body is a string, so that the source can be dropped and created again, which a view on it would prevent. The body
+-- is not checked here, since the source may not exist yet.
 CREATE OR REPLACE FUNCTION ${gone}() RETURNS SETOF ${current}
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = ${search_path} SET check_function_bodies = off
 AS $$${tag}$$
@@ -16,4 +16,4 @@ $$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${gone}() FROM PUBLIC;
 
-COMMENT ON FUNCTION ${gone}() IS 'The current predictions whose row the source no longer gives: it was deleted, or the condition of the job leaves it out; reads the whole source';
+COMMENT ON FUNCTION ${gone}() IS 'The current predictions whose row is no longer in the source: it was deleted, or the condition of the job excludes it; reads the whole source';

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS ${history};
 
--- One row per prediction ever made; it held from valid_from until valid_to, which is exclusive. Times are UTC.
+-- One row per prediction, current or superseded, with its validity period from valid_from to valid_to, exclusive. Times are UTC.
 CREATE VIEW ${history} AS
 SELECT
   ${keys},

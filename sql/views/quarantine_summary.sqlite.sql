@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS quarantine_summary;
 
--- Rows that are set aside now: one row per job, reason and column. Times are UTC.
+-- Rows in quarantine: one row per job, reason and column. Times are UTC.
 CREATE VIEW quarantine_summary AS
 SELECT
   q.job,

@@ -1,6 +1,6 @@
 DROP VIEW IF EXISTS run_history;
 
--- One row is one run, with how long it took and how fast it was. Times are UTC.
+-- One row per run, with its duration and throughput. Times are UTC.
 CREATE VIEW run_history AS
 SELECT
   run_id,

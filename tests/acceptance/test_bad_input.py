@@ -493,7 +493,7 @@ def test_a_wrong_password_is_reported_and_no_password_is_ever_printed(
             printed.append(done.stdout + done.stderr)
             assert_no_traceback(done)
             assert done.returncode == 1
-            assert "did not let us in" in printed[-1]
+            assert "denied access" in printed[-1]
             assert "check user, password and database" in printed[-1]
     for arguments in (("db", "upgrade"), ("check",), RUN):
         done = right.cli(*arguments)
@@ -693,7 +693,7 @@ def test_a_server_that_lets_nobody_in_because_its_disk_is_full_is_reported(
             cache.unlink()
         fill(small_disk, leave=0)
     done = on_small_disk.cli(*RUN)
-    assert_refused(done, 1, "no space left to let us in", "free some, then run again")
+    assert_refused(done, 1, "no space left to accept a connection", "free some, then run again")
     filler.unlink()
     assert_nothing_predicted(on_small_disk)
     assert on_small_disk.run().scored_count == 367

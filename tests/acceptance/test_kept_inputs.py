@@ -502,7 +502,7 @@ def test_a_later_model_that_takes_another_type_under_the_name_is_refused(kept: W
     with unchanged(kept, "predictions", "predictions_inputs"):
         done = kept.cli("run", "facts")
         assert done.returncode == 2, done.stderr
-        assert "predictions_inputs was made for other inputs (x is " in done.stderr
+        assert "predictions_inputs was created for other inputs (x is " in done.stderr
 
 
 def write_job(workspace: Workspace, kind: str) -> None:

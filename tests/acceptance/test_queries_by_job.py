@@ -395,7 +395,7 @@ def test_a_job_whose_condition_is_broken_is_upgraded_all_the_same(workspace: Wor
     done = workspace.cli("db", "upgrade")
 
     assert done.returncode == 0
-    assert "not yet: job story: [source] where is no condition on the rows of order" in done.stderr
+    assert "not yet: job story: [source] where is not a condition on the rows of order" in done.stderr
 
 
 AT = datetime(2026, 6, 30, 12, tzinfo=UTC)

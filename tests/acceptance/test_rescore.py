@@ -1015,7 +1015,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         "the source has no column '1'",
     ),
     "a where with nothing for a number": (["--where", "ApplicantIncome ="], "found the end, expected a value"),
-    "a where with a word for a moment": (["--where", "updated_at > soon"], "expected a moment such as 2026-01-31"),
+    "a where with a word for a moment": (["--where", "updated_at > soon"], "expected a timestamp such as 2026-01-31"),
     "a where with a day that never was": (["--where", "updated_at > 2026-02-30"], "expected a moment"),
     "one good where and a bad one": (
         ["--where", "Gender = Male", "--where", "x"],
@@ -1055,7 +1055,7 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
     "nothing": (["--key", ""], "lacks account, note, day"),
     "a comma that is not quoted": (["--key", "account=1,note=a,b,day=2026-01-31"], "each column once"),
     "a word for a number": (["--key", "account=one,note=c,day=2026-01-31"], "account is BIGINT, expected a whole"),
-    "a fraction for a number": (["--key", "account=1.5,note=c,day=2026-01-31"], "expected a whole number"),
+    "a fraction for a number": (["--key", "account=1.5,note=c,day=2026-01-31"], "expected an integer"),
     "a day that never was": (["--key", "account=1,note=c,day=2026-02-30"], "day is DATE, expected a date such as"),
     "a word for a day": (["--key", "account=1,note=c,day=today"], "day is DATE, expected a date"),
     "halves of two keys": (
@@ -1064,7 +1064,7 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
     ),
     "a file with a column short": (["--keys-file", "pairs.csv"], "line 1: the header lacks day; the key is account"),
     "a where that compares days with words": (["--where", "day = today"], "day is DATE, expected a date"),
-    "a where that compares whole numbers with fractions": (["--where", "account = 1.5"], "expected a whole number"),
+    "a where that compares whole numbers with fractions": (["--where", "account = 1.5"], "expected an integer"),
 }
 
 

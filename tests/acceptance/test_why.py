@@ -242,7 +242,7 @@ TYPED: dict[str, tuple[str, list[str], dict[str, str]]] = {
     "INTEGER": (
         "7",
         ["7", "+7", "007", " 7 "],
-        {"seven": "a whole number", "7.0": "whole", "1_0": "whole", "\u0667": "whole"},
+        {"seven": "an integer", "7.0": "an integer", "1_0": "an integer", "\u0667": "an integer"},
     ),
     "NUMERIC(12, 4)": (
         "7.5",
@@ -251,7 +251,11 @@ TYPED: dict[str, tuple[str, list[str], dict[str, str]]] = {
     ),
     "BOOLEAN": ("true", ["true", "True", "1", "t"], {"maybe": "true or false", "2": "true or false"}),
     "DATE": ("2026-01-31", ["2026-01-31"], {"2026-02-30": "a date such as", "soon": "a date such as"}),
-    "TIMESTAMP": ("2026-01-31 12:00:00", ["2026-01-31 12:00:00"], {"25:00": "a moment such as", "x": "a moment such"}),
+    "TIMESTAMP": (
+        "2026-01-31 12:00:00",
+        ["2026-01-31 12:00:00"],
+        {"25:00": "a timestamp such as", "x": "a timestamp such"},
+    ),
     "UUID": (
         "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         ["6BA7B810-9DAD-11D1-80B4-00C04FD430C8", "6ba7b8109dad11d180b400c04fd430c8"],

@@ -233,7 +233,7 @@ def test_the_deepest_and_the_longest_condition_that_is_read_is_evaluated(facts: 
     [
         ("nothing = 3", "character 1, the source has no column 'nothing'"),
         ("id = 1 and N = 3", "character 12, the source has no column 'N'"),
-        ("i = 1 or i = x", "character 14, 'x': column i is BIGINT, expected a whole number"),
+        ("i = 1 or i = x", "character 14, 'x': column i is BIGINT, expected an integer"),
         ("i in (1, 2, 2.5)", "character 13, '2.5': column i is BIGINT"),
         ("n between 1 and many", "character 17, 'many': column n is NUMERIC(20, 4), expected a number"),
         ("d < tomorrow", "character 5, 'tomorrow': column d is DATE, expected a date"),
@@ -241,7 +241,7 @@ def test_the_deepest_and_the_longest_condition_that_is_read_is_evaluated(facts: 
         ("i like '1%'", "character 8, like compares texts, and column i is BIGINT"),
         ("t like '1\\'", "ends with \\"),
         ("t = n", "character 5, 'n' is a column of the source"),
-        ("t = '\udcff'", "is no text that a column can hold"),
+        ("t = '\udcff'", "is not valid Unicode text"),
     ],
 )
 def test_a_condition_that_does_not_fit_the_source_is_refused_at_its_place(facts: Facts, text: str, words: str) -> None:

@@ -487,7 +487,7 @@ def test_the_right_password_opens_the_database(guarded: PostgresServer, disposin
 
 
 @pytest.mark.parametrize(
-    ("password", "said"), [("s3cr3t-but-wrong", "password authentication failed"), ("", "did not let us in")]
+    ("password", "said"), [("s3cr3t-but-wrong", "password authentication failed"), ("", "denied access")]
 )
 def test_a_wrong_or_missing_password_is_access_denied_and_not_repeated(
     guarded: PostgresServer, disposing: list[Database], password: str, said: str

@@ -248,7 +248,7 @@ def test_of_a_view_it_says_that_it_is_one_and_what_the_tables_under_it_want(
     _write_job(workspace, key=["id", "branch"], lookback=lookback)
 
     assert _advice(workspace) == [
-        f"applicants is a view: see that the tables under it have indexes on {wanted}",
+        f"applicants is a view: make sure that its underlying tables have indexes on {wanted}",
     ]
 
 

@@ -96,7 +96,7 @@ def test_a_where_that_is_not_one_condition_is_refused_in_one_sentence(
     for arguments in (["run", "j"], ["check"]):
         done = command(found, *arguments)
         assert done.returncode == 2
-        assert "[source] where is no condition on the rows of customers: " in done.stdout + done.stderr
+        assert "[source] where is not a condition on the rows of customers: " in done.stdout + done.stderr
         assert reason in done.stdout + done.stderr
     assert found.scalar("SELECT count(*) FROM customers") == 3
 
@@ -160,7 +160,7 @@ def test_a_source_whose_name_postgresql_has_cut_is_named_as_it_is_there(postgres
 
     done = command(found, "db", "upgrade")
 
-    assert "PostgreSQL cuts a name after 63 bytes" in done.stderr
+    assert "PostgreSQL truncates a name after 63 bytes" in done.stderr
 
 
 def test_a_job_is_named_once_in_each_line(workspace: Workspace) -> None:

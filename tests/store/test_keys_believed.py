@@ -223,7 +223,7 @@ def test_a_foreign_table_enforces_nothing(postgresql_workspace: Workspace) -> No
     job = postgresql_workspace.job("j")
     with postgresql_workspace.database() as database, database.read() as connection:
         (advice,) = index_advice.advice(connection, job, source)
-    assert advice == "customers is a foreign table: see that the table on its server has indexes on id"
+    assert advice == "customers is a foreign table: make sure that the table on its server has indexes on id"
 
 
 def test_a_temporal_key_is_not_taken_for_a_unique_one(postgresql_workspace: Workspace) -> None:

@@ -527,7 +527,7 @@ def test_a_where_that_is_no_condition_is_a_fault_of_the_job(prepare: Prepare, wh
     desk = prepare(APPLICANTS, THREE)
     job = desk.workspace.write_job("loans", _job_text(where=where))
 
-    with pytest.raises(SourceFault, match=r"\[source\] where is no condition on the rows of applicants: "):
+    with pytest.raises(SourceFault, match=r"\[source\] where is not a condition on the rows of applicants: "):
         _source(desk.database, job).check_where(desk.database)
     assert desk.workspace.scalar("SELECT count(*) FROM applicants") == 3
 
@@ -869,7 +869,7 @@ def test_a_key_that_is_no_utf_8_is_a_fault_of_the_job_that_names_no_value(prepar
         "INSERT INTO applicants (id) VALUES ('a'), ('b'), (CAST(x'733363723374ff' AS TEXT))",
     )
 
-    with pytest.raises(DatabaseFault, match="a key is not valid UTF-8; mend it") as named:
+    with pytest.raises(DatabaseFault, match="a key is not valid UTF-8; correct it") as named:
         desk.walk(1)
     assert "s3cr3t" not in str(named.value)
 

@@ -31,6 +31,8 @@ MAY_NAME_AN_EXCEPTION = {
     "scoring/lifecycle.py",
     "registry/registration.py",
     "store/engine/database.py",
+    "store/engine/dialects/dialect.py",
+    "store/engine/dialects/sqlite/errors.py",
     "store/engine/driver_errors.py",
 }
 """Where ``type(exc).__name__`` is in a sentence that says what happened."""

@@ -132,14 +132,14 @@ def test_text_is_found_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("family", "ddl", "text", "words"),
     [
-        (Family.INTEGER, "BIGINT", "1.0", "expected a whole number"),
-        (Family.INTEGER, "BIGINT", "", "expected a whole number"),
-        (Family.INTEGER, "BIGINT", "\uff11", "expected a whole number"),
+        (Family.INTEGER, "BIGINT", "1.0", "expected an integer"),
+        (Family.INTEGER, "BIGINT", "", "expected an integer"),
+        (Family.INTEGER, "BIGINT", "\uff11", "expected an integer"),
         (Family.NUMBER, "NUMERIC", "inf", "expected a number"),
         (Family.NUMBER, "NUMERIC", "1,5", "expected a number"),
         (Family.BOOLEAN, "BOOLEAN", "yes", "expected true or false"),
         (Family.DATE, "DATE", "2026-02-30", "expected a date"),
-        (Family.TIMESTAMP, "TIMESTAMP", "25:00", "expected a moment"),
+        (Family.TIMESTAMP, "TIMESTAMP", "25:00", "expected a timestamp"),
         (Family.TEXT, "UUID", "1234", "expected a UUID"),
         (Family.TEXT, "TEXT", "a\0b", "holds a NUL"),
     ],

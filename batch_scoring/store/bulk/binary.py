@@ -1,8 +1,8 @@
-"""COPY's binary format, column by column: what PostgreSQL reads in half the time it takes to parse text.
+"""Encode columns in COPY's binary format, which PostgreSQL reads in half the time of text.
 
 A row is the number of its fields, and for each field its length (-1 is NULL) and its bytes, all big-endian
-(https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"). What has no encoding here, such as NUMERIC
-or a type of the user's own, is left to the CSV way.
+(https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format"). Types without an encoder, such as NUMERIC
+or user-defined types, are written as CSV.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 
 _EPOCH_MICROSECONDS = 946_684_800_000_000
-"""2000-01-01 in microseconds of the Unix epoch: where PostgreSQL's moments begin."""
+"""2000-01-01, PostgreSQL's epoch, in microseconds of the Unix epoch."""
 _EPOCH_DAYS = 10_957
 _UUID_LENGTH = 36
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-"""Shape (n, width): the bytes of a column whose values are all of one width, or of a single row (1, width)."""
+"""Shape (n, length): the bytes of a column whose values all have one length, or of a single row (1, length)."""
 
 Part: TypeAlias = "Bytes | pa.Array"
-"""A piece of every row: of one width, or an Arrow array of n byte strings."""
+"""A part of every row: of fixed length, or an Arrow array of n byte strings."""
 
 
 class NotEncodable(Exception):
-    """A column has no encoding here."""
+    """There is no encoder for a column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ def rows_of(columns: Mapping[str, Column], types: Mapping[str, str]) -> Rows:
     """Encode columns of n values; ``types`` are their types in DDL. Raises NotEncodable."""
     count = len(next(iter(columns.values())))
     encoded = {name: _column(_array(values), types[name]) for name, values in columns.items()}
-    # those of one width side by side: what joining takes is a matter of pieces
+    # columns of fixed length are adjacent: the cost of joining depends on the number of parts
     names = sorted(encoded, key=lambda name: sum(not isinstance(part, np.ndarray) for part in encoded[name]))
     return Rows(
         names=tuple(names), count=count, fields=_merged([part for name in names for part in encoded[name]], count)
@@ -95,7 +95,7 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError, OverflowError) as exc:
         raise NotEncodable(ddl) from exc
     if isinstance(payload, pa.Array):
-        if (alike := _of_one_width(payload)) is None:
+        if (alike := _of_fixed_length(payload)) is None:
             lengths = pc.fill_null(pc.binary_length(payload), -1).to_numpy(zero_copy_only=False)
             return [_big_endian(lengths, "i4"), pc.fill_null(payload, b"") if payload.null_count else payload]
         payload = alike
@@ -106,35 +106,35 @@ def _column(values: pa.Array, ddl: str) -> list[Part]:
 
 
 def _field_of_each(values: pa.DictionaryArray, ddl: str) -> Part:
-    """The fields of few values that come many times: each is encoded once."""
+    """The fields of a column with few distinct values, each of which is encoded once."""
     known = values.dictionary
     codes = values.indices.cast(pa.int64())
     if values.null_count:
         codes = codes.fill_null(len(known))
         known = pa.concat_arrays([known, pa.nulls(1, known.type)])
     fields = _as_strings(_merged(_column(known, ddl), len(known)))
-    alike = _of_one_width(fields)
+    alike = _of_fixed_length(fields)
     return fields.take(codes) if alike is None else np.take(alike, codes.to_numpy(), axis=0)
 
 
-def _of_one_width(strings: pa.Array) -> Bytes | None:
-    """Byte strings as rows of bytes, where all are of one length and none is missing."""
+def _of_fixed_length(strings: pa.Array) -> Bytes | None:
+    """Byte strings as rows of bytes, if all have one length and none is missing."""
     if strings.null_count or not len(strings):
         return None
     _, offsets, data = strings.buffers()
     ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
-    width = int(ends[1] - ends[0])
-    if not width or not (np.diff(ends) == width).all():
+    length = int(ends[1] - ends[0])
+    if not length or not (np.diff(ends) == length).all():
         return None
-    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(strings), width)
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].reshape(len(strings), length)
 
 
 def _merged(parts: Sequence[Part], count: int) -> Part:
-    """The pieces of n rows as one; neighbours of one width are joined by copying their bytes."""
+    """Join the parts of n rows; adjacent parts of fixed length are joined by copying their bytes."""
     merged: list[Part] = []
     for is_fixed, run in itertools.groupby(parts, lambda part: isinstance(part, np.ndarray)):
-        pieces = list(run)
-        merged += [_side_by_side(pieces, count)] if is_fixed else pieces
+        adjacent = list(run)
+        merged += [_side_by_side(adjacent, count)] if is_fixed else adjacent
     if len(merged) == 1:
         return merged[0]
     return pc.binary_join_element_wise(*map(_as_strings, merged), pa.scalar(b"", pa.large_binary()))
@@ -144,15 +144,15 @@ def _side_by_side(parts: Sequence[Bytes], count: int) -> Bytes:
     record = np.dtype([(f"part{i}", f"V{part.shape[1]}") for i, part in enumerate(parts)])
     rows = np.empty(count, record)
     for name, part in zip(record.fields or (), parts, strict=True):
-        rows[name] = part.view(record[name])[:, 0]  # whole fields at once: several times as fast as byte by byte
+        rows[name] = part.view(record[name])[:, 0]  # entire fields at once: several times as fast as single bytes
     return rows.view(np.uint8).reshape(count, record.itemsize)
 
 
 def _as_strings(rows: Part) -> pa.Array:
     if isinstance(rows, pa.Array):
         return rows
-    count, width = rows.shape
-    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)
+    count, length = rows.shape
+    offsets = np.arange(0, (count + 1) * length, length, dtype=np.int64)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.large_binary(), count, buffers)
 
@@ -167,10 +167,10 @@ def _big_endian(values: Any, code: str) -> Bytes:
 
 
 def _integer(code: str) -> Callable[[pa.Array], Bytes]:
-    width = pa.int64() if code == "i8" else pa.int32() if code == "i4" else pa.int16()
+    arrow_type = pa.int64() if code == "i8" else pa.int32() if code == "i4" else pa.int16()
 
     def encode_integer(values: pa.Array) -> Bytes:
-        return _big_endian(pc.fill_null(values.cast(width), 0).to_numpy(zero_copy_only=False), code)
+        return _big_endian(pc.fill_null(values.cast(arrow_type), 0).to_numpy(zero_copy_only=False), code)
 
     return encode_integer
 
@@ -180,29 +180,29 @@ def _double(values: pa.Array) -> Bytes:
 
 
 def _boolean(values: pa.Array) -> Bytes:
-    truth = pc.fill_null(values.cast(pa.bool_()), False).to_numpy(zero_copy_only=False)
-    encoded: Bytes = truth.astype(np.uint8).reshape(len(truth), 1)
+    booleans = pc.fill_null(values.cast(pa.bool_()), False).to_numpy(zero_copy_only=False)
+    encoded: Bytes = booleans.astype(np.uint8).reshape(len(booleans), 1)
     return encoded
 
 
 def _bytes(values: pa.Array) -> Bytes | pa.Array:
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        raise ValueError("PostgreSQL's text of bytes")
+        raise ValueError("PostgreSQL's text form of bytes")
     if not pa.types.is_fixed_size_binary(values.type) or values.null_count:
         return values.cast(pa.large_binary())
-    width = values.type.byte_width
-    raw = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * width :]
-    return raw[: len(values) * width].reshape(len(values), width)
+    length = values.type.byte_width
+    raw = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * length :]
+    return raw[: len(values) * length].reshape(len(values), length)
 
 
 def _text(values: pa.Array) -> pa.Array:
     return values.cast(pa.large_string()).cast(pa.large_binary())
 
 
-def _moment(zone: str | None) -> Callable[[pa.Array], Bytes]:
+def _timestamp(zone: str | None) -> Callable[[pa.Array], Bytes]:
     def encode_timestamp(values: pa.Array) -> Bytes:
-        moments = values.cast(pa.timestamp("us", zone)).cast(pa.int64())
-        return _big_endian(pc.fill_null(moments, 0).to_numpy(zero_copy_only=False) - _EPOCH_MICROSECONDS, "i8")
+        microseconds = values.cast(pa.timestamp("us", zone)).cast(pa.int64())
+        return _big_endian(pc.fill_null(microseconds, 0).to_numpy(zero_copy_only=False) - _EPOCH_MICROSECONDS, "i8")
 
     return encode_timestamp
 
@@ -225,8 +225,8 @@ _ENCODERS: tuple[tuple[re.Pattern[str], Callable[[pa.Array], Bytes | pa.Array]],
     (re.compile("SMALLINT"), _integer("i2")),
     (re.compile("DOUBLE PRECISION"), _double),
     (re.compile(r"TEXT|VARCHAR(\(\d+\))?"), _text),
-    (re.compile(r"TIMESTAMP(\(\d\))? WITH TIME ZONE"), _moment("UTC")),
-    (re.compile(r"TIMESTAMP(\(\d\))? WITHOUT TIME ZONE"), _moment(None)),
+    (re.compile(r"TIMESTAMP(\(\d\))? WITH TIME ZONE"), _timestamp("UTC")),
+    (re.compile(r"TIMESTAMP(\(\d\))? WITHOUT TIME ZONE"), _timestamp(None)),
     (re.compile("DATE"), _date),
     (re.compile("BOOLEAN"), _boolean),
     (re.compile("BYTEA"), _bytes),

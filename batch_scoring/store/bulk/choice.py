@@ -1,4 +1,4 @@
-"""Which strategy moves the rows of a database."""
+"""Choose the bulk strategy for a database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from batch_scoring.store.engine.database import Database
 
 
 def bulk_for(database: Database, preference: str = "auto") -> Bulk:
-    """The fastest strategy for this database and driver, or the portable one where the job asks for it."""
+    """The fastest strategy for this database and driver, or the portable one if the job requires it.
+
+    Raises ConfigurationError where the database is not supported.
+    """
     fastest = database.dialect.bulk.get(database.url.drivername) if preference == "auto" else None
     if fastest == "copy":
         from batch_scoring.store.bulk.postgresql import CopyBulk

@@ -1,7 +1,7 @@
-"""The contract of moving many rows.
+"""The interface of bulk strategies.
 
-A column travels as an Arrow array or as a list of the driver's own values, whichever the strategy that read it gives.
-What it read is written back in the same form, so keys are never parsed.
+A column is an Arrow array or a list of the driver's values, depending on the strategy that read it. Values are written
+back in the same form, so keys are never parsed.
 """
 
 from __future__ import annotations
@@ -16,39 +16,42 @@ from batch_scoring.domain.column_types import Family
 from batch_scoring.domain.columns import Column
 
 Scalar: TypeAlias = datetime | float | str | None
-"""One value, the same in every row."""
+"""A value that is the same in every row."""
 
 
 class PreparedRows(Protocol):
-    """n rows of one table, in the form in which a strategy sends them."""
+    """n rows of one table, in the form in which a strategy writes them."""
 
     def __len__(self) -> int: ...
 
     def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
-        """Insert them, each with the constants; returns how many the database wrote. Raises what the driver raises."""
+        """Insert the rows, each with the constants; return the number of rows that the database wrote.
+
+        Errors of the driver are not wrapped.
+        """
 
 
 class Bulk(Protocol):
-    """A strategy of moving rows between the database and memory."""
+    """A strategy for bulk reads and writes."""
 
     @property
     def reads_while_writing(self) -> bool:
-        """Whether reading and writing gain from a thread each; otherwise one thread does both in turn."""
+        """Whether separate threads for reading and writing are faster; otherwise one thread does both in turn."""
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
-        """Run a query; ``families`` says what each of its columns holds. Raises TooMuchAtOnce."""
+        """Run a query; ``families`` are the types of its columns. Raises TooMuchAtOnce, DatabaseFault."""
 
     def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> PreparedRows:
-        """Bring n rows, given by column, into the form in which they are sent; takes a while and no connection."""
+        """Convert n rows, given by column, to the form in which they are written; uses no connection."""
 
     def close_current(
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
     ) -> int:
-        """End the validity of the current rows of these keys, given in their order; returns how many were ended."""
+        """End the validity period of the current rows of these keys, given in order; return their number."""
 
 
 def take(values: Column, positions: Iterable[int]) -> Column:
-    """The values at these positions, in the form the column has."""
+    """The values at these positions, in the form of the column."""
     if isinstance(values, list):
         return [values[position] for position in positions]
     import pyarrow as pa

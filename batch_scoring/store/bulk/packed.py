@@ -1,8 +1,8 @@
-"""A column as one value: the texts of its rows, joined by a separator, made by the database and taken apart here.
+"""Packed columns: the database joins the texts of n rows with a separator, and this module splits them.
 
-A driver that hands rows over one by one lets go of the interpreter's lock at each and waits to get it back from the
-thread that scores; one value a column comes in one go. A text may hold the very character that separates: then the
-pieces are too many, and the rows are read another way.
+A driver that returns single rows releases the interpreter lock (GIL) for each row and waits to get it back from the
+scoring thread; a packed column is returned at once. If a text contains the separator, the number of values is wrong,
+and the rows are read with COPY instead.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import pyarrow.compute as pc
 from batch_scoring.domain.column_types import Family
 
 SEPARATOR = "\x1e"
-"""Between two rows: ASCII's record separator, in UTF-8 never a part of another character."""
+"""Between two rows: ASCII's record separator, which in UTF-8 is never part of another character."""
 
 _NULL_OF_TEXT = secrets.token_hex(8)
-"""Stands for NULL: 64 random bits, made anew in each process, so that no text can be meant to look like it."""
+"""Represents NULL: 64 random bits, generated in each process, so that nobody can craft a text that equals it."""
 
 NEVER_EMPTY = {Family.INTEGER, Family.NUMBER, Family.BOOLEAN, Family.DATE, Family.TIMESTAMP}
-"""Families none of whose values is written as nothing, so that nothing is NULL."""
+"""Families whose values are never an empty text, which therefore represents NULL."""
 
 Ends = np.ndarray[Any, np.dtype[np.int32]]
-"""Shape (n + 1,): where the texts of n rows begin and end."""
+"""Shape (n + 1,): the offsets of the texts of n rows."""
 
 
 class NotPacked(Exception):
-    """What came is not the packed form of these rows."""
+    """A value is not the packed form of the rows."""
 
 
 def null_of(family: Family) -> str:
-    """What stands for NULL in a column of the family."""
+    """The text that represents NULL in a column of the family."""
     return "" if family in NEVER_EMPTY else _NULL_OF_TEXT
 
 
@@ -60,7 +60,7 @@ def unpack(packed: str | None, count: int, family: Family) -> pa.Array:
 
 
 def _categories(raw: bytes, ends: Ends) -> pa.DictionaryArray:
-    """Few texts that come many times: their separators stay on until each is there once."""
+    """A column with few distinct texts: separators are removed after the texts are dictionary-encoded."""
     encoded = _strings(raw, ends).dictionary_encode()
     texts = pc.utf8_rtrim(encoded.dictionary, SEPARATOR)
     null = texts.index(_NULL_OF_TEXT).as_py()
@@ -100,7 +100,7 @@ TYPES: dict[Family, pa.DataType] = {
     Family.BOOLEAN: pa.bool_(),
     Family.TEXT: pa.dictionary(pa.int32(), pa.string()),
 }
-"""Moments stay text: Arrow's types do not hold all of them."""
+"""Timestamps remain text: Arrow's types cannot represent all of them."""
 
 _UNPACK: dict[Family, Callable[[bytes, Ends], pa.Array]] = {
     Family.INTEGER: lambda raw, ends: _never_empty(raw, ends).cast(pa.int64()),

@@ -1,4 +1,4 @@
-"""Rows through the driver's own SELECT and executemany: every database that SQLAlchemy speaks."""
+"""The portable strategy, with SELECT and executemany, for every database that SQLAlchemy supports."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from batch_scoring.store.engine.sql_types import FOREVER
 Result = TypeVar("Result")
 
 _BOUND = "batch_scoring_bound_{}"
-"""Names of bound values: SQLAlchemy wants them to be no column's."""
+"""Names of bound parameters, which must differ from those of columns."""
 
 _BLOCK = 500
-"""Rows turned into columns at once."""
+"""Rows that are converted to columns at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PortableRows:
-    """n rows of bound values."""
+    """n rows of bound parameters."""
 
     table: sa.Table
     names: list[str]
@@ -47,7 +47,7 @@ class PortableRows:
 
 
 class PortableBulk:
-    """The driver's values as they are, in lists."""
+    """Columns are lists of the driver's values."""
 
     reads_while_writing = True
 
@@ -62,7 +62,7 @@ class PortableBulk:
         return by_column(rows, len(families))
 
     def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> PortableRows:
-        """Rows by the labels of their bound values."""
+        """Rows as dictionaries of bound parameters."""
         labels = [_BOUND.format(i) for i in range(len(columns))]
         rows = zip(*map(driver_values, columns.values()), strict=True)
         return PortableRows(
@@ -90,9 +90,9 @@ class PortableBulk:
         return connection.execute(statement, rows).rowcount
 
 
-def by_column(rows: Sequence[Any], width: int) -> list[Column]:
+def by_column(rows: Sequence[Any], column_count: int) -> list[Column]:
     """The values of rows by column."""
-    columns: list[list[Any]] = [[] for _ in range(width)]
+    columns: list[list[Any]] = [[] for _ in range(column_count)]
     for start in range(0, len(rows), _BLOCK):  # a block fits the processor's cache, all rows at once do not
         for column, values in zip(columns, zip(*rows[start : start + _BLOCK], strict=True), strict=True):
             column.extend(values)
@@ -100,23 +100,23 @@ def by_column(rows: Sequence[Any], width: int) -> list[Column]:
 
 
 def driver_values(values: Column) -> list[Any]:
-    """Python's own scalars: a driver fails on NumPy's, or stores their bytes."""
+    """Python scalars: drivers refuse NumPy's scalars or store their bytes."""
     found: Any = values
-    if hasattr(found, "dictionary"):  # of Arrow: each text is made once
+    if hasattr(found, "dictionary"):  # Arrow: each distinct text is created once
         found = np.array([*found.dictionary.to_pylist(), None], dtype=object)[found.indices.fill_null(-1)]
     elif hasattr(found, "to_numpy") and str(found.type) == "double" and not found.null_count:
-        found = found.to_numpy()  # whose list is made many times faster
+        found = found.to_numpy()  # its list is created many times faster
     native: list[Any] = found.tolist() if hasattr(found, "tolist") else found
     return native
 
 
 def is_undecodable_text(exc: Exception) -> bool:
-    """Whether SQLite met text that is no UTF-8."""
+    """Whether SQLite failed on text that is not UTF-8."""
     return "Could not decode to UTF-8" in str(exc)
 
 
 def fetch_undecodable(connection: sa.Connection, fetch: Callable[[], Result]) -> Result:
-    """Read again with bytes that are no UTF-8 kept as lone surrogates, so that one such text costs one row."""
+    """Read again with invalid UTF-8 decoded as lone surrogates, so that only rows with such text fail."""
     driver: Any = connection.connection.driver_connection
     decode = driver.text_factory
     driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
-"""Many rows at once, read and written by Arrow, on the connection and transaction SQLAlchemy holds.
+"""Bulk reads and writes with Arrow, on the connection and transaction of SQLAlchemy.
 
-Rows come packed, one value a column, or by COPY where that does not do. They go by COPY in binary, or as CSV with
-quoting: in COPY's text format a line ``\\.`` would end the rows silently and ``\\N`` would read as NULL.
+Rows are read packed, as one value a column, or by COPY if that fails. They are written by COPY in binary format, or as
+CSV with quoting: in COPY's text format, a line ``\\.`` would end the rows silently and ``\\N`` would read as NULL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import FOREVER
 
 _BLOCK = 1 << 20
-"""Bytes handed to the driver at once."""
+"""Bytes passed to the driver at once."""
 
 _DIALECT: sa.Dialect = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
@@ -38,12 +38,12 @@ _TEXT = re.compile(r"TEXT|VARCHAR(\(\d+\))?")
 """Types that are text already."""
 
 _TOO_LARGE = {"54000", "53200"}
-"""SQLSTATE of a value beyond 1 GB."""
+"""SQLSTATEs of a value larger than 1 GB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyRows:
-    """n rows to be copied in: encoded for COPY's binary format, or as columns that are sent as CSV."""
+    """n rows for COPY: encoded in its binary format, or as columns that are sent as CSV."""
 
     table: sa.Table
     columns: Mapping[str, Column]
@@ -53,7 +53,7 @@ class CopyRows:
         return len(next(iter(self.columns.values())))
 
     def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
-        """COPY rows in."""
+        """Insert with COPY."""
         if self.encoded is not None:
             names, form = [*self.encoded.names, *constants], "binary"
             content = self.encoded.stream(constants, {name: _ddl(self.table.c[name].type) for name in constants})
@@ -68,12 +68,12 @@ class CopyRows:
 
 
 class CopyBulk:
-    """Arrow arrays; keys are whole numbers or the database's own text of them, moments text."""
+    """Columns are Arrow arrays. Keys are integers or the database's text form of them; timestamps are text."""
 
     reads_while_writing = True
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
-        """Run a query; columns come typed by family."""
+        """Run a query; columns have the Arrow type of their family. Raises DatabaseFault, TooMuchAtOnce."""
         try:
             return _fetch_packed(connection, query, families)
         except (NotPacked, UnicodeDecodeError):  # a database of SQL_ASCII may hold any bytes
@@ -89,7 +89,7 @@ class CopyBulk:
             raise TooMuchAtOnce("a chunk takes more than PostgreSQL's 1 GB a value; set [run] chunk_rows") from exc
 
     def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> CopyRows:
-        """Rows in COPY's binary format, or the columns where one has no binary form here."""
+        """Rows in COPY's binary format, or the columns if one of them has no encoder."""
         try:
             rows = binary.rows_of(columns, {name: _ddl(table.c[name].type) for name in columns})
         except binary.NotEncodable:
@@ -99,7 +99,7 @@ class CopyBulk:
     def close_current(
         self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
     ) -> int:
-        """Close all keys in one UPDATE, which looks between the first and the last of them only."""
+        """Close all keys in one UPDATE, which is restricted to the range from the first to the last key."""
         names = [driver_sql(connection.dialect, quoted(connection.dialect, name)) for name in keys]
         types = [_ddl(table.c[name].type) for name in keys]
         texts = [_text(values) for values in keys.values()]
@@ -128,15 +128,15 @@ def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Se
         for column, family in zip(rows.c, families, strict=True)
     ]
     if query.get_execution_options().get("reads_a_range"):
-        # an index has its rows in order; left alone, the planner sorts them once it takes the tables for large
+        # an index returns the rows in order; by default the planner sorts them if it estimates large tables
         connection.exec_driver_sql("SET LOCAL enable_sort = off")
-    with connection.begin_nested():  # what is too large must not end the transaction
+    with connection.begin_nested():  # an error for a value that is too large must not abort the transaction
         count, *found = connection.execute(sa.select(sa.func.count(), *packed).select_from(rows)).one()
     return [unpack(text, count, family) for text, family in zip(found, families, strict=True)]
 
 
 def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[Any]:
-    """A value as the database itself shows it."""
+    """A value in the database's text form."""
     if family in NEVER_EMPTY:
         return sa.cast(column, sa.Text)
     if not isinstance(column.type, sa.types.NullType) and _TEXT.fullmatch(_ddl(column.type)):
@@ -145,7 +145,7 @@ def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[
 
 
 def _fetch_csv(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
-    """By COPY, row by row and slower: whatever the texts hold, CSV's quoting keeps them apart."""
+    """Read by COPY, which is slower, but CSV quoting separates values whatever the texts contain."""
     compiled = query.compile(dialect=connection.dialect)
     sink = io.BytesIO()
     with _cursor(connection) as cursor:
@@ -163,7 +163,7 @@ def _ddl(declared: sa.types.TypeEngine[Any]) -> str:
 
 
 def _array_literal(texts: pa.Array) -> str:
-    """An array as PostgreSQL reads it from a text: a thousandth of what its parser takes for a list of literals."""
+    """An array literal for PostgreSQL, which parses it a thousand times faster than a list of literals."""
     if pa.types.is_string(texts.type):
         quoted = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
         texts = pc.binary_join_element_wise('"', quoted, '"', "")
@@ -204,7 +204,7 @@ def _parse(rows: Any, types: Sequence[pa.DataType]) -> list[Column]:
 
 
 def _text(values: Column) -> pa.Array:
-    """A column as COPY can write it."""
+    """A column in a form that COPY can write."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if pa.types.is_fixed_size_binary(array.type):
         return pa.array([f"\\x{value.hex()}" for value in array.to_pylist()], pa.string())

@@ -1,4 +1,4 @@
-"""Rows through SQLite's own driver: the portable way without what SQLAlchemy does for each row and value."""
+"""The strategy for SQLite's driver: like the portable one, without SQLAlchemy's cost for each row and value."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.sql_types import FOREVER
 
 _BLOCK = 500
-"""Rows turned into Arrow at once."""
+"""Rows that are converted to Arrow at once."""
 
 _ROWS_A_STATEMENT = 100
-"""A statement's start costs as much as the writing of a row."""
+"""Starting a statement costs as much as writing a row."""
 
 _VALUES_A_STATEMENT = 32_766
-"""More than these SQLite does not take."""
+"""The largest number of bound parameters that SQLite accepts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqliteRows:
-    """n rows as the driver takes them."""
+    """n rows as parameters of the driver."""
 
     table: sa.Table
     names: list[str]
@@ -43,31 +43,30 @@ class SqliteRows:
         return len(self.values) // len(self.names)
 
     def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
-        """Insert with executemany, many rows a statement; constants are part of the statement."""
+        """Insert with executemany, many rows in each statement; constants are part of the statement."""
         dialect, values = connection.dialect, self.values
         names = ", ".join(quoted(dialect, name) for name in [*self.names, *constants])
         one = f"({', '.join([*('?' for _ in self.names), *map(_literal, constants.values())])})"
         target = quoted(dialect, self.table.schema, self.table.name)
-        width = len(self.names)
-        together = max(1, min(_ROWS_A_STATEMENT, _VALUES_A_STATEMENT // width))
-        many = together * width
+        column_count = len(self.names)
+        together = max(1, min(_ROWS_A_STATEMENT, _VALUES_A_STATEMENT // column_count))
+        many = together * column_count
         full = len(values) - len(values) % many
         insert = f"INSERT INTO {target} ({names}) VALUES "  # noqa: S608 - quoted names, own literals
         statement = insert + ", ".join([one] * together)
         written = _execute(connection, statement, (values[i : i + many] for i in range(0, full, many)))
-        rest = (values[i : i + width] for i in range(full, len(values), width))
+        rest = (values[i : i + column_count] for i in range(full, len(values), column_count))
         return written + _execute(connection, insert + one, rest)
 
 
 class SqliteBulk:
-    """Arrow arrays; where a column holds more than its family, a list of the driver's values."""
+    """Columns are Arrow arrays, or lists of the driver's values if some are not of the column's family."""
 
     reads_while_writing = False
-    """Two threads in SQLite wait for each other at every piece of memory it takes: together they are slower than one
-    after the other."""
+    """Two threads contend for SQLite's memory allocator, which makes them slower than one thread."""
 
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
-        """Run a query; moments come as the text they are stored as."""
+        """Run a query; timestamps are returned as the text that is stored."""
         try:
             return _fetch(connection, query, families)
         except (sa.exc.OperationalError, sqlite3.OperationalError) as exc:
@@ -95,7 +94,7 @@ class SqliteBulk:
 
 
 class _Column:
-    """Gathers a column block by block: values are turned into Arrow while the processor still has them at hand."""
+    """Collects a column block by block, so that values are converted to Arrow while they are in the CPU cache."""
 
     def __init__(self, family: Family) -> None:
         self._type, self._of = _TYPES.get(family, _TEXT)
@@ -104,7 +103,7 @@ class _Column:
         self._plain: list[Any] | None = None
 
     def add(self, values: Sequence[Any]) -> None:
-        """The next values of the column."""
+        """Add the next values of the column."""
         if self._plain is None and set(map(type, values)) <= self._of:
             try:
                 self._arrays.append(pa.array(values, self._type))
@@ -116,7 +115,7 @@ class _Column:
         self._plain += values
 
     def values(self) -> Column:
-        """All of them."""
+        """All values of the column."""
         if self._plain is not None:
             return self._plain
         array = pa.concat_arrays(self._arrays) if self._arrays else pa.array([], self._type)
@@ -125,13 +124,13 @@ class _Column:
 
 
 _TEXT: tuple[pa.DataType, set[type]] = (pa.string(), {str, type(None)})
-_WHOLE: tuple[pa.DataType, set[type]] = (pa.int64(), {int, type(None)})
+_INTEGER: tuple[pa.DataType, set[type]] = (pa.int64(), {int, type(None)})
 _TYPES = {
-    Family.INTEGER: _WHOLE,
-    Family.BOOLEAN: _WHOLE,
+    Family.INTEGER: _INTEGER,
+    Family.BOOLEAN: _INTEGER,
     Family.NUMBER: (pa.float64(), {int, float, type(None)}),
 }
-"""SQLite has no truth values, only 0 and 1, and no moments, only their texts."""
+"""SQLite has no booleans, only 0 and 1, and no timestamps, only text."""
 
 
 def _fetch(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
@@ -160,7 +159,7 @@ def _storable(values: Column) -> list[Any]:
 
 
 def _literal(value: Scalar) -> str:
-    """A constant of the package's own making as SQL: a number, or a moment as SQLite stores it."""
+    """A constant of this package as an SQL literal: a number, or a timestamp as SQLite stores it."""
     if isinstance(value, datetime):
         return f"'{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
     return "NULL" if value is None else str(int(value))

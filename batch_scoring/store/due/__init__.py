@@ -1,1 +1,1 @@
-"""What is due: source rows compared with their outcomes, counted, and read chunk by chunk."""
+"""Due rows: compare the source with its outcomes, count the rows, and read them in chunks."""

@@ -1,4 +1,4 @@
-"""Predictions and quarantine entries as they are compared with the source."""
+"""Conditions that compare predictions and quarantine entries with the source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batch_scoring.store.source.key_conditions import within
 
 
 def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
-    """A predictions or quarantine table as it is compared with the source: what comes from there stays as it is."""
+    """A predictions or quarantine table for comparisons with the source; values from the source are not converted."""
     return sa.table(
         exactly(name.name),
         *(sa.column(exactly(key), RAW) for key in layout.key_names),
@@ -44,7 +44,7 @@ def holds_for(
 
 
 def has_outcome(connection: sa.Connection, layout: PredictionsLayout, run_id: int, version: Version) -> bool:
-    """Whether a run has settled this version of a row: scored or quarantined it."""
+    """Whether a run has scored or quarantined this version of a row."""
     for name in (layout.table, layout.quarantine):
         outcome = outcome_table(name, layout)
         mine = [

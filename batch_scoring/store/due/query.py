@@ -1,7 +1,7 @@
-"""What is due: the source compared with its outcomes, counted and read.
+"""Due rows: count and read them by comparing the source with its outcomes.
 
-No watermark is kept. A source row is due when neither a current prediction nor an open quarantine entry exists for its
-present version, and that is asked of the database each time.
+No watermark is stored. A source row is due if neither a current prediction nor an open quarantine entry exists for its
+present version; each run queries the database for that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from batch_scoring.store.source.table import SourceTable, fault_of
 
 @dataclass(frozen=True, kw_only=True)
 class DueQuery:
-    """The rows of a source that are due, as one scan mode finds them. Picklable."""
+    """The rows of a source that are due, as found by a scan mode. Picklable."""
 
     source: SourceTable
     layout: PredictionsLayout
@@ -37,12 +37,12 @@ class DueQuery:
     # --- rows of the source, due or not
 
     def rows(self, columns: Iterable[str] = ()) -> sa.Subquery:
-        """The rows that the scan looks at."""
+        """The rows that the scan covers."""
         source, scan = self.source, self.scan
         return source.rows([*columns, *scan.compared_columns(source)], lambda table: scan.row_conditions(source, table))
 
     def check_conditions(self, database: Database) -> None:
-        """Raise InputFault where the database cannot evaluate the conditions of a rescore."""
+        """Raise InputFault where the database cannot evaluate the conditions of a rescore, and DatabaseFault."""
         if exc := fault_of(database, self.rows()):
             raise InputFault(
                 f"--where cannot be evaluated on the rows of {self.source.table}: {exc}; compare each column with"
@@ -54,7 +54,7 @@ class DueQuery:
         self.source.check_key(connection, self.rows(), counts_always=counts_always)
 
     def count_rows(self, connection: sa.Connection) -> int:
-        """How many rows the scan looks at."""
+        """The number of rows that the scan covers."""
         return connection.execute(sa.select(sa.func.count()).select_from(self.rows())).scalar_one()
 
     def key_at(self, connection: sa.Connection, chunk: KeyRange, rows: int) -> Key | None:
@@ -66,7 +66,7 @@ class DueQuery:
         return None if found is None else tuple(found)
 
     def partition(self, connection: sa.Connection, row_counts: Iterable[int]) -> list[KeyRange]:
-        """Key ranges of so many rows each, the last of all others: every row there will ever be is in one."""
+        """Partition all keys into ranges with the given row counts; the last range has no upper bound."""
         ranges = [EVERYTHING]
         for row_count in row_counts:
             end = self.key_at(connection, ranges[-1], row_count)
@@ -79,7 +79,7 @@ class DueQuery:
     # --- rows that are due
 
     def count(self, connection: sa.Connection) -> DueCount:
-        """How many rows are due now, and how many of them the job's lookback window leaves out."""
+        """The number of rows that are due now, and of those outside the job's lookback window."""
         rows, lookback_from = self.rows(), self.scan.lookback_from
         counts: list[sa.ColumnElement[Any]] = [sa.func.count()]
         if lookback_from is not None:
@@ -90,7 +90,7 @@ class DueQuery:
         return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
 
     def count_of(self, connection: sa.Connection, keys: Sequence[Key]) -> int:
-        """How many of the rows of these keys are due."""
+        """The number of rows with these keys that are due."""
         rows = self.rows()
         own = self.source.keys_of(rows)
         due = sa.select(sa.func.count()).select_from(rows).where(*self._is_due(rows, EVERYTHING))
@@ -106,7 +106,7 @@ class DueQuery:
         *,
         with_current: bool = False,
     ) -> SourceRows:
-        """Read the first ``limit`` due rows of a range in key order; only those that are due at this time.
+        """Read the first ``limit`` due rows of a range in key order.
 
         ``with_current`` adds the current score and label. Raises SourceFault, TooMuchAtOnce.
         """
@@ -115,14 +115,14 @@ class DueQuery:
         if chunk.upper is not None and self.scan.reads_in_key_order:
             due = due.execution_options(reads_a_range=True)
         columns = bulk.fetch(connection, due, self._families(features, with_current=with_current))
-        width = len(source.key)
+        key_length = len(source.key)
         current = [as_list(values) for values in columns[-2:]] if with_current else [None, None]
-        rest = columns[width : len(columns) - 2 if with_current else None]
+        rest = columns[key_length : len(columns) - 2 if with_current else None]
         changed_at = rest.pop(0) if source.changed_at else None
-        version = zip([*source.key, source.changed_at], [*columns[:width], changed_at or []], strict=True)
+        version = zip([*source.key, source.changed_at], [*columns[:key_length], changed_at or []], strict=True)
         _check_text(source, {name: values for name, values in version if name})
         return SourceRows(
-            keys=tuple(columns[:width]),
+            keys=tuple(columns[:key_length]),
             changed_at=changed_at,
             features=dict(zip(features, rest[: len(features)], strict=True)),
             current_since=timestamps(rest[-3]),
@@ -136,7 +136,7 @@ class DueQuery:
         columns = self.source.columns
         version: list[Family] = []
         if self.source.changed_at:
-            # timestamps are text either way; what else a version may be stays as the driver has it
+            # timestamps are read as text; versions of other types are not converted
             family = columns[self.source.changed_at].family
             version = [family if family in (Family.DATE, Family.TIMESTAMP) else Family.OTHER]
         return [
@@ -150,7 +150,7 @@ class DueQuery:
         ]
 
     def _is_due(self, rows: sa.FromClause, chunk: KeyRange) -> Iterator[sa.ColumnElement[bool]]:
-        """Neither a current prediction nor an open quarantine entry settles the row."""
+        """The conditions that neither a current prediction nor an open quarantine entry settles the row."""
         layout, scan = self.layout, self.scan
         keys = self.source.keys_of(rows)
         yield from within(keys, chunk)
@@ -164,7 +164,7 @@ class DueQuery:
             yield ~sa.exists().where(*holds_for(keys, outcome, layout, chunk), *settled)
 
     def _select(self, chunk: KeyRange, features: Sequence[str], *, with_current: bool) -> sa.Select[Any]:
-        """The due rows in key order, beside the outcomes of an older version that they have."""
+        """The due rows in key order, joined with their outcomes of an older version."""
         source, layout = self.source, self.layout
         rows = self.rows(features)
         predictions = outcome_table(layout.table, layout).alias("current_prediction")
@@ -175,7 +175,7 @@ class DueQuery:
         for outcome in (predictions, quarantine):
             joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
             outdated = self.scan.is_outdated(source, outcome, rows)
-            # a CASE, because of "IS NULL OR" PostgreSQL believes that it leaves one row, and then joins row by row
+            # a CASE, because for "IS NULL OR" PostgreSQL estimates one row and chooses a nested loop
             conditions.append(sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=outdated))
         conditions += [*self.scan.key_conditions(keys), *self.scan.prediction_conditions(predictions)]
         named = zip(source.key, keys, strict=True)

@@ -1,4 +1,4 @@
-"""Reading what is due chunk by chunk in key order, with keyset pagination: every chunk begins above the last key."""
+"""Read due rows in chunks in key order, with keyset pagination: each chunk starts after the last key."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.source.rows import SourceRows
 
 _GROWTH = 8
-"""How many times more source rows for each due row a range may span than the one before it."""
+"""The factor by which the span of a range may grow from one chunk to the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeysetReader:
-    """Reads what remains of a key range. Each chunk has about as many rows as it is asked for.
+    """Reads the rest of a key range in chunks of about the requested number of rows.
 
-    A chunk is bounded on both sides by keys of the source before it is read, so that no statement looks at more than
-    its part, whatever the database believes of its tables. Where few source rows are due, the ranges grow.
+    The bounds of a chunk are keys of the source that are determined before it is read, so that no statement scans more
+    than its range, whatever the planner's statistics are. If few source rows are due, the ranges grow.
 
-    A reader never changes: a chunk comes with the reader of what remains after it, so that one that fails, if only at
-    the end of its transaction, is read again from where it began.
+    A reader is immutable: a chunk includes the reader for the rest, so that a chunk that fails, even at the end of its
+    transaction, is read again from its start.
     """
 
     query: DueQuery
@@ -32,24 +32,24 @@ class KeysetReader:
     features: Sequence[str]
     remaining: KeyRange = EVERYTHING
     due_count: int | None = None
-    """Rows due in the range where they were counted, else None."""
+    """Rows due in the range if they were counted, else None."""
     with_current: bool = False
     """Whether the current score and label are read beside each row."""
     span: float = 1.0
-    """Source rows for each due row, as the last chunk found them."""
+    """Source rows for each due row in the last chunk."""
 
     def next_chunk(self, connection: sa.Connection, rows: int) -> Chunk:
-        """The next chunk, of at most ``rows`` rows and perhaps of none. Raises SourceFault, TooMuchAtOnce.
+        """The next chunk, of zero to ``rows`` rows. Raises SourceFault, TooMuchAtOnce.
 
-        The connection's transaction sees one state of the database, so a range of n source rows has n of them at most.
+        The connection's transaction reads one snapshot, so a range of n source rows has at most n due rows.
         """
-        upper, width = self.remaining.upper, None
+        upper, row_count = self.remaining.upper, None
         if self.due_count is None or self.due_count > rows:
-            width = max(rows, int(rows * self.span))
-            upper = self.query.key_at(connection, self.remaining, width) or self.remaining.upper
+            row_count = max(rows, int(rows * self.span))
+            upper = self.query.key_at(connection, self.remaining, row_count) or self.remaining.upper
         range_ = KeyRange(lower=self.remaining.lower, upper=upper)
         read = self.query.read(connection, self.bulk, range_, self.features, rows, with_current=self.with_current)
-        if width != rows and len(read) >= rows:  # the range may hold more than was read
+        if row_count != rows and len(read) >= rows:  # the range may hold more than was read
             upper = read.last.key
             rest = self._above(upper, span=max(1.0, self.span / _GROWTH))
             return Chunk(range=replace(range_, upper=upper), rows=read, rest=rest)
@@ -64,9 +64,9 @@ class KeysetReader:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A key range and what was due in it."""
+    """A key range and the due rows in it."""
 
     range: KeyRange
     rows: SourceRows
     rest: KeysetReader | None
-    """The reader of what remains; None at the end of the range."""
+    """The reader for the rest; None at the end of the range."""

@@ -1,4 +1,4 @@
-"""Scan modes: which rows of a source a run looks at, and which outcome makes a row no longer due."""
+"""Scan modes: which rows of a source a run covers, and which outcomes settle a row, so that it is not due."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from batch_scoring.store.source.table import SourceTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullScan:
-    """The whole source: a row is due unless an outcome of its present version is current."""
+    """All rows of the source: a row is due unless an outcome of its present version is current."""
 
     lookback_from: datetime | None = None
-    """The start of the job's lookback window, where it has one: due rows changed before it only a sweep finds."""
+    """The start of the job's lookback window, if it has one: only a sweep finds due rows that changed before it."""
 
     @property
     def mode(self) -> Mode | None:
-        """As the record of a run has it."""
+        """The mode as it is stored with a run."""
         return "sweep"
 
     @property
     def reads_in_key_order(self) -> bool:
-        """An index on the key gives the rows of a range in order, without many others between them."""
+        """Whether an index on the key returns the rows of a range in order, without many other rows between them."""
         return True
 
     def compared_columns(self, source: SourceTable) -> Iterable[str]:  # noqa: ARG002 - for scans that compare some
@@ -36,50 +36,50 @@ class FullScan:
         return ()
 
     def row_conditions(self, source: SourceTable, table: sa.TableClause) -> Sequence[sa.ColumnElement[bool]]:  # noqa: ARG002
-        """Which rows of the source are looked at."""
+        """Conditions on the rows of the source that are covered."""
         return ()
 
     def key_conditions(self, keys: Sequence[sa.ColumnElement[Any]]) -> Sequence[sa.ColumnElement[bool]]:  # noqa: ARG002
-        """Which keys are due, whatever their outcomes."""
+        """Conditions on the keys that can be due, whatever their outcomes are."""
         return ()
 
     def prediction_conditions(self, current: sa.FromClause) -> Sequence[sa.ColumnElement[bool]]:  # noqa: ARG002
-        """Of which current predictions the rows are due; empty where no prediction is needed."""
+        """Conditions on the current prediction of a due row; empty if a row needs no prediction to be due."""
         return ()
 
     def is_settled(
         self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause
     ) -> Sequence[sa.ColumnElement[bool]]:
-        """That a current outcome of a row's key settles the row."""
+        """The condition that a current outcome of a row's key settles the row."""
         if source.changed_at is None:
             return ()
         return [outcome.c.source_changed_at.is_not_distinct_from(rows.c[source.changed_at])]
 
     def is_outdated(self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause) -> sa.ColumnElement[bool]:
-        """That a current outcome of a row's key does not settle the row."""
+        """The condition that a current outcome of a row's key does not settle the row."""
         if source.changed_at is None:
             return sa.false()
         return outcome.c.source_changed_at.is_distinct_from(rows.c[source.changed_at])
 
     def due_at_most(self, counted: int) -> int:
-        """How many rows may be due, given what was counted."""
+        """An upper bound of the number of due rows, given a count."""
         return counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LookbackScan(FullScan):
-    """Rows that were changed lately; a full scan finds those that were committed late with an older time."""
+    """Rows that were changed recently; a full scan finds those that were committed late with an older timestamp."""
 
     since: datetime
 
     @property
     def mode(self) -> Mode | None:
-        """As the record of a run has it."""
+        """The mode as it is stored with a run."""
         return "lookback"
 
     @property
     def reads_in_key_order(self) -> bool:
-        """An index on ``changed_at`` finds the rows."""
+        """False: the rows are found with an index on ``changed_at``."""
         return False
 
     def row_conditions(self, source: SourceTable, table: sa.TableClause) -> Sequence[sa.ColumnElement[bool]]:
@@ -89,13 +89,13 @@ class LookbackScan(FullScan):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RescoreScan(FullScan):
-    """Rows that a person selected: due until a run from ``selection.since_run`` on has scored or quarantined them."""
+    """Selected rows: due until run ``selection.since_run`` or a later one has scored or quarantined them."""
 
     selection: Selection
 
     @property
     def mode(self) -> Mode | None:
-        """A rescore is told what to score."""
+        """None: the rows of a rescore are given by its selection."""
         return None
 
     def compared_columns(self, source: SourceTable) -> Iterable[str]:
@@ -121,7 +121,7 @@ class RescoreScan(FullScan):
         outcome: sa.FromClause,
         rows: sa.FromClause,  # noqa: ARG002
     ) -> Sequence[sa.ColumnElement[bool]]:
-        """By a run that did the rescore."""
+        """Written by a run of the rescore."""
         return [outcome.c.run_id >= self.selection.since_run]
 
     def is_outdated(
@@ -130,14 +130,14 @@ class RescoreScan(FullScan):
         outcome: sa.FromClause,
         rows: sa.FromClause,  # noqa: ARG002
     ) -> sa.ColumnElement[bool]:
-        """By an earlier run."""
+        """Written by an earlier run."""
         return outcome.c.run_id < self.selection.since_run
 
     def due_at_most(self, counted: int) -> int:
-        """Not more than keys are selected."""
+        """At most the number of selected keys."""
         keys = self.selection.keys
         return counted if keys is None else min(counted, len(keys))
 
     def batches(self, most: int | None = None) -> Iterator[RescoreScan]:
-        """The same in statements of a size that a database can hold, of ``most`` keys at most."""
+        """The scan in batches that fit into one statement, of ``most`` keys at most."""
         return (replace(self, selection=batch) for batch in self.selection.batches(most))

@@ -1,1 +1,1 @@
-"""The database itself: connections and transactions, types, names, errors, and what its catalog says."""
+"""The database: connections and transactions, types, names, errors and the catalog."""

@@ -1,7 +1,7 @@
-"""Database addresses: how one is read, shown, and kept out of what a driver says.
+"""Parse database URLs, show them without secrets, and remove secrets from messages of a driver.
 
-An unescaped ``@`` in a password moves its tail into the host, and messages that name the host would print it. Such an
-address is refused; of one that is read, nothing is shown that may be part of a secret.
+An unescaped ``@`` in a password moves its tail into the host, and messages that name the host would print it. Such a
+URL is refused. Of other URLs, nothing is shown that may be part of a secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ESCAPE = (
     " %3F for ?, %23 for # and %25 for %"
 )
 _USER_INFO = re.compile(r"[^:/]*(?::[^@]*)?@")
-"""What SQLAlchemy takes for user and password."""
+"""The part that SQLAlchemy reads as user and password."""
 
 _PARAMETER = re.compile(r"[?&]\w+=")
 
@@ -61,21 +61,21 @@ _SHOWN_PARAMETERS = frozenset(
         "user",
     }
 )
-"""Parameters that hold no secrets. Others are not shown, and neither are their names."""
+"""Parameters without secrets. Others are not shown, and neither are their names."""
 
 _SQLITE_PARAMETERS = frozenset(
     {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
 )
-"""What the driver of SQLite takes; SQLAlchemy warns of others, which repeats their names."""
+"""Parameters of SQLite's driver. SQLAlchemy's warning about others would show their names."""
 
-_FEWEST = 4
-"""A secret shorter than this is replaced only where it is a word."""
+_MIN_LENGTH = 4
+"""A shorter secret is replaced only as an entire word."""
 
 
 def parse_url(text: str) -> sa.URL:
-    """The address as SQLAlchemy reads it. Raises ConfigurationError, which repeats nothing of it."""
+    """Parse a URL. Raises ConfigurationError, whose message shows no part of the URL."""
     url, message = _parse(text)
-    if url is None:  # raised outside the handler: SQLAlchemy's error quotes the address
+    if url is None:  # raised outside the handler: SQLAlchemy's error quotes the URL
         raise ConfigurationError([Problem(where=SETTING, key="", message=message)])
     return url
 
@@ -116,15 +116,15 @@ def _has_stray_at(text: str) -> bool:
 
 
 def shown(url: sa.URL) -> str:
-    """The address without its password, and without parameters that may hold one."""
+    """The URL without its password, and without parameters that may hold one."""
     query = {name: value for name, value in url.query.items() if name in _SHOWN_PARAMETERS}
     return url.set(query=query).render_as_string(hide_password=True)
 
 
 def without_secrets(text: str, url: sa.URL) -> str:
-    """What a driver says, with every secret of the address and of the environment replaced by ``***``."""
+    """A message of a driver, with every secret of the URL and of the environment replaced by ``***``."""
     for secret in sorted(set(_secrets(url)), key=len, reverse=True):
-        pattern = re.escape(secret) if len(secret) >= _FEWEST else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        pattern = re.escape(secret) if len(secret) >= _MIN_LENGTH else rf"(?<!\w){re.escape(secret)}(?!\w)"
         text = re.sub(pattern, "***", text)
     return text
 
@@ -135,6 +135,6 @@ def _secrets(url: sa.URL) -> Iterator[str]:
         if name not in _SHOWN_PARAMETERS:
             values += [name, value] if isinstance(value, str) else [name, *value]
     for value in values:
-        pieces = [value, *re.split(r"[\s=]+", value)] if value != url.password else [value]
-        for piece in filter(None, pieces):
-            yield from (piece, quote(piece, safe=""), quote_plus(piece))
+        parts = [value, *re.split(r"[\s=]+", value)] if value != url.password else [value]
+        for part in filter(None, parts):
+            yield from (part, quote(part, safe=""), quote_plus(part))

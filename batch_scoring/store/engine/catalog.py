@@ -1,4 +1,4 @@
-"""What the database's own catalog records of a table: the kind of relation, its indexes and what it enforces.
+"""The structure of a table by the database's catalog: the kind of relation, its indexes and its constraints.
 
 SQLAlchemy's inspector does not report whether an index is valid, deferrable or covers the rows of child tables, so the
 catalog is queried directly.
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Relation(StrEnum):
-    """Kind of what a job reads."""
+    """Kind of relation that a job reads."""
 
     TABLE = "table"
     VIEW = "view"
@@ -35,20 +35,20 @@ class Index:
     is_exclusion: bool = False
     """WITHOUT OVERLAPS, whose last column is compared by overlap."""
     keeps_equality: bool = True
-    """No two values that are equal in the column are different in the index."""
+    """Values that are equal in the column are equal in the index."""
     keeps_order: bool = True
-    """Has every row in the order in which the column is compared."""
+    """The index has the sort order of the column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Structure:
-    """How a table is built, as far as it decides what is enforced."""
+    """The structure of a table, as far as constraints depend on it."""
 
     relation: Relation
     indexes: tuple[Index, ...] = ()
     children: tuple[str, ...] = ()
-    """Tables that inherit from it: their rows are read with its own, outside its constraints."""
+    """Tables that inherit from it: their rows are read with its own, but its constraints do not cover them."""
     not_null: frozenset[str] = frozenset()
     """Columns whose NOT NULL holds for every row."""
     not_null_not_valid: frozenset[str] = frozenset()
-    """Columns whose NOT NULL was never checked for the rows that were there before it."""
+    """Columns whose NOT NULL constraint was not checked for existing rows (NOT VALID)."""

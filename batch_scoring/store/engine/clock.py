@@ -14,9 +14,9 @@ def now(connection: sa.Connection) -> datetime:
     return connection.execute(sa.select(database_now())).scalar_one()
 
 
-def earlier(moment: datetime, duration: timedelta) -> datetime:
-    """The moment so much before, or the first there is."""
+def earlier(time: datetime, duration: timedelta) -> datetime:
+    """A time before another by a duration, or the earliest datetime."""
     try:
-        return moment - duration
+        return time - duration
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Columns of a table as the database declares them: each with its family and its exact type."""
+"""Columns of a table as the database declares them, each with its family and its exact type."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from batch_scoring.domain.column_types import Family
 
 
 class Casting(Protocol):
-    """What knows the casts of a database: its dialect."""
+    """A provider of SQL casts: the dialect of a database."""
 
     def cast(self, column: SourceColumn, kind: str) -> str:
-        """The expression of a view that makes a column a type that models take."""
+        """The SQL expression that converts a column to a type that models take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class SourceColumn:
 
     @property
     def is_padded(self) -> bool:
-        """PostgreSQL's CHARACTER(n): it comes with trailing blanks, which are no part of the value."""
+        """PostgreSQL's CHARACTER(n), which is padded with trailing blanks that are not part of the value."""
         return self.base == "bpchar"
 
     @property
@@ -42,21 +42,21 @@ class SourceColumn:
 
     @property
     def can_be_key(self) -> bool:
-        """Its values are compared and come back exactly as they were read."""
+        """Whether its values can be compared and are returned exactly as they were stored."""
         return self.family is not Family.OTHER or self.base in _KEYS
 
     def as_read(self, element: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """The column in a SELECT: PostgreSQL's cast to TEXT removes the blanks that fill a CHARACTER(n) up."""
+        """The column in a SELECT: PostgreSQL's cast to TEXT removes the padding of CHARACTER(n)."""
         return sa.cast(element, sa.Text) if self.is_padded else element
 
     def cast_to(self, kind: str) -> str:
-        """The expression of a view that makes it what a model takes (integer, number, boolean, text, timestamp)."""
+        """The SQL expression that converts it to integer, number, boolean, text or timestamp, for a model's input."""
         assert self.dialect is not None
         return self.dialect.cast(self, kind)
 
 
 _KEYS = {"inet", "cidr", "macaddr", "macaddr8", "bytea", "time", "timetz", "bit", "varbit", "xid8", "pg_lsn", "BLOB"}
-"""Types that no model takes and a key may have."""
+"""Types that models do not take and that a key may have."""
 
 _FAMILIES: tuple[tuple[type[sa.types.TypeEngine[Any]], Family], ...] = (
     (sa.Boolean, Family.BOOLEAN),

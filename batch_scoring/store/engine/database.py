@@ -1,4 +1,4 @@
-"""One database: its engine, and transactions whose errors are ours."""
+"""A database: its engine, and transactions that raise the errors of this package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ASYNCHRONOUS = {"asyncpg", "psycopg_async", "psycopgasync", "aiosqlite"}
 
 
 class Database:
-    """One database: short reading and writing transactions, whose errors are ours.
+    """A database with short reading and writing transactions, which raise the errors of this package.
 
     An engine is created at first use and connects only when a transaction begins.
     """
@@ -34,12 +34,12 @@ class Database:
     def __init__(self, url: str, *, label: str = "batch-scoring", timeouts: Timeouts | None = None) -> None:
         self._url = url
         self.label = label
-        """What its sessions call themselves, where the database shows that."""
+        """The application name of its sessions, where the database has one."""
         self.timeouts = timeouts or Timeouts()
 
     @cached_property
     def dialect(self) -> Dialect:
-        """What kind of database it is. Raises ConfigurationError where this package does not support it."""
+        """The dialect. Raises ConfigurationError where this package does not support the database."""
         url = addresses.parse_url(self._url)
         scheme, _, driver = url.drivername.partition("+")
         try:
@@ -55,7 +55,7 @@ class Database:
 
     @cached_property
     def url(self) -> sa.URL:
-        """The address, with a driver."""
+        """The URL with a driver. Raises ConfigurationError."""
         url = addresses.parse_url(self._url)
         if "+" not in url.drivername:
             url = url.set(drivername=self.dialect.driver)
@@ -63,12 +63,12 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The address as it may be shown: without its secrets."""
+        """The URL without its secrets, for messages."""
         return addresses.shown(self.url)
 
     @cached_property
     def file(self) -> Path | None:
-        """The file that is the database, where it is one."""
+        """The file of the database; None for a server."""
         return self.dialect.file_of(self.url)
 
     @cached_property
@@ -96,7 +96,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A short transaction that only reads, one state of the database. Errors come out as DatabaseFault."""
+        """A short read-only transaction on one snapshot of the database. Raises DatabaseFault."""
         with self._transaction(writes=False) as connection:
             yield connection
 
@@ -104,7 +104,7 @@ class Database:
     def write(self, *, create: bool = False) -> Iterator[sa.Connection]:
         """A transaction that commits at the end of the block and rolls back on any error.
 
-        ``create`` lets the file of a database that is a file come into being.
+        ``create`` allows the file of the database to be created. Raises DatabaseFault.
         """
         with self._transaction(writes=True, create=create) as connection:
             yield connection
@@ -126,8 +126,10 @@ class Database:
             connection.close()
 
     def _connect(self) -> sa.Connection:
-        """A session of the pool. Where the server lets no more in, one that is idle serves as well: the pool may hand
-        out the place of a session that was lost before it.
+        """A session of the pool.
+
+        If the server accepts no more connections, an idle one is used: the pool may return the place of a lost session
+        before it.
         """
         pool = self.engine.pool
         for _ in range(pool.checkedin() if isinstance(pool, sa.QueuePool) else 0):
@@ -137,7 +139,7 @@ class Database:
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Turn what the driver raises inside the block into a DatabaseFault."""
+        """Raise errors of the driver inside the block as DatabaseFault."""
         try:
             yield
         except DBAPIError as exc:
@@ -150,7 +152,7 @@ class Database:
             raise self.dialect.fault(exc, self.url, lost=False) from exc
 
     def with_timeouts(self, timeouts: Timeouts) -> Database:
-        """The same database with sessions of its own and other time-outs."""
+        """The same database with separate sessions and other time-outs."""
         return Database(self._url, label=self.label, timeouts=timeouts)
 
     def dispose(self) -> None:

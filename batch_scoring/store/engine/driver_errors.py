@@ -1,10 +1,10 @@
-"""Errors that a driver raises past SQLAlchemy."""
+"""Errors of a driver that SQLAlchemy does not wrap."""
 
 from __future__ import annotations
 
 
 def is_driver_error(exc: BaseException) -> bool:
-    """Whether the exception is a DB-API ``Error`` of any driver (PEP 249), raised past SQLAlchemy."""
+    """Whether the exception is a DB-API ``Error`` of a known driver (PEP 249) that SQLAlchemy did not wrap."""
     return any(cls.__name__ == "Error" and cls.__module__ in _DRIVER_MODULES for cls in type(exc).__mro__)
 
 

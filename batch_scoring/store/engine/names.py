@@ -1,5 +1,7 @@
-"""Identifiers, literals and statements as text. Drivers whose parameters begin with a percent sign want every other one
-doubled in a statement that has parameters; what is doubled, and what is not, is decided here and nowhere else.
+"""Identifiers, literals and statements as text.
+
+Drivers whose parameters start with a percent sign require other percent
+signs to be doubled in a statement with parameters; only this module does that.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ def exactly(name: None) -> None: ...
 
 
 def exactly(name: str | None) -> str | None:
-    """A name that SQLAlchemy quotes whatever it is, since no list of reserved words is complete; None stays None."""
+    """A name that SQLAlchemy always quotes, since its lists of reserved words are incomplete; None stays None."""
     return None if name is None else sa.quoted_name(name, quote=True)
 
 
@@ -30,13 +32,13 @@ def quoted(dialect: sa.Dialect, *names: str | None) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as SQL writes it."""
+    """A text as an SQL string literal."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
 
 
 def statement_text(statement: sa.ClauseElement, dialect: sa.Dialect) -> str:
-    """A statement as people read it and scripts run it, with its values in place of parameters."""
+    """A statement as text for scripts, with its values in place of parameters."""
     options = {} if isinstance(statement, DDLElement) else {"literal_binds": True}
     return _without_parameters(dialect, str(statement.compile(dialect=dialect, compile_kwargs=options)).strip())
 

@@ -1,4 +1,4 @@
-"""Column types and expressions that each dialect renders in its own way."""
+"""Column types and expressions that are compiled differently for each dialect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class UtcTimestamp(sa.types.TypeDecorator[datetime]):
-    """An aware datetime in UTC: TIMESTAMP WITH TIME ZONE where there is one, else UTC by agreement."""
+    """An aware datetime in UTC: TIMESTAMP WITH TIME ZONE where it exists, else UTC by convention."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -58,12 +58,14 @@ def _now_mysql(_element: Any, _compiler: Any, **_kw: Any) -> str:
 
 
 RAW = sa.types.NullType()
-"""The type of what goes back to the database as it came from there, or as people wrote it."""
+"""The type of values that are passed to the database unchanged, as they were read or typed."""
 
 
 class as_timestamp(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named like SQLAlchemy's functions
-    """A moment that can be compared: SQLite keeps them as text in several forms, and this brings them to one of
-    milliseconds; elsewhere it is the moment itself.
+    """A timestamp that can be compared.
+
+    SQLite stores timestamps as text in several forms, which are converted to one with milliseconds. In other databases
+    it is the timestamp itself.
     """
 
     type = RAW
@@ -83,7 +85,7 @@ def _timestamp_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 class RawType(sa.types.UserDefinedType[Any]):
-    """A column type by its exact DDL, whose values pass as the driver gives them and takes them."""
+    """A column type by its exact DDL, whose values are not converted."""
 
     cache_ok = True
 

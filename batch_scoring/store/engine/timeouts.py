@@ -1,4 +1,4 @@
-"""How long a session may wait before the database itself ends it."""
+"""Time limits after which the database ends a session or statement."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class Timeouts:
     idle_in_transaction: timedelta = timedelta(minutes=1)
 
     def within(self, stalled_after: timedelta) -> Timeouts:
-        """Time-outs for a run that may be taken over after ``stalled_after``: no lock of its outlives that."""
+        """Time-outs for a run that may be taken over after ``stalled_after``: no lock is held longer."""
         return replace(self, idle_in_transaction=min(self.idle_in_transaction, stalled_after))

@@ -1,1 +1,1 @@
-"""Predictions and quarantine entries: written in one transaction a chunk, kept as history, deleted on request."""
+"""Predictions and quarantine entries: written in one transaction a chunk, stored as history, deleted on request."""

@@ -1,4 +1,4 @@
-"""Committing a chunk: a list of writes in one transaction, behind the fence and with their counts compared."""
+"""Commit a chunk: a list of writes in one transaction, after the fence and with row counts verified."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """New predictions of a chunk; columns of length n, ``positions`` say which of its rows they are for."""
+    """New predictions of a chunk; columns of length n, ``positions`` are the rows of the chunk that they belong to."""
 
     positions: Sequence[int]
     scores: Column | None
-    """None where the model gives labels only."""
+    """None where the model returns labels only."""
     labels: Column | None
     """None for a regression."""
     model_version: int
     unseen_category_count: int
     inputs: Mapping[str, Column] | None = None
-    """What the model was given, by column, with its digest; None where it is not stored."""
+    """The model's inputs by column, with their digest; None if they are not stored."""
     stored_inputs: Sequence[InputColumn] = ()
 
 
@@ -51,7 +51,7 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Close:
-    """Rows of a table whose validity ends with the chunk."""
+    """Rows of a table whose validity period ends with the chunk."""
 
     table: sa.Table
     keys: Mapping[str, Column]
@@ -59,7 +59,7 @@ class Close:
 
     @property
     def count(self) -> int:
-        """n: how many rows the database must report."""
+        """n: the number of rows that the database must report."""
         return len(next(iter(self.keys.values())))
 
 
@@ -75,13 +75,13 @@ class Insert:
 
     @property
     def count(self) -> int:
-        """How many rows the database must report."""
+        """The number of rows that the database must report."""
         return len(self.rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkWrites:
-    """What is written for a chunk, in one transaction and in this order: closes, then inserts."""
+    """The writes of a chunk, in one transaction and in this order: closes, then inserts."""
 
     counts: ChunkCounts
     closes: Sequence[Close]
@@ -93,7 +93,7 @@ class ChunkWrites:
 def prepare_writes(
     bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
 ) -> ChunkWrites:
-    """All of committing a chunk that needs no connection."""
+    """Prepare the writes of a chunk, without a connection."""
     superseding = _present(rows.current_since, predictions.positions)
     settled = (
         sorted([*predictions.positions, *quarantined.positions]) if quarantined.positions else predictions.positions
@@ -155,13 +155,13 @@ def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrite
     """
     with database.write() as connection:
         time = fence(connection, run_id, writes.counts)
-        # a clock that was set back must not make a validity period that ends before it began
+        # if the clock was set back, a validity period must still not end before its start
         time = max([time, *(start + _TICK for start in writes.closed_since)])
         stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time, "valid_to": FOREVER}
         closed = [bulk.close_current(connection, close.table, close.keys, time) for close in writes.closes]
         try:
             written = [_insert(connection, insert, stamps) for insert in writes.inserts]
-        finally:  # a row that was not closed keeps its successor out, and is then the reason to name
+        finally:  # a row that was not closed makes the insert fail, so it is reported as the cause
             for close, count in zip(writes.closes, closed, strict=True):
                 _compare(count, close.count, close.table, "closed")
         for insert, count in zip(writes.inserts, written, strict=True):
@@ -175,7 +175,7 @@ def _insert(connection: sa.Connection, insert: Insert, stamps: Mapping[str, Scal
 
 
 def _present(since: Sequence[datetime | None], positions: Sequence[int]) -> list[int]:
-    """The positions at which there is an outcome of an older version."""
+    """The positions of rows with an outcome of an older version."""
     if since.count(None) == len(since):
         return []
     return [position for position in positions if since[position] is not None]
@@ -201,5 +201,5 @@ def _compare(actual: int, expected: int, table: sa.Table, verb: str) -> None:
     if actual != expected:
         raise WrittenCountDiffers(
             f"{counted(expected, 'row')} {were(expected)} sent to {table.fullname} and {actual:,} {verb};"
-            " the chunk was rolled back. Look for a trigger or rule on the table, or a writer beside batch-scoring"
+            " the chunk was rolled back. Check the table for a trigger or rule, or another writer"
         )

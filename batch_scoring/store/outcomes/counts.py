@@ -1,4 +1,4 @@
-"""How many predictions and quarantine entries a job has now."""
+"""Count the current predictions and open quarantine entries of a job."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from batch_scoring.store.schema.tables import scoring_runs
 
 
 def count_quarantined(connection: sa.Connection, layout: PredictionsLayout) -> int:
-    """Open quarantine entries of a job."""
+    """The number of open quarantine entries of a job."""
     table = layout.quarantine_table
-    # a Table is new each time, and to SQLAlchemy's cache of statements a new one is another
+    # a new Table object would not match SQLAlchemy's statement cache
     ends = sa.column("valid_to", table.c.valid_to.type)
     rows = sa.table(table.name, ends, schema=table.schema)
     is_open = ends == sa.literal(FOREVER, ends.type)
@@ -24,7 +24,7 @@ def count_quarantined(connection: sa.Connection, layout: PredictionsLayout) -> i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionCount:
-    """How many current predictions a model version made."""
+    """The number of current predictions of a model version."""
 
     model_name: str | None
     """None where the run that wrote them is not recorded any more."""
@@ -33,7 +33,7 @@ class VersionCount:
 
 
 def count_by_version(connection: sa.Connection, layout: PredictionsLayout) -> Sequence[VersionCount]:
-    """Current predictions of a job by the model version that made them. Reads every current prediction once."""
+    """Current predictions of a job by model version. Reads every current prediction once."""
     table = layout.predictions_table
     columns = [sa.column(name, table.c[name].type) for name in ("run_id", "model_version", "valid_to")]
     run_id, version, ends = columns

@@ -1,4 +1,4 @@
-"""What one key has been through: its predictions and quarantine entries, past and present."""
+"""The history of a key: its predictions and quarantine entries, past and current."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batch_scoring.store.source.values import candidates
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionRecord:
-    """One prediction of a key, from when to when it held, and who had it made."""
+    """A prediction of a key, its validity period, and the run that wrote it."""
 
     run_id: int
     trigger: str
@@ -43,7 +43,7 @@ class PredictionRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One time that a row was set aside."""
+    """A quarantine entry: a row that could not be scored."""
 
     key: Key
     run_id: int
@@ -62,13 +62,13 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EntryFilter:
-    """Which open quarantine entries are meant. All that is said must hold."""
+    """A filter for open quarantine entries. All given criteria must hold."""
 
     keys: tuple[Key, ...] | None = None
     reason_code: str | None = None
     column_name: str | None = None
     before: datetime | None = None
-    """Set aside before this moment."""
+    """Quarantined before this time."""
 
 
 def key_columns(connection: sa.Connection, layout: PredictionsLayout) -> list[SourceColumn]:
@@ -78,7 +78,7 @@ def key_columns(connection: sa.Connection, layout: PredictionsLayout) -> list[So
 
 
 def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequence[TextKey]) -> tuple[Key, ...]:
-    """Keys as the database takes them. Raises InputFault where a text is no value of its column."""
+    """Keys as the database takes them. Raises InputFault where a text is not a value of its column."""
     columns = key_columns(connection, layout)
     return tuple(key for text in texts for key in candidates(text, columns))
 
@@ -86,7 +86,7 @@ def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequenc
 def predictions_of(
     connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]
 ) -> Sequence[PredictionRecord]:
-    """Every prediction a key ever had, the latest first. ``keys`` are the forms one key may have."""
+    """The prediction history of a key, the latest first. ``keys`` are the possible forms of the key."""
     table, run = layout.predictions_table, scoring_runs
     columns = [run.c[f.name] if f.name in _OF_RUN else table.c[f.name] for f in fields(PredictionRecord)]
     query = (
@@ -99,7 +99,7 @@ def predictions_of(
 
 
 def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: int) -> int:
-    """How many predictions a run wrote that are there still."""
+    """The number of predictions of a run that still exist."""
     table = layout.predictions_table
     return connection.execute(
         sa.select(sa.func.count()).select_from(table).where(table.c.run_id == run_id)
@@ -117,7 +117,7 @@ def entries(
     limit: int | None = None,
     is_open: bool = True,
 ) -> Sequence[Entry]:
-    """Quarantine entries, the latest first; only open ones unless the past is wanted too."""
+    """Quarantine entries, the latest first; only open ones unless ``is_open`` is False."""
     table = layout.quarantine_table
     query: sa.Select[Any] = (
         sa.select(
@@ -127,10 +127,10 @@ def entries(
         .order_by(table.c.valid_from.desc(), *(table.c[name] for name in layout.key_names))
         .limit(limit)
     )
-    width = len(layout.key)
+    key_length = len(layout.key)
     names = [f.name for f in fields(Entry) if f.name != "key"]
     found = [
-        Entry(key=tuple(row[:width]), **dict(zip(names, row[width:], strict=True)))
+        Entry(key=tuple(row[:key_length]), **dict(zip(names, row[key_length:], strict=True)))
         for batch in _batches(chosen)
         for row in connection.execute(query.where(*_chosen(table, layout, batch, is_open=is_open)))
     ]
@@ -140,21 +140,21 @@ def entries(
 def close_entries(
     connection: sa.Connection, layout: PredictionsLayout, chosen: EntryFilter, *, valid_to: datetime
 ) -> int:
-    """End open entries, so that their rows are due again; returns how many. They stay as history."""
+    """Close open entries, so that their rows are due again; return their number. They remain as history."""
     table = layout.quarantine_table
     closed = 0
     for batch in _batches(chosen):
         conditions = _chosen(table, layout, batch, is_open=True)
         latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
-        if latest is not None:  # a clock that was set back must not make a life that ends before it began
-            moment = max(valid_to, latest + timedelta(microseconds=1))
-            closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(moment, table.c.valid_to.type))
+        if latest is not None:  # if the clock was set back, a validity period must still not end before its start
+            end = max(valid_to, latest + timedelta(microseconds=1))
+            closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(end, table.c.valid_to.type))
             closed += connection.execute(closing).rowcount
     return closed
 
 
 def _batches(chosen: EntryFilter) -> Iterator[EntryFilter]:
-    """The same in statements of a size that a database can hold."""
+    """The filter in batches of keys that fit into one statement."""
     return (replace(chosen, keys=batch.keys) for batch in Selection(keys=chosen.keys).batches())
 
 

@@ -1,4 +1,4 @@
-"""The model's inputs that were kept beside predictions, read back with the score that came of them."""
+"""Read stored inputs of predictions, with their scores and labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputsSelection:
-    """Predictions of one run: all, a random sample of so many, or that of one key from one moment on."""
+    """Predictions of one run: all, a random sample, or that of one key with the given ``valid_from``."""
 
     run_id: int
     sample: int | None = None
@@ -43,7 +43,7 @@ class InputsSelection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredInputs:
-    """n predictions with what the model was given for them."""
+    """n predictions with the inputs of the model."""
 
     keys: Sequence[Key]
     scores: Sequence[float]
@@ -53,7 +53,7 @@ class StoredInputs:
 
 
 def has_inputs(database: Database, layout: PredictionsLayout) -> bool:
-    """Whether inputs were ever kept."""
+    """Whether the table of stored inputs exists. Raises DatabaseFault."""
     with database.read() as connection:
         return sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
 
@@ -61,7 +61,7 @@ def has_inputs(database: Database, layout: PredictionsLayout) -> bool:
 def pages(
     database: Database, bulk: Bulk, layout: PredictionsLayout, columns: Sequence[InputColumn], which: InputsSelection
 ) -> Iterator[StoredInputs]:
-    """The rows, some thousands at a time, each page in a short transaction of its own."""
+    """The stored inputs in pages of 20,000 rows, each read in a short transaction. Raises DatabaseFault."""
     after: Key | None = None
     while True:
         with database.read() as connection:
@@ -87,8 +87,8 @@ def _page(
     keys = {column.name: column for column in key_columns(connection, layout)}
     conditions = [predictions.c.run_id == which.run_id, *Selection(keys=which.keys).of_keys(own)]
     if which.valid_from is not None:
-        moment = predictions.c.valid_from
-        conditions.append(moment == sa.literal(which.valid_from, moment.type))
+        valid_from = predictions.c.valid_from
+        conditions.append(valid_from == sa.literal(which.valid_from, valid_from.type))
     if after is not None:
         conditions += within(own, KeyRange(lower=after))
     query = (
@@ -104,7 +104,7 @@ def _page(
         .limit(_PAGE if which.sample is None else which.sample)
         .order_by(*(own if which.sample is None else [sa.func.random()]))
     )
-    width = len(own)
+    key_length = len(own)
     found = bulk.fetch(
         connection,
         query,
@@ -117,11 +117,11 @@ def _page(
         ],
     )
     return StoredInputs(
-        keys=list(zip(*map(as_list, found[:width]), strict=True)),
-        scores=as_list(found[width]),
-        labels=as_list(found[width + 1]),
-        digests=[_bytes(value) for value in as_list(found[width + 2])],
-        inputs={column.name: values for column, values in zip(columns, found[width + 3 :], strict=True)},
+        keys=list(zip(*map(as_list, found[:key_length]), strict=True)),
+        scores=as_list(found[key_length]),
+        labels=as_list(found[key_length + 1]),
+        digests=[_bytes(value) for value in as_list(found[key_length + 2])],
+        inputs={column.name: values for column, values in zip(columns, found[key_length + 3 :], strict=True)},
     )
 
 
@@ -130,5 +130,5 @@ def _input(column: sa.Column[Any], keys: Mapping[str, SourceColumn]) -> sa.Colum
 
 
 def _bytes(value: Any) -> bytes:
-    """A digest as the driver gives it: bytes, or PostgreSQL's text of them."""
+    """A digest as the driver returns it: bytes, or PostgreSQL's text form of bytes."""
     return bytes.fromhex(value.removeprefix("\\x")) if isinstance(value, str) else bytes(value)

@@ -1,4 +1,4 @@
-"""Deleting what is past on request, and the legal holds that forbid it."""
+"""Delete history on request, and the legal holds that prevent it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """A legal hold on a key or on all that a run wrote."""
+    """A legal hold on a key or on all rows that a run wrote."""
 
     hold_id: int
     job: str
@@ -46,7 +46,7 @@ def add_hold(
     reason: str,
     created_by: str,
 ) -> int:
-    """Hold a key, or a run; returns the number of the hold."""
+    """Add a legal hold on a key or a run; return its number. Raises DatabaseFault."""
     values = {
         "job": job,
         "source_key": None if source_key is None else dict(source_key),
@@ -63,7 +63,7 @@ def add_hold(
 
 
 def remove_hold(database: Database, hold_id: int, *, removed_by: str) -> bool:
-    """End a hold, which stays on record; False where there is none that stands."""
+    """Remove a hold, whose record remains; return False if no such hold is in force. Raises DatabaseFault."""
     with database.write() as connection:
         result = connection.execute(
             sa.update(legal_holds)
@@ -74,7 +74,7 @@ def remove_hold(database: Database, hold_id: int, *, removed_by: str) -> bool:
 
 
 def list_holds(database: Database, *, job: str | None = None, with_removed: bool = False) -> Sequence[Hold]:
-    """Holds by number."""
+    """Legal holds, ordered by number. Raises DatabaseFault."""
     query = sa.select(*_COLUMNS).order_by(legal_holds.c.hold_id)
     if job is not None:
         query = query.where(legal_holds.c.job == job)
@@ -86,28 +86,28 @@ def list_holds(database: Database, *, job: str | None = None, with_removed: bool
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cutoffs:
-    """What may go. None leaves that kind alone."""
+    """What may be deleted. None deletes nothing of that kind."""
 
     superseded_before: datetime | None
-    """Predictions that were superseded, and quarantine entries that were closed, before this moment."""
+    """Predictions that were superseded, and quarantine entries that were closed, before this time."""
     inputs_before: datetime | None
-    """Inputs kept for predictions that began to hold before this moment."""
+    """Stored inputs of predictions that were written before this time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Purged:
-    """Rows that retention deleted, or would."""
+    """The number of rows that retention deleted, or would delete."""
 
     predictions: int
     quarantine_entries: int
     inputs: int
     held: int
-    """Rows old enough to go that a legal hold keeps."""
+    """Rows that are old enough, but on legal hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Target:
-    """Old rows of a table, those on hold among them or not."""
+    """The old rows of a table, and which of them are on hold."""
 
     kind: str
     table: sa.Table
@@ -116,7 +116,7 @@ class _Target:
 
 
 def count_purgeable(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> Purged:
-    """What a purge would delete now."""
+    """Count the rows that a purge would delete now."""
     counts = dict.fromkeys(("predictions", "quarantine_entries", "inputs"), 0)
     held = 0
     for target in _targets(connection, job, layout, cutoffs):
@@ -127,9 +127,9 @@ def count_purgeable(connection: sa.Connection, job: str, layout: PredictionsLayo
 
 
 def purge_some(database: Database, run_id: int, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> int:
-    """Delete some thousand rows in one transaction, fenced and counted; 0 once nothing is left to delete.
+    """Delete some thousand rows in one transaction, fenced and counted; 0 if nothing is left to delete.
 
-    Which holds stand is asked in that transaction. Raises Fenced.
+    Legal holds are read in the same transaction. Raises Fenced, DatabaseFault.
     """
     with database.write() as connection:
         for target in _targets(connection, job, layout, cutoffs):
@@ -151,7 +151,7 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
             legal_holds.c.job == job, legal_holds.c.removed_at.is_(None)
         )
     ).all()
-    # a hold from before the job had another key and another table holds nothing of this one
+    # a hold for an earlier key and table of the job does not apply to this one
     of_this = [hold.source_key for hold in holds if hold.source_key and set(hold.source_key) == set(layout.key_names)]
     texts = [tuple(source_key[name] for name in layout.key_names) for source_key in of_this]
     keys = keys_of(connection, layout, texts)
@@ -165,9 +165,9 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         is_held += [key_in(own, batch) for batch in key_batches(keys)]
         return _Target(kind=kind, table=table, is_old=is_old, is_held=sa.or_(*is_held))
 
-    def ended(table: sa.Table, moment: datetime) -> sa.ColumnElement[bool]:
-        of = table.c.valid_to.type
-        return sa.and_(table.c.valid_to < sa.literal(moment, of), table.c.valid_to < sa.literal(FOREVER, of))
+    def ended(table: sa.Table, before: datetime) -> sa.ColumnElement[bool]:
+        type_ = table.c.valid_to.type
+        return sa.and_(table.c.valid_to < sa.literal(before, type_), table.c.valid_to < sa.literal(FOREVER, type_))
 
     has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
     found: list[_Target] = []

@@ -1,1 +1,1 @@
-"""Runs: how one comes to own its job, keeps it and ends, and what the runs of a job add up to."""
+"""Runs: how a run claims its job, keeps it and ends, and statistics of runs."""

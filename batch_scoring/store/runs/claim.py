@@ -1,4 +1,4 @@
-"""How a run comes to own its job: it takes over a stalled one, inserts itself as running, or is skipped."""
+"""How a run claims its job: it takes over from a stalled run, inserts itself as running, or is skipped."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from batch_scoring.store.schema.tables import scoring_runs
 
 @dataclass(kw_only=True)
 class Claim:
-    """The claim of one run on its job. It may be executed again after a transient error: a COMMIT that was done though
-    its answer was lost is recognized by the claim token.
+    """The claim of a run on its job.
+
+    It may be executed again after a transient error: if a COMMIT took effect but its result was lost, the run is
+    recognized by the claim token.
     """
 
     database: Database
@@ -40,14 +42,14 @@ class Claim:
     reason: str | None = None
     continues_run_id: int | None = None
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Tells the row of this claim from every other."""
+    """Identifies the row of this claim."""
     _stalled: Takeover | None = None
 
     def execute(self) -> StartedRun:
         """Start the run: unique constraints decide who owns the job, and who fills a slot.
 
         A run whose heartbeat is older than ``stalled_after`` by the database's clock is marked abandoned first. Where
-        a live run owns the job, or a run that succeeded filled the slot, a skipped run is recorded and
+        an active run owns the job, or a run that succeeded filled the slot, a skipped run is recorded and
         AnotherRunActive raised. A slot whose runs all failed or were abandoned is free. Raises DatabaseFault.
         """
         takeover = self._take_over()
@@ -114,12 +116,12 @@ class Claim:
         self._stalled = found
         try:
             return _abandon(self.database, found, self.stalled_after)
-        except TransientError:  # its frozen session still holds the row: end that session, then ask again
+        except TransientError:  # its frozen session still locks the row: terminate that session, then try again
             _end_sessions(self.database, found.run_id)
             return _abandon(self.database, found, self.stalled_after)
 
     def _taken_over_before(self) -> Takeover | None:
-        """The stalled run, where an earlier attempt abandoned it and did not hear so."""
+        """The stalled run, if an earlier attempt abandoned it and the result of its COMMIT was lost."""
         if self._stalled is None:
             return None
         found = get_run(self.database, self._stalled.run_id)
@@ -180,9 +182,9 @@ def _end_sessions(database: Database, run_id: int) -> None:
 
 
 def abandon_crashed(database: Database, job: str, *, process_id: int, message: str) -> Run | None:
-    """Close the run of a process of this machine that is known to have crashed; None where it left no running run.
+    """Close the run of a process of this machine that is known to have crashed; None if it has no running run.
 
-    The next run then need not wait until it counts as stalled.
+    The next run then need not wait until the run counts as stalled. Raises DatabaseFault.
     """
     with database.write() as connection:
         mine = sa.and_(

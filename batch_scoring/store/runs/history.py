@@ -1,4 +1,4 @@
-"""What the runs of each job add up to."""
+"""Statistics of the runs of each job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUNS_CONSIDERED = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTotals:
-    """All runs of a job that ended, or go on, in one way."""
+    """Totals of the runs of a job with one status."""
 
     job: str
     status: Status
@@ -29,9 +29,9 @@ class RunTotals:
 
 
 def crashes_in_a_row(database: Database, job: str, *, before: int) -> int:
-    """How many of the job's latest runs before this one crashed, or a worker of theirs did, one after the other.
+    """The number of consecutive crashed runs of a job before this run, including those whose worker crashed.
 
-    Skipped runs do not count; at most 20 runs are considered.
+    Skipped runs do not count; at most 20 runs are considered. Raises DatabaseFault.
     """
     c = scoring_runs.c
     query = (
@@ -59,7 +59,7 @@ class Failure:
 def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[Failure]:
     """The job's ordinary runs that failed or were abandoned since the last success before a run, oldest first.
 
-    ``until`` is the number of that run, which is among them where it did not succeed.
+    ``until`` is the number of that run, which is included if it did not succeed. Raises DatabaseFault.
     """
     c = scoring_runs.c
     of_job = (c.job == job, c.trigger.in_(ORDINARY))
@@ -75,9 +75,10 @@ def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[F
 
 
 def over_limit_in_a_row(database: Database, job: str, limit: float, *, until: int) -> Sequence[datetime]:
-    """When the job's ordinary runs started that quarantined more than a share of their rows, oldest first.
+    """Start times of the job's ordinary runs that quarantined more than a share of their rows, oldest first.
 
-    They are those up to a run, since one that read rows and stayed within the limit.
+    They are the runs up to run ``until``, since the last one that read rows and stayed within the limit. Raises
+    DatabaseFault.
     """
     c = scoring_runs.c
     read = c.scored_count + c.quarantined_count
@@ -98,7 +99,7 @@ def over_limit_in_a_row(database: Database, job: str, limit: float, *, until: in
 
 
 def run_totals(database: Database) -> Sequence[RunTotals]:
-    """Every job and status there is a run of, by name."""
+    """Totals by job and status, ordered by name. Raises DatabaseFault."""
     c = scoring_runs.c
     query = (
         sa.select(

@@ -1,4 +1,4 @@
-"""Runs: heartbeat, fence, close, list."""
+"""Records of runs: heartbeat, fence, close, list."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from batch_scoring.store.schema.tables import scoring_runs
 
 
 def last_slot(database: Database, job: str) -> datetime | None:
-    """The latest slot that a run of the job was started for, however that run ended: the scheduler service does not
-    retry a slot whose run failed, the next slot scores what is due.
+    """The latest slot for which a run of the job was started, whatever its status is.
+
+    The scheduler service does not retry a slot whose run failed; the next slot scores what is due. Raises
+    DatabaseFault.
     """
     query = sa.select(sa.func.max(scoring_runs.c.scheduled_for)).where(scoring_runs.c.job == job)
     with database.read() as connection:
@@ -30,12 +32,12 @@ def last_slot(database: Database, job: str) -> datetime | None:
 
 
 def session_label(run_id: int) -> str:
-    """The application name a run's sessions carry, so that a frozen one can be found."""
+    """The application name of a run's sessions, by which a frozen session can be found."""
     return f"batch-scoring run {run_id}"
 
 
 def heartbeat(database: Database, run_id: int) -> None:
-    """Show that the run is alive. Raises Fenced where it no longer owns its job."""
+    """Write a heartbeat. Raises Fenced where the run no longer owns its job, and DatabaseFault."""
     with database.write() as connection:
         _update_running(connection, run_id, {"heartbeat_at": database_now()})
 
@@ -43,7 +45,7 @@ def heartbeat(database: Database, run_id: int) -> None:
 def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> datetime:
     """Inside a chunk's transaction: check that the run owns its job, count the chunk, and lock the run's row.
 
-    Returns the database's time, read after the lock was won. Raises Fenced; the transaction must then not commit.
+    Returns the database's time, read after the lock was acquired. Raises Fenced; the transaction must then not commit.
     """
     columns = scoring_runs.c
     _update_running(
@@ -64,7 +66,7 @@ def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> dateti
 def record_plan(
     database: Database, run_id: int, *, mode: Mode | None, due_count: int, sweep_only_count: int = 0
 ) -> None:
-    """Record how many rows were due when the run began, and in which scan mode they were found."""
+    """Record the number of rows due at the start of the run, and the scan mode. Raises Fenced, DatabaseFault."""
     values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
     with database.write() as connection:
         _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
@@ -77,20 +79,20 @@ def record_purged(connection: sa.Connection, run_id: int, count: int) -> None:
 
 
 def request_stop(database: Database, run_id: int) -> None:
-    """Ask a run, wherever its processes are, to stop at the next chunk boundary. Raises Fenced where it is over."""
+    """Request that a run stops at its next chunk boundary. Raises Fenced where it has ended, and DatabaseFault."""
     with database.write() as connection:
         _update_running(connection, run_id, {"stop_requested_at": database_now()})
 
 
 def is_stop_requested(database: Database, run_id: int) -> bool:
-    """Whether somebody asked the run to stop."""
+    """Whether a stop of the run was requested. Raises DatabaseFault."""
     query = sa.select(scoring_runs.c.stop_requested_at.is_not(None)).where(scoring_runs.c.run_id == run_id)
     with database.read() as connection:
         return bool(connection.execute(query).scalar_one())
 
 
 def record_model(database: Database, run_id: int, model: ModelVersion, policy: DecisionPolicy) -> None:
-    """Record which model version the run uses, and how it reads labels from the outputs."""
+    """Record the model version of the run and its decision policy. Raises Fenced, DatabaseFault."""
     with database.write() as connection:
         values = {
             "model_name": model.name,
@@ -103,15 +105,15 @@ def record_model(database: Database, run_id: int, model: ModelVersion, policy: D
 
 
 def record_environment(database: Database, run_id: int, environment: Mapping[str, Any]) -> None:
-    """Record the versions of the libraries that score, and what was overridden."""
+    """Record the versions of libraries, and overridden checks. Raises Fenced, DatabaseFault."""
     with database.write() as connection:
         _update_running(connection, run_id, {"environment": dict(environment), "heartbeat_at": database_now()})
 
 
 def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
-    """End a run as succeeded, or as failed with its error; a run that has ended that way stays as it is.
+    """End a run as succeeded, or as failed with its error; a run that already has that status is not changed.
 
-    Raises Fenced where it no longer owned its job.
+    Raises Fenced where it no longer owned its job, and DatabaseFault.
     """
     with database.write() as connection:
         values: dict[str, Any] = {
@@ -149,14 +151,14 @@ _COLUMNS = [scoring_runs.c[field.name] for field in fields(Run)]
 
 
 def get_run(database: Database, run_id: int) -> Run | None:
-    """One run by its number."""
+    """A run by its number; None if there is none. Raises DatabaseFault."""
     with database.read() as connection:
         row = connection.execute(sa.select(*_COLUMNS).where(scoring_runs.c.run_id == run_id)).one_or_none()
     return None if row is None else _run(row)
 
 
 def get_run_of(database: Database, job: str, run_id: int) -> Run:
-    """A run of a job by its number. Raises InputFault where the job has no such run."""
+    """A run of a job by its number. Raises InputFault where the job has no such run, and DatabaseFault."""
     run = get_run(database, run_id)
     if run is None or run.job != job:
         raise InputFault(f"job {job} has no run {run_id}; see `batch-scoring runs list --job {job}`")
@@ -171,7 +173,10 @@ def list_runs(
     statuses: Sequence[Status] = (),
     limit: int = 20,
 ) -> Sequence[Run]:
-    """The latest runs, newest first: of a job, started at ``since`` or later, with one of the statuses."""
+    """The latest runs, newest first: of a job, started at ``since`` or later, with one of the statuses.
+
+    Raises DatabaseFault.
+    """
     query = sa.select(*_COLUMNS).order_by(scoring_runs.c.run_id.desc()).limit(limit)
     if job is not None:
         query = query.where(scoring_runs.c.job == job)
@@ -184,7 +189,10 @@ def list_runs(
 
 
 def latest_ordinary(database: Database, job: str, *, limit: int, before: int | None = None) -> Sequence[Run]:
-    """The latest runs that scored what was due or tried to, newest first; ``before`` leaves out that run and later."""
+    """The latest ordinary runs that were not skipped, newest first; with ``before``, only runs with a lower number.
+
+    Raises DatabaseFault.
+    """
     query = (
         sa.select(*_COLUMNS)
         .where(
@@ -202,7 +210,7 @@ def latest_ordinary(database: Database, job: str, *, limit: int, before: int | N
 
 
 def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -> Sequence[Run]:
-    """The latest ordinary runs after a run number that failed or were abandoned, newest first."""
+    """Ordinary runs after a run number that failed or were abandoned, newest first. Raises DatabaseFault."""
     query = (
         sa.select(*_COLUMNS)
         .where(
@@ -219,7 +227,7 @@ def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -
 
 
 def run_of_claim(database: Database, token: str) -> int | None:
-    """The running run that a claim has started; None where it has started none."""
+    """The running run that a claim has started; None if there is none. Raises DatabaseFault."""
     query = sa.select(scoring_runs.c.run_id).where(
         scoring_runs.c.claim_token == token, scoring_runs.c.status == Status.RUNNING
     )
@@ -228,7 +236,7 @@ def run_of_claim(database: Database, token: str) -> int | None:
 
 
 def running(database: Database, job: str) -> Run | None:
-    """The run that owns the job now."""
+    """The run that owns the job now; None if there is none. Raises DatabaseFault."""
     query = sa.select(*_COLUMNS).where(scoring_runs.c.running_job == job)
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
@@ -236,7 +244,10 @@ def running(database: Database, job: str) -> Run | None:
 
 
 def filling(database: Database, job: str, slot: datetime) -> Run | None:
-    """The run that fills a slot: one that is running or succeeded. No other run can be opened for that slot."""
+    """The run that fills a slot: one that is running or succeeded. No other run can start for that slot.
+
+    Raises DatabaseFault.
+    """
     query = sa.select(*_COLUMNS).where(
         scoring_runs.c.job == job,
         scoring_runs.c.scheduled_for == sa.literal(slot, scoring_runs.c.scheduled_for.type),
@@ -248,7 +259,7 @@ def filling(database: Database, job: str, slot: datetime) -> Run | None:
 
 
 def last_success(database: Database, job: str, *, mode: Mode | None = None) -> Run | None:
-    """The latest ordinary run of the job that succeeded, or the latest that did in one mode."""
+    """The latest ordinary run of the job that succeeded, or the latest in one mode. Raises DatabaseFault."""
     query = sa.select(*_COLUMNS).where(
         scoring_runs.c.job == job,
         scoring_runs.c.status == Status.SUCCEEDED,

@@ -1,4 +1,4 @@
-"""Rescores that were asked for: what an interrupted one is continued from."""
+"""Requested rescores, from which an interrupted rescore is continued."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batch_scoring.store.source.selection import Request, Selection
 
 
 def record_request(database: Database, run_id: int, selection: Selection, *, model_version: int) -> None:
-    """Write down what a run was asked to score again. Doing it again changes nothing."""
+    """Store the selection that a run is to score again. The write is idempotent. Raises DatabaseFault."""
     values = {
         "run_id": run_id,
         "selection": selection.record(),
@@ -26,7 +26,7 @@ def record_request(database: Database, run_id: int, selection: Selection, *, mod
 
 
 def get_request(database: Database, run_id: int) -> tuple[Request, int] | None:
-    """What a run was asked to score again, and with which version; None where it was asked nothing."""
+    """The rescore that a run was started for, and its model version; None for other runs. Raises DatabaseFault."""
     query = sa.select(rescore_requests.c.selection, rescore_requests.c.model_version)
     with database.read() as connection:
         found = connection.execute(query.where(rescore_requests.c.run_id == run_id)).one_or_none()

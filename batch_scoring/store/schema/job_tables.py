@@ -1,4 +1,4 @@
-"""The tables and views of a job: created where they are missing, checked where they exist."""
+"""The tables and views of a job: create them if they are missing, check them if they exist."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
 SUFFIXES = ("quarantine", "inputs", *FUNCTIONS, *PER_JOB)
-"""Of the tables, views and functions whose names begin with that of a predictions table."""
+"""Suffixes of the tables, views and functions whose names start with that of a predictions table."""
 
 
 def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
-    """Make the job's tables where they are missing; returns whether it did.
+    """Create the job's tables if they are missing; return whether they were created.
 
-    Raises ConfigurationError where they exist and were made for another key or kind.
+    Raises ConfigurationError where they exist and were created for another key or kind, and DatabaseFault.
     """
     with database.read() as connection:
         if check_tables(connection, job, layout):
@@ -56,12 +56,13 @@ def view_statements(connection: sa.Connection, job: Job, layout: PredictionsLayo
     return [*views, *gone_sql(dialect, layout, job.source, dialect.search_path(connection))]
 
 
-def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[InputColumn]) -> bool:
-    """Make the table of kept inputs where it is missing, and the columns that an earlier model had no use for.
+def ensure_inputs(database: Database, layout: PredictionsLayout, stored: Sequence[InputColumn]) -> bool:
+    """Create the table of stored inputs if it is missing, and columns that an earlier model did not need.
 
-    Returns whether anything was made. Raises ConfigurationError where a column is there and holds something else.
+    Return whether anything was created. Raises ConfigurationError where a column exists with another type, and
+    DatabaseFault.
     """
-    table = layout.inputs_table(kept)
+    table = layout.inputs_table(stored)
     with database.read() as connection:
         if _lacking(connection, layout, table) == []:
             return False
@@ -80,7 +81,7 @@ def ensure_inputs(database: Database, layout: PredictionsLayout, kept: Sequence[
 
 
 def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Table) -> list[sa.Column[Any]] | None:
-    """The columns the table of kept inputs lacks; None where there is no such table."""
+    """The columns that the table of stored inputs lacks; None where the table does not exist."""
     inspector = sa.inspect(connection)
     if not inspector.has_table(layout.inputs.name, schema=layout.inputs.schema):
         return None
@@ -90,17 +91,17 @@ def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Tab
     }
     wanted = {column.name: column.type.compile(dialect=connection.dialect) for column in table.columns}
     if not {"digest", "run_id", "valid_from", *layout.key_names} <= found.keys():
-        message = f"{layout.inputs} exists already and is no table of kept inputs; name another predictions table"
+        message = f"{layout.inputs} exists already and is not a table of stored inputs; name another predictions table"
         raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
     if differing := [name for name, ddl in wanted.items() if name in found and found[name] != ddl]:
-        said = "; ".join(f"{name} is {found[name]} and the model takes {wanted[name]}" for name in differing)
-        message = f"{layout.inputs} was made for other inputs ({said}); rename that table, then run again"
+        differences = "; ".join(f"{name} is {found[name]} and the model takes {wanted[name]}" for name in differing)
+        message = f"{layout.inputs} was created for other inputs ({differences}); rename that table, then run again"
         raise ConfigurationError([Problem(where=str(layout.inputs), key="predictions.keep_inputs", message=message)])
     return [column for column in table.columns if column.name not in found]
 
 
 def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
-    """Whether the job's tables exist. Raises ConfigurationError where they were made for another key or kind."""
+    """Whether the job's tables exist. Raises ConfigurationError where they have another key or kind."""
     check_names(dialect_of(connection), job)
     known = _registered(connection, job)
     if known is None:
@@ -121,7 +122,7 @@ def check_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout)
 
 
 def needs_versions(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
-    """Whether the job names a changed_at of a type for which its tables, which hold no version yet, were not created.
+    """Whether the type of the job's changed_at differs from that of its tables, which hold no versions yet.
 
     Raises ConfigurationError where they hold versions of another type.
     """
@@ -138,7 +139,7 @@ def needs_versions(connection: sa.Connection, job: Job, layout: PredictionsLayou
 
 
 def check_names(dialect: Dialect, job: Job) -> None:
-    """Raise ConfigurationError where the database would cut the name of one of the job's tables or views."""
+    """Raise ConfigurationError where the database would truncate the name of one of the job's tables or views."""
     if dialect.longest_name is None:
         return
     table = job.predictions.table_name
@@ -146,8 +147,9 @@ def check_names(dialect: Dialect, job: Job) -> None:
     limit = dialect.longest_name - len(longest) - 1
     if len(table.name.encode()) > limit:
         message = (
-            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}: {dialect.product} cuts"
-            f" names after {dialect.longest_name}, and <table>_{longest} is one of the job's views; shorten it"
+            f"{table.name} takes {len(table.name.encode())} bytes, expected at most {limit}:"
+            f" {dialect.product} truncates names after {dialect.longest_name}, and <table>_{longest} is one of the"
+            " job's views; shorten it"
         )
         raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
 
@@ -171,7 +173,8 @@ def create_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout
     for name in (layout.table, layout.quarantine, layout.inputs, *views):
         if sa.inspect(connection).has_table(name.name, schema=name.schema):
             message = (
-                f"{name} exists already and was not made for job {job.name}; name another table in [predictions] table"
+                f"{name} exists already and was not created for job {job.name};"
+                " name another table in [predictions] table"
             )
             raise ConfigurationError([Problem(where=f"job {job.name}", key="predictions.table", message=message)])
     for element in table_ddl(connection.dialect, layout):
@@ -199,13 +202,13 @@ def _registered(connection: sa.Connection, job: Job) -> sa.Row[Any] | None:
 
 
 def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout | None:
-    """The shape that the job's tables were made in, whatever its source is now; None where they are not made."""
+    """The layout with which the job's tables were created, whatever its source is now; None if none exist."""
     known = _registered(connection, job)
     return None if known is None else _layout_from(known)
 
 
 def registered_layouts(connection: sa.Connection) -> list[tuple[str, PredictionsLayout]]:
-    """Every job whose tables are there, with the newest of them, by name."""
+    """Every job whose tables exist, with its newest tables, by name."""
     inspector = sa.inspect(connection)
     rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.job, scoring_jobs.c.created_at))
     newest = {row.job: _layout_from(row) for row in rows}
@@ -231,10 +234,13 @@ def waiting_problem(job: Job, exc: Exception) -> Problem:
 
 
 def existing_layout(database: Database, job: Job) -> PredictionsLayout:
-    """The shape of a job's tables, which may outlive its source. Raises InputFault where it has none yet."""
+    """The layout of a job's tables, which may exist longer than its source.
+
+    Raises InputFault where it has none yet, SchemaOutOfDate and DatabaseFault.
+    """
     with database.read() as connection:
         check_revision(connection)
         layout = registered_layout(connection, job)
     if layout is None:
-        raise InputFault(f"job {job.name} has no tables yet; its first run makes them, or `batch-scoring db upgrade`")
+        raise InputFault(f"job {job.name} has no tables yet; its first run creates them, or `batch-scoring db upgrade`")
     return layout

@@ -1,4 +1,4 @@
-"""The tables of one job: predictions, quarantine and inputs, shaped by its key and kind of model."""
+"""The tables of one job: predictions, quarantine and inputs. Their columns depend on its key and kind of model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _INPUT_TYPES: dict[ColumnType, sa.types.TypeEngine[Any]] = {
 }
 
 
-_OF_INPUTS = ("run_id", "valid_from", "digest")
+_INPUTS_COLUMNS = ("run_id", "valid_from", "digest")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionsLayout:
-    """What shapes a job's predictions table and its quarantine."""
+    """The properties of a job that determine the columns of its tables."""
 
     table: TableName
     kind: Kind
@@ -53,36 +53,37 @@ class PredictionsLayout:
         return self.table._replace(name=f"{self.table.name}_inputs")
 
     def inputs_table(self, columns: Sequence[InputColumn]) -> sa.Table:
-        """What the model was given for each prediction: one row each, by its key and the moment it began to hold.
+        """The table of the model's inputs: a row for each prediction, by key and start of its validity period.
 
-        An input that is a key column stands there already. Raises ConfigurationError for a name that is taken.
+        An input that is a key column is not repeated. Raises ConfigurationError where an input has the name of one of
+        the table's own columns.
         """
-        if taken := [column.name for column in columns if column.name.lower() in _OF_INPUTS]:
-            message = f"the model's input {', '.join(taken)} bears the name of a column of its own; rename it in a view"
+        if taken := [column.name for column in columns if column.name.lower() in _INPUTS_COLUMNS]:
+            message = f"the model's input {', '.join(taken)} has the name of a column of the table; rename it in a view"
             raise ConfigurationError([Problem(where=str(self.inputs), key="predictions.keep_inputs", message=message)])
         return sa.Table(
             exactly(self.inputs.name),
             sa.MetaData(naming_convention=metadata.naming_convention),
             *(_key_column(name, ddl) for name, ddl in self.key),
             sa.Column(
-                "valid_from", UtcTimestamp, primary_key=True, comment="Since when the prediction holds or held, UTC"
+                "valid_from", UtcTimestamp, primary_key=True, comment="Start of the prediction's validity period, UTC"
             ),
             sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
             *(
-                sa.Column(exactly(column.name), _INPUT_TYPES[column.type], comment="What the model was given")
+                sa.Column(exactly(column.name), _INPUT_TYPES[column.type], comment="Input of the model")
                 for column in columns
                 if column.name not in self.key_names
             ),
             sa.Column("digest", sa.LargeBinary, nullable=False, comment="Checksums of the inputs, in their order"),
             schema=exactly(self.table.schema),
-            comment="One row is what the model was given for one prediction",
+            comment="One row per prediction: the inputs of the model",
             sqlite_with_rowid=False,
         )
 
     @cached_property
     def predictions_table(self) -> sa.Table:
         """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
-        label = "expected NULL for a regression" if self.kind == "regression" else "the label that was decided"
+        label = "expected NULL for a regression" if self.kind == "regression" else "the predicted label"
         return self._table(
             self.table,
             [
@@ -91,24 +92,24 @@ class PredictionsLayout:
                 sa.Column("score", sa.Double, nullable=self.kind == "label", comment=SCORE_COMMENTS[self.kind]),
                 sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
             ],
-            [sa.CheckConstraint(_SCORE_IS_SOUND[self.kind], name="score")],
-            "One row is one prediction; the current one of a key has valid_to 9999-12-31",
+            [sa.CheckConstraint(_SCORE_CHECKS[self.kind], name="score")],
+            "One row per prediction; the current one of a key has valid_to 9999-12-31",
         )
 
     @cached_property
     def quarantine_table(self) -> sa.Table:
-        """The rows set aside; the same key and life as a prediction."""
+        """The table of quarantined rows, with the same key and validity period as predictions."""
         return self._table(
             self.quarantine,
             [
-                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that set the row aside"),
+                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that quarantined the row"),
                 sa.Column("reason_code", sa.String(32), nullable=False, comment="Why it could not be scored"),
                 sa.Column("column_name", sa.Text, comment="The column at fault, where there is one"),
-                sa.Column("message", sa.Text, nullable=False, comment="The reason in words; never applicant data"),
-                sa.Column("attempts", sa.Integer, nullable=False, comment="Times in a row the key failed"),
+                sa.Column("message", sa.Text, nullable=False, comment="The reason as text; never applicant data"),
+                sa.Column("attempts", sa.Integer, nullable=False, comment="Number of consecutive failed attempts"),
             ],
             [],
-            "One row is a source row set aside; an open entry has valid_to 9999-12-31",
+            "One row per quarantined source row; an open entry has valid_to 9999-12-31",
         )
 
     def _table(
@@ -120,13 +121,13 @@ class PredictionsLayout:
             RawType(self.changed_at_type),
             comment="Version of the source row that was read",
         )
-        life: list[sa.Column[Any]] = [
-            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Holds from this moment, UTC"),
+        validity_period: list[sa.Column[Any]] = [
+            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Start of the validity period, UTC"),
             sa.Column(
                 "valid_to",
                 UtcTimestamp,
                 primary_key=True,
-                comment="Holds until this moment, exclusive, UTC; 9999-12-31 while current",
+                comment="End of the validity period, exclusive, UTC; 9999-12-31 while current",
             ),
         ]
         return sa.Table(
@@ -135,17 +136,17 @@ class PredictionsLayout:
             *keys,
             *columns,
             changed_at,
-            *life,
+            *validity_period,
             *constraints,
             sa.CheckConstraint("valid_from < valid_to", name="life"),
             schema=exactly(name.schema),
             comment=comment,
-            sqlite_with_rowid=False,  # the primary key is the table: one tree to write and to look a key up in
+            sqlite_with_rowid=False,  # the table is stored in its primary key: one B-tree to write and to search
         )
 
 
 def layout_of(job: Job, source: SourceTable) -> PredictionsLayout:
-    """The shape of a job's tables, typed after its source. Raises SourceFault where its key cannot be one."""
+    """The layout of a job's tables, with the types of its source. Raises SourceFault for an unusable key."""
     for name in source.key:
         column = source.columns[name]
         if column.is_inexact:
@@ -184,7 +185,7 @@ SCORE_COMMENTS: dict[Kind, str] = {
 _FINITE = "abs(score) <= 1.7976931348623157e308"
 
 
-_SCORE_IS_SOUND: dict[Kind, str] = {
+_SCORE_CHECKS: dict[Kind, str] = {
     "binary": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
     "multiclass": "score >= 0 AND score <= 1 AND prediction IS NOT NULL",
     "regression": f"{_FINITE} AND prediction IS NULL",

@@ -1,6 +1,6 @@
-"""The queries BI starts from: templates under ``sql/queries``, filled in for a job.
+"""Example queries for BI: templates under ``sql/queries``, filled in for a job.
 
-They are written from the job file alone, so they can be printed before the tables exist and without a database.
+They depend on the job file alone, so they can be printed before the tables exist and without a database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, WORDS, same_key, source_keys, view_name
+from batch_scoring.store.schema.views import EXPRESSIONS, FUNCTIONS, PER_JOB, same_key, source_keys, view_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Query:
 
     @property
     def text(self) -> str:
-        """The query as it stands in a file."""
+        """The query as the content of a file."""
         return f"-- {self.title}\n{self.sql};\n"
 
 
@@ -68,7 +68,7 @@ _COLLECTION: Mapping[str, Callable[[Job], bool] | None] = {
     "latest_runs": None,
     "slowest_runs": None,
 }
-"""Every query in the order in which they are printed, and for which jobs it makes sense."""
+"""Every query in the order in which they are printed, and the jobs to which it applies; None for all."""
 
 BY_COLUMN = "by_column"
 
@@ -81,9 +81,9 @@ def queries(
     key: TextKey | None = None,
     column: str | None = None,
 ) -> Sequence[Query]:
-    """The queries that make sense for a job, in a dialect's words and with the job's names.
+    """The queries that apply to a job, in the SQL of a dialect and with the job's names.
 
-    ``timestamp`` (aware) and ``key`` are examples to be replaced; without a key that of the latest prediction is taken.
+    ``timestamp`` (aware) and ``key`` are examples to be replaced; without a key, that of the latest prediction is used.
     ``column`` adds a query of the predictions by that column of the source.
     """
     names = _names(job, dialect, timestamp, key, column)
@@ -121,7 +121,7 @@ def _names(job: Job, dialect: Dialect, timestamp: datetime, key: TextKey | None,
         key=tuple((name, "") for name in job.source.key),
         changed_at_type="",
     )
-    words = WORDS[dialect.templates]
+    expressions = EXPRESSIONS[dialect.templates]
     views = {view: _readable(dialect, view_name(layout, view)) for view in (*PER_JOB, *FUNCTIONS)}
     columns = [dialect.quoted(name) for name in layout.key_names]
     keys = ", ".join(columns)
@@ -140,8 +140,8 @@ def _names(job: Job, dialect: Dialect, timestamp: datetime, key: TextKey | None,
         "is_key": _is_key(columns, views["current"], key),
         "positive_label": positive,
         "positive_rate": "" if label is None else rate,
-        "week": words.week,
-        "timestamp": words.timestamp.format(at=at),
+        "week": expressions.week,
+        "timestamp": expressions.timestamp.format(at=at),
         "column": "" if column is None else dialect.quoted(column),
     }
 

@@ -1,4 +1,4 @@
-"""Giving the tables of a job, which hold no versions yet, the type of the source's changed_at."""
+"""Change the type of source_changed_at in a job's tables that hold no versions yet."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def holds_versions(connection: sa.Connection, layout: PredictionsLayout) -> bool
 
 
 def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views: Iterable[str]) -> None:
-    """Change the type of an empty source_changed_at in the transaction at hand, and create the job's views again.
+    """Change the type of an empty source_changed_at in the current transaction, and create the job's views again.
 
-    What was granted on the views is granted again.
+    Privileges on the views are granted again.
     """
     dialect = dialect_of(connection)
     names = [dialect.quoted(*view_name(layout, view)) for view in reversed(PER_JOB)]
@@ -84,6 +84,6 @@ def _grants(connection: sa.Connection, views: Iterable[str], functions: Iterable
 
 
 def execute(connection: sa.Connection, statements: Iterable[str]) -> None:
-    """Run statements that take no parameters."""
+    """Execute statements without parameters."""
     for statement in statements:
         connection.exec_driver_sql(driver_sql(connection.dialect, statement))

@@ -1,4 +1,4 @@
-"""Which revision of the fixed tables a database has, and Alembic's configuration."""
+"""The schema revision of a database, and Alembic's configuration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from batch_scoring.store.schema.tables import SCHEMA_REVISION
 
 
 def check_revision(connection: sa.Connection) -> None:
-    """Raise SchemaOutOfDate where the database's schema is not the one this package works with."""
+    """Raise SchemaOutOfDate where the database's schema revision is not that of this package."""
     found = current_revision(connection)
     if found != SCHEMA_REVISION:
         raise unknown_revision(found)
 
 
 def check_schema(database: Database) -> None:
-    """The same in a transaction of its own. Raises SchemaOutOfDate, DatabaseFault."""
+    """As ``check_revision``, in its own transaction. Raises SchemaOutOfDate, DatabaseFault."""
     with database.read() as connection:
         check_revision(connection)
 

@@ -14,16 +14,16 @@ from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
 
 ROLES = ("scorer", "operator", "bi_reader")
-"""In the order in which they are made."""
+"""In the order of their creation."""
 
 _FOR_EACH_JOB = "-- for each job\n"
 
 
 def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
-    """The statements that make the roles and grant them what they need, and no more, for each job.
+    """The statements that create the roles and grant them the privileges that they need for each job.
 
-    A job comes with the layout of its tables, and whether it has a table of kept inputs. Applying them again changes
-    nothing.
+    Each job is given with the layout of its tables, and whether it has a table of stored inputs. The statements are
+    idempotent.
     """
     dialect = dialect_named("postgresql")
     schemas = dict.fromkeys(

@@ -37,10 +37,10 @@ class Script:
 
 
 def script(database: Database, jobs: Sequence[Job], dialect: Dialect) -> Script:
-    """Every statement of ``upgrade`` for a dialect, to be read and applied by hand.
+    """Every statement of ``upgrade`` for a dialect, to be reviewed and applied manually.
 
-    The tables of a job are typed after its source, which is looked up in the database; the types are said in the
-    dialect's words where the database speaks another one.
+    The tables of a job have the types of its source, which is looked up in the database. The types are translated if
+    the database has another dialect. Raises ConfigurationError where a name is too long for the dialect.
     """
     layouts: list[tuple[Job, PredictionsLayout]] = []
     left_out: list[str] = []
@@ -81,7 +81,7 @@ def _schema_sql(dialect: Dialect, layouts: Sequence[tuple[Job, PredictionsLayout
 
 
 def _layout_in(dialect: Dialect, source: SourceTable, job: Job, connection: sa.Connection) -> PredictionsLayout:
-    """The job's layout with the source's types said in a dialect's words."""
+    """The job's layout, with the source's types translated to a dialect."""
     layout = layout_of(job, source)
     if dialect_of(connection) is dialect:
         return layout
@@ -90,7 +90,7 @@ def _layout_in(dialect: Dialect, source: SourceTable, job: Job, connection: sa.C
         for column in sa.inspect(connection).get_columns(source.table.name, schema=source.table.schema)
     }
 
-    def said(name: str) -> str:
+    def translated(name: str) -> str:
         declared = reflected[name]
         if isinstance(declared, sa.types.NullType):
             return "TEXT"
@@ -99,6 +99,6 @@ def _layout_in(dialect: Dialect, source: SourceTable, job: Job, connection: sa.C
     return PredictionsLayout(
         table=layout.table,
         kind=layout.kind,
-        key=tuple((name, said(name)) for name in layout.key_names),
-        changed_at_type=said(source.changed_at) if source.changed_at else layout.changed_at_type,
+        key=tuple((name, translated(name)) for name in layout.key_names),
+        changed_at_type=translated(source.changed_at) if source.changed_at else layout.changed_at_type,
     )

@@ -1,4 +1,4 @@
-"""Bringing a database to this version's schema: Alembic for the fixed tables, the layout for each job's own."""
+"""Upgrade a database to this version's schema: the fixed tables with Alembic, and the tables of each job."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ from batch_scoring.store.source.table import SourceTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upgrade:
-    """What an upgrade did."""
+    """The result of an upgrade."""
 
     revision_before: str | None
     revision: str
     created: tuple[str, ...]
-    """Predictions tables that were made."""
+    """Predictions tables that were created."""
     versioned: tuple[str, ...]
-    """Predictions tables whose source_changed_at was given the type of a changed_at that the job names now. They hold
-    no version yet, so the next run scores every row again."""
+    """Predictions tables whose source_changed_at was changed to the type of the job's new changed_at. They hold no
+    versions yet, so the next run scores every row again."""
     waiting: tuple[Problem, ...]
-    """Jobs whose tables could not be made yet, and why."""
+    """Jobs whose tables could not be created yet, and why."""
     advice: tuple[str, ...]
-    """Indexes of the sources that would make runs cheaper."""
+    """Indexes on the sources that would make runs faster."""
 
 
 def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
-    """Apply migrations, make each job's tables and renew the views, all in one transaction.
+    """Apply migrations, create the tables of each job and replace the views, in one transaction.
 
-    Doing it again changes nothing, and two at once take turns. A job whose source does not exist yet is named in
-    ``waiting``; its tables are made by the next upgrade or by its first run.
+    An upgrade is idempotent, and concurrent upgrades are serialized. A job whose source does not exist yet is listed in
+    ``waiting``; its tables are created by the next upgrade or by its first run. Raises SchemaOutOfDate where the
+    database is newer than this package, ConfigurationError and DatabaseFault.
     """
     from alembic import command
     from alembic.util.exc import CommandError

@@ -1,4 +1,4 @@
-"""The views BI reads: templates under ``sql/views``, one file per dialect where dialects differ."""
+"""The views for BI: templates under ``sql/views``, one file for each dialect."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import SCORE_COMMENTS, PredictionsLayout
 
 SHARED = ("run_history", "data_freshness", "quarantine_summary")
-"""Views that speak of all jobs."""
+"""Views that cover all jobs."""
 
 PER_JOB = ("current", "history", "daily", "distribution")
-"""Views of one predictions table, whose name they begin with; PostgreSQL has functions besides, see FUNCTIONS."""
+"""Views of one predictions table, with whose name theirs start; PostgreSQL also has functions, see FUNCTIONS."""
 
 FUNCTIONS: Mapping[str, str] = {"as_of": "timestamptz", "gone": ""}
-"""PostgreSQL's functions of one predictions table, named likewise."""
+"""PostgreSQL's functions of one predictions table, named like the views, with the types of their parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Words:
-    """The expressions that a variant of the templates needs; ``{}`` stands for what is cast."""
+class Expressions:
+    """SQL expressions for a variant of the templates; ``{}`` stands for the expression that is cast."""
 
     integer: str
     double: str
     positive_count: str
     positive_share: str
     ordinary_positive_count: str
-    """Of predictions that no rescore made."""
+    """Of the predictions of ordinary runs."""
     forever: str
-    """``valid_to`` of what is current."""
+    """``valid_to`` of a current row."""
     timestamp: str
     """A time in UTC, given as ``at``."""
     week: str
     """The Monday of ``day``."""
 
 
-WORDS: Mapping[str, Words] = {
-    "postgresql": Words(
+EXPRESSIONS: Mapping[str, Expressions] = {
+    "postgresql": Expressions(
         integer="{}::bigint",
         double="{}::double precision",
         positive_count="sum(positive_n)::bigint",
@@ -54,7 +54,7 @@ WORDS: Mapping[str, Words] = {
         timestamp="'{at:%Y-%m-%d %H:%M:%S}+00'",
         week="date_trunc('week', day)::date",
     ),
-    "sqlite": Words(
+    "sqlite": Expressions(
         integer="{}",
         double="{}",
         positive_count="sum(prediction = {label})",
@@ -74,10 +74,10 @@ def view_name(layout: PredictionsLayout, view: str) -> TableName:
 
 
 def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
-    """The statements that make or renew the views that speak of all jobs; none for a dialect without files."""
+    """The statements that create or replace the views that cover all jobs; none for a dialect without templates."""
     entries = "\n  UNION ALL\n  ".join(
         f"SELECT {literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
-        f" FROM {dialect.quoted(*layout.quarantine)} WHERE valid_to = {WORDS[dialect.templates].forever}"
+        f" FROM {dialect.quoted(*layout.quarantine)} WHERE valid_to = {EXPRESSIONS[dialect.templates].forever}"
         for job, layout in jobs
     )
     nothing = (
@@ -89,7 +89,7 @@ def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) 
 
 
 def job_sql(dialect: Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
-    """The statements that make or renew the views of one predictions table."""
+    """The statements that create or replace the views of one predictions table."""
     names = _names(dialect, layout, positive_label)
     is_bounded = layout.kind in ("binary", "multiclass")
     found: list[str] = []
@@ -102,10 +102,9 @@ def job_sql(dialect: Dialect, layout: PredictionsLayout, positive_label: str | N
 def gone_sql(
     dialect: Dialect, layout: PredictionsLayout, source: Source, schemas: Sequence[str] = ("public",)
 ) -> list[str]:
-    """The statements that make or renew the function of predictions whose source row is gone, where the
-    database has functions.
+    """The statements that create or replace the function ``gone``, where the database has functions.
 
-    It runs with the rights of its owner, so it looks for tables in ``schemas`` and never in the caller's.
+    It is a SECURITY DEFINER function, so its search path is ``schemas`` and never that of the caller.
     """
     where = source.where or ""
     tag = "gone"
@@ -120,15 +119,15 @@ def gone_sql(
     }
     statements = _parts(
         _text(f"gone.{dialect.templates}.sql")
-    )  # before it is filled in: the condition may hold anything
+    )  # split before the condition is inserted, which may contain a semicolon
     return [Template(statement).substitute(names) for statement in statements]
 
 
 def source_keys(dialect: Dialect, source: Source) -> str:
-    """The query of the keys that a job's source gives."""
+    """The query for the keys of a job's source."""
     keys = ", ".join(dialect.quoted(name) for name in source.key)
     query = f"SELECT {keys} FROM {dialect.quoted(*source.table_name)}"  # noqa: S608 - quoted names
-    # the condition stands on lines of its own: it may end in a comment
+    # the condition is on its own lines: it may end in a comment
     return query if source.where is None else f"{query} WHERE (\n{source.where}\n)"
 
 
@@ -148,11 +147,11 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
             f"COMMENT ON COLUMN {view}.{dialect.quoted(name)} IS 'Key of the source row';" for name in layout.key_names
         )
 
-    words = WORDS[dialect.templates]
-    none = words.integer.format("NULL")
-    count, share = words.positive_count.format(label=label), words.positive_share.format(label=label)
-    ordinary_count = words.ordinary_positive_count.format(label=label)
-    span = f"SELECT {words.double.format('0.0')} AS low, {words.double.format('1.0')} AS high"
+    expressions = EXPRESSIONS[dialect.templates]
+    none = expressions.integer.format("NULL")
+    count, share = expressions.positive_count.format(label=label), expressions.positive_share.format(label=label)
+    ordinary_count = expressions.ordinary_positive_count.format(label=label)
+    span = f"SELECT {expressions.double.format('0.0')} AS low, {expressions.double.format('1.0')} AS high"
     if layout.kind not in ("binary", "multiclass"):
         span = "SELECT min(score) AS low, max(score) AS high FROM current"
     return {
@@ -164,7 +163,7 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
         "score_comment": SCORE_COMMENTS[layout.kind],
         "positive_label": label,
         "positive_count": none if positive_label is None else count,
-        "positive_share": words.double.format("NULL") if positive_label is None else share,
+        "positive_share": expressions.double.format("NULL") if positive_label is None else share,
         "ordinary_positive_count": none if positive_label is None else ordinary_count,
         "quarantine": dialect.quoted(*layout.quarantine),
         "quarantine_of_key": same_key(dialect, layout, "q", "p"),
@@ -175,7 +174,7 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Described:
-    """A view or function of the contract, with its columns in order and what each means."""
+    """A documented view or function, with its columns in order and the meaning of each."""
 
     name: str
     meaning: str
@@ -183,7 +182,7 @@ class Described:
 
 
 def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Described]:
-    """The data dictionary: what the comments in the database say, in the order in which the views are made."""
+    """The data dictionary: the comments of the views, in the order of their creation."""
     dialect = dialect_named("postgresql")
     statements = shared_sql(dialect, layouts)
     for _, layout in layouts:

@@ -1,1 +1,1 @@
-"""The table that a job reads: its columns and key, which of its rows are meant, and loading rows into it."""
+"""The source table of a job: its columns and key, the selection of rows, and loading rows into it."""

@@ -12,7 +12,7 @@
                 | column ["not"] "like" value
 
 A column is a word, or any text in double quotes; a value is a word, or any text in single quotes. A value only ever
-reaches the database as a bound parameter. NULL follows SQL: a comparison with it is neither true nor false.
+is sent to the database as a bound parameter. NULL follows SQL: a comparison with it is neither true nor false.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.sql_types import RAW, as_timestamp
 from batch_scoring.store.source.values import read_untyped, read_value
 
-_MOST_LEVELS = 20
-"""Parentheses and negations inside each other; what a parser of SQL takes is limited, too."""
+_MAX_DEPTH = 20
+"""Depth of nested parentheses and negations; SQL parsers have a limit too."""
 
-_MOST_COMPARISONS = 500
-_MOST_VALUES = 5_000
+_MAX_COMPARISONS = 500
+_MAX_VALUES = 5_000
 
 _COMPARE: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     "=": lambda column, value: column == value,
@@ -46,7 +46,7 @@ _COMPARE: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     ">=": lambda column, value: column >= value,
 }
 OPERATORS = (*_COMPARE, "is null", "in", "between", "like")
-"""Every operator; negated ones are a Not of these."""
+"""All operators; a negated operator is a Not of one of these."""
 
 _KEYWORDS = frozenset({"and", "or", "not", "in", "is", "null", "between", "like"})
 _WORD = re.compile(r"[^\s'\"(),;<>=!]+")
@@ -105,7 +105,7 @@ class Comparison:
         yield self
 
     def sql(self, columns: Mapping[str, SourceColumn], table: sa.TableClause) -> sa.ColumnElement[bool]:
-        """The condition on a source. Raises InputFault where it has no such column or a value is none of its type."""
+        """The condition on a source. Raises InputFault for an unknown column or a value of another type."""
         where = f"--where, character {self.position},"
         if self.column not in columns:
             raise InputFault(f"{where} the source has no column {self.column!r} (it has {', '.join(columns)})")
@@ -113,7 +113,7 @@ class Comparison:
             if not value.is_quoted and value.text in columns:
                 raise InputFault(
                     f"--where, character {value.position}, {value.text!r} is a column of the source, and a column can"
-                    f" only be compared with values; if it is a text, write {_quoted(value.text, chr(39))}"
+                    f" only be compared with values; if it is text, write {_quoted(value.text, chr(39))}"
                 )
         column = columns[self.column]
         expression = table.c[self.column]
@@ -181,7 +181,7 @@ def parse(text: str) -> Condition:
 
 
 def from_record(record: Any) -> Condition:
-    """Read what a run's record holds: the condition as text, or, in records of old, one comparison as a list."""
+    """Read a condition from the record of a run: text, or, in older records, one comparison as a list."""
     if isinstance(record, str):
         return parse(record)
     column, operator, text, is_text = record
@@ -209,16 +209,16 @@ class _Token:
 
 
 class _Parser:
-    """One reading of a text, by recursive descent."""
+    """A recursive-descent parser."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = self._read_tokens()
         self._next = next(self._tokens)
-        self._counts = {"comparisons": _MOST_COMPARISONS, "values": _MOST_VALUES}
+        self._counts = {"comparisons": _MAX_COMPARISONS, "values": _MAX_VALUES}
 
     def read(self) -> Condition:
-        condition = self._combined("or", _MOST_LEVELS)
+        condition = self._combined("or", _MAX_DEPTH)
         if self._next.kind != "end":
             hint = ""
             if self._next.kind in ("word", "value"):
@@ -248,7 +248,7 @@ class _Parser:
 
     def _deeper(self, levels: int, position: int) -> int:
         if levels == 0:
-            raise self._fault(position, f"more than {_MOST_LEVELS} parentheses and negations inside each other")
+            raise self._fault(position, f"more than {_MAX_DEPTH} parentheses and negations inside each other")
         return levels - 1
 
     def _comparison(self) -> Condition:
@@ -319,7 +319,7 @@ class _Parser:
     def _count(self, what: str) -> None:
         self._counts[what] -= 1
         if self._counts[what] < 0:
-            most = _MOST_COMPARISONS if what == "comparisons" else _MOST_VALUES
+            most = _MAX_COMPARISONS if what == "comparisons" else _MAX_VALUES
             raise self._fault(self._next.position, f"more than {most:,} {what}; --keys-file takes any number of keys")
 
     def _take(self, kind: str, text: str) -> bool:
@@ -376,7 +376,7 @@ def _negated(comparison: Comparison, is_negated: bool) -> Condition:
 def _comparable(
     expression: sa.ColumnElement[Any], column: SourceColumn, values: tuple[Value, ...]
 ) -> tuple[sa.ColumnElement[Any], list[Any]]:
-    """The column and the values in a form in which the database compares them. Raises InputFault."""
+    """The column and the values in comparable types. Raises InputFault."""
     if column.family is Family.UNKNOWN:
         return expression, [read_untyped(_text(value, column), is_text=value.is_quoted) for value in values]
     read = [read_value(value.text, column, f"--where, character {value.position},") for value in values]
@@ -392,7 +392,7 @@ def _text(value: Value, column: SourceColumn) -> str:
 
 
 class _matches(sa.sql.functions.FunctionElement[Any]):  # noqa: N801 - named like SQLAlchemy's functions
-    """A column that matches a pattern, case counts: LIKE, and GLOB on SQLite, whose LIKE ignores the case."""
+    """A case-sensitive pattern match: LIKE, and GLOB on SQLite, whose LIKE is case-insensitive."""
 
     type = sa.Boolean()
     inherit_cache = True
@@ -426,8 +426,8 @@ def _like(expression: sa.ColumnElement[Any], column: SourceColumn, value: Value)
             glob += "*" if match["wildcard"] == "%" else "?"
         elif mark == "\\" and match["escaped"] is None:
             raise InputFault(
-                f"--where, character {value.position}, a pattern of like ends with \\, which takes its meaning from"
-                " % _ or \\; two of them are one"
+                f"--where, character {value.position}, a pattern of like ends with \\, which escapes % _ or \\;"
+                " write \\\\ for a backslash"
             )
         else:
             glob += f"[{mark}]" if mark in "*?[" else mark

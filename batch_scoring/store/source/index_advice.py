@@ -1,4 +1,4 @@
-"""Which indexes a source lacks. A run is right without them; with them it costs what its new rows cost."""
+"""Indexes that a source lacks. They do not change the result of a run; with them its cost depends on new rows only."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from batch_scoring.store.source.table import SourceTable
 
 
 def advice(connection: sa.Connection, job: Job, source: SourceTable) -> list[str]:
-    """What would make the job's runs cheaper, each with the statement that does it."""
+    """Indexes that would make the job's runs faster, each with the statement that creates it."""
     table = source.table
     dialect = dialect_of(connection)
     built = dialect.structure(connection, table)
     wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
     if built.relation is Relation.VIEW:
-        return [f"{table} is a view: see that the tables under it have indexes on {', '.join(wanted)}"]
+        return [f"{table} is a view: make sure that its underlying tables have indexes on {', '.join(wanted)}"]
     if built.relation is Relation.FOREIGN_TABLE:
-        return [f"{table} is a foreign table: see that the table on its server has indexes on {', '.join(wanted)}"]
+        return [
+            f"{table} is a foreign table: make sure that the table on its server has indexes on {', '.join(wanted)}"
+        ]
     indexed = [index.columns for index in built.indexes if _serves(index)]
     found = []
     if not _is_covered(source.key, indexed):

@@ -1,4 +1,4 @@
-"""Which row of a file a table refuses, and why, in words without the values of the row."""
+"""Find the row of a file that a table refuses, and the reason, in messages without values of the row."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def refusal(dialect: Dialect, fault: DatabaseFault, columns: Collection[str]) ->
 def first_refused(
     database: Database, connection: sa.Connection, count: int, write: Callable[[int, int], object]
 ) -> int:
-    """The first of n rows with which the table no longer takes the rows up to it.
+    """The position of the first row that the table refuses, found by bisection.
 
-    ``write`` takes a range of rows; what it writes is rolled back. Writes no row more than once.
+    ``write`` writes a range of rows; its writes are rolled back. No row is written more than once.
     """
     taken, refused = 0, count
     trial = connection.begin_nested()

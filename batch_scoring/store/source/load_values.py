@@ -1,4 +1,4 @@
-"""The fields of a CSV file as the columns of a table take them, checked value by value."""
+"""Convert the fields of a CSV file to the columns of a table, and check each value."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
     Kind.EMPTY: sa.Text(),
 }
-"""The types of a new table. Numbers are NUMERIC: exact, and ready for decimals to come."""
+"""The types of a new table. Numbers are NUMERIC: exact, and able to store decimals in later loads."""
 
 _ANY_NUMBER = r"^\s*[+-]?(?:\d[\d{thousands}]*(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?\s*$"
-_WHOLE = r"^-?\d+(?:\.0*)?$"
+_INTEGER = r"^-?\d+(?:\.0*)?$"
 _TRUE = ["true", "t", "yes", "y", "on", "1", "1.0"]
 _FALSE = ["false", "f", "no", "n", "off", "0", "0.0"]
 _BOOLEAN = rf"^\s*(?i:{'|'.join([*_TRUE, *_FALSE])})\s*$".replace(".0", r"\.0")
@@ -60,7 +60,7 @@ class TableColumn:
 
 
 class Converter:
-    """Brings the fields of one file to the columns of one table; ``notes`` says what was read as missing."""
+    """Converts the fields of one file to the columns of one table; ``notes`` lists values that were read as missing."""
 
     def __init__(self, rows: CsvTable, table: str, *, enforces_types: bool) -> None:
         self.notes: list[str] = []
@@ -109,12 +109,12 @@ class Converter:
         integers = _cast(values, pa.int64()) if self._rows.form == PLAIN else None
         if integers is None:
             numbers = plain_numbers(self._typed(values, column, self._number_pattern, Kind.INTEGER), self._rows.form)
-            self._refuse_others(column, pc.match_substring_regex(numbers, _WHOLE))
+            self._refuse_others(column, pc.match_substring_regex(numbers, _INTEGER))
             texts = plain_integers(numbers)
             integers = _cast(texts, pa.int64())
             if integers is None:
-                wide = [text is None or -(2**63) <= int(text) < 2**63 for text in texts.to_pylist()]
-                self._refuse_others(column, pa.array(wide), "a number beyond the range of")
+                fits = [text is None or -(2**63) <= int(text) < 2**63 for text in texts.to_pylist()]
+                self._refuse_others(column, pa.array(fits), "a number beyond the range of")
         bits = _bits(column.declared) if self._enforces_types else 63
         inside = pc.and_(pc.greater_equal(integers, -(2**bits)), pc.less_equal(integers, 2**bits - 1))
         self._refuse_others(column, inside, "a number beyond the range of")
@@ -144,7 +144,7 @@ class Converter:
         return _ANY_NUMBER.format(point=r"\." if form.decimal == "." else ",", thousands=thousands)
 
     def _stored(self, numbers: pa.Array) -> pa.Array:
-        """Numbers as text, which PostgreSQL reads exactly; SQLite's own reading of text is not always the nearest."""
+        """Numbers as text, which PostgreSQL converts exactly; SQLite may not convert text to the nearest float."""
         if self._enforces_types:
             return numbers
         floats = numbers.cast(pa.float64())
@@ -177,14 +177,14 @@ class Converter:
         return values
 
     def _typed(self, values: pa.Array, column: TableColumn, pattern: str, kind: Kind) -> pa.Array:
-        """Values that match a pattern, with blanks and words for a missing value as null."""
+        """Values that match a pattern; blanks and missing-value markers become null."""
         typed, markers, others = without_markers(values, pattern)
         if len(others):
             first = others[0].as_py()
             what = f"{kind_of(values[first].as_py())} where {self._table} takes {column.ddl}"
             self._refuse(column, first, what, len(others))
         if kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TEXT) and pattern == _ANY:
-            typed, markers = _without_words(typed, markers)
+            typed, markers = _without_markers(typed, markers)
         if markers:
             self.notes.append(missing_note(column.name, kind, markers))
         return typed
@@ -196,8 +196,8 @@ class Converter:
             return
         first = pc.index(fits, False).as_py()
         found = self._rows.columns[column.name][first].as_py()
-        words = f"{what} {column.ddl}" if what else f"{kind_of(found)} where {self._table} takes {column.ddl}"
-        self._refuse(column, first, words, pc.sum(pc.invert(fits)).as_py())
+        message = f"{what} {column.ddl}" if what else f"{kind_of(found)} where {self._table} takes {column.ddl}"
+        self._refuse(column, first, message, pc.sum(pc.invert(fits)).as_py())
 
     def _refuse(self, column: TableColumn, row: int, what: str, count: int) -> None:
         more = f" (and {count - 1:,} more like it)" if count > 1 else ""
@@ -217,14 +217,14 @@ def _bits(declared: sa.types.TypeEngine[Any]) -> int:
     return 15 if isinstance(declared, sa.SmallInteger) else 63 if isinstance(declared, sa.BigInteger) else 31
 
 
-def _without_words(values: pa.Array, markers: Any) -> tuple[pa.Array, Any]:
-    """Words for a missing value as null where the pattern takes any text."""
-    typed, words, _ = without_markers(values, r"^\b$")
-    return (typed, words) if words else (values, markers)
+def _without_markers(values: pa.Array, markers: Any) -> tuple[pa.Array, Any]:
+    """Missing-value markers as null, for a pattern that matches any text."""
+    typed, found, _ = without_markers(values, r"^\b$")
+    return (typed, found) if found else (values, markers)
 
 
 def check_key(rows: CsvTable, columns: dict[str, pa.Array], types: dict[str, Any], key: Sequence[str]) -> None:
-    """Raise InputFault where a key is missing, or comes twice once it is what the database stores: 110 and 110.0."""
+    """Raise InputFault where a key is missing, or is not unique after its conversion, as 110 and 110.0 are not."""
     named = f"the key ({', '.join(key)})"
     missing = [pc.index(columns[name].is_null(), True).as_py() for name in key if columns[name].null_count]
     if missing:

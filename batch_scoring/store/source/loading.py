@@ -29,14 +29,14 @@ from batch_scoring.store.source.load_values import NOTHING_LOADED, TYPES, Conver
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """What a load did, in rows."""
+    """The result of a load; counts are rows."""
 
     table: str
     read: int
     inserted: int
     updated: int
     created: bool
-    """Whether the table was made."""
+    """Whether the table was created."""
 
     @property
     def unchanged(self) -> int:
@@ -53,11 +53,12 @@ def load_csv(
     form: FileFormat = PLAIN,
     notify: Callable[[str], None] | None = None,
 ) -> Loaded:
-    """Put the rows of a CSV file with a header into a table, all or none.
+    """Upsert the rows of a CSV file with a header into a table, in one transaction.
 
-    New keys are inserted, rows that differ are updated and get ``changed_at`` = now, others stay untouched. An empty
-    field is NULL. A table that is absent is created: its types are those all values of a column have, its primary key
-    is ``key``. ``notify`` gets a sentence for each guess that may be a surprise. Raises InputFault.
+    New keys are inserted, rows that differ are updated and get ``changed_at`` = now, others are left as they are. An
+    empty field is NULL. A missing table is created with types that are inferred from the values, and the primary key
+    ``key``. ``notify`` is called with a sentence for each inference that may be unexpected. Raises InputFault,
+    DatabaseFault.
     """
     try:
         name = TableName.parse(table)
@@ -118,7 +119,7 @@ def _existing(
     return {
         column["name"]: TableColumn(
             name=column["name"],
-            declared=getattr(column["type"], "data_type", column["type"]),  # of a domain what it is based on
+            declared=getattr(column["type"], "data_type", column["type"]),  # for a domain its base type
             ddl=column["type"].compile(dialect=connection.dialect),
             nullable=column["nullable"],
         )
@@ -174,7 +175,7 @@ def _check_new_names(dialect: Dialect, names: Sequence[str], file: Path) -> None
     alike = [name for name in names if folded.count(name.lower()) > 1]
     if dialect.folds_names and alike:
         raise InputFault(
-            f"{file}: {dialect.product} does not tell names in capital letters from others; rename one of"
+            f"{file}: {dialect.product} does not distinguish upper and lower case in names; rename one of"
             f" {', '.join(alike)}"
         )
 
@@ -189,7 +190,7 @@ def _write(
     key: Sequence[str],
     changed_at: str,
 ) -> tuple[int, int]:
-    """Insert and update; returns how many of each. Raises InputFault with the line that the table refuses."""
+    """Insert and update; return the number of each. Raises InputFault with the line that the table refuses."""
 
     def write(start: int, end: int) -> tuple[int, int]:
         part = {column: values[start:end] for column, values in columns.items()}
@@ -225,7 +226,7 @@ def _upsert(
     dialect, driver = database.dialect, connection.dialect
     quote = dialect.quoted
     target = quote(*name)
-    stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # no table of anybody's
+    stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # a unique name
     stage = sa.Table(
         stage_name,
         sa.MetaData(),
@@ -253,6 +254,6 @@ def _upsert(
         f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
     )
     inserted = connection.exec_driver_sql(driver_sql(driver, insert)).rowcount
-    dialect.check_deferred(connection)  # while the row that is refused can be located
+    dialect.check_deferred(connection)  # while the refused row can still be located
     stage.drop(connection)
     return inserted, updated

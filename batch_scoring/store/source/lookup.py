@@ -1,4 +1,4 @@
-"""Rows of a source by their keys: which there are, and where they lie."""
+"""Look up rows of a source by their keys."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from batch_scoring.store.source.values import candidates, unmatched
 
 
 def find(connection: sa.Connection, source: SourceTable, keys: Iterable[TextKey]) -> tuple[list[Key], list[TextKey]]:
-    """The keys, given as people write them, that are in the source, and those that are not.
+    """The keys of the given texts that are in the source, and the texts of those that are not.
 
-    Raises InputFault where a text is no value of its column.
+    Raises InputFault where a text is not a value of its column.
     """
     columns = [source.columns[name] for name in source.key]
     texts = list(keys)
@@ -39,7 +39,7 @@ def find_anywhere(connection: sa.Connection, source: SourceTable, key: TextKey) 
 
 
 def changed_at_of(connection: sa.Connection, source: SourceTable, key: Key) -> Any:
-    """The version of a key's row; None where there is no such row."""
+    """The version of a key's row; None if there is no such row."""
     assert source.changed_at is not None
     rows = source.rows()
     query = sa.select(rows.c[source.changed_at]).where(key_in(source.keys_of(rows), (key,)))

@@ -1,4 +1,4 @@
-"""Rows of a source as they travel: key ranges, versions, columns."""
+"""The due rows of a chunk as columns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from batch_scoring.domain.keys import Version
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueCount:
-    """How many rows are due."""
+    """The number of due rows."""
 
     total: int
     outside_lookback: int
-    """Those that only a sweep finds."""
+    """Those of them that only a sweep finds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRows:
-    """The due rows of a chunk as they were read: n rows in columns of length n."""
+    """The due rows of a chunk: n rows in columns of length n."""
 
     keys: tuple[Column, ...]
     changed_at: Column | None
@@ -33,7 +33,7 @@ class SourceRows:
     """``valid_from`` of the open quarantine entry of the key, None where there is none."""
     attempts: Sequence[int | None]
     current_scores: Sequence[float | None] | None = None
-    """Score and label of the current prediction, where they were asked for."""
+    """Score and label of the current prediction, if they were requested."""
     current_labels: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class SourceRows:
 
     @property
     def size(self) -> int:
-        """Bytes of the columns, or what lists of them take about."""
+        """Size of the columns in bytes; of lists, an estimate."""
         return sum(getattr(values, "nbytes", 64 * len(values)) for values in self._columns())
 
     def _columns(self) -> Iterator[Column]:
@@ -52,7 +52,7 @@ class SourceRows:
 
     @property
     def key_range(self) -> dict[str, Any]:
-        """First and last key in the order of the database, and how many rows there are, as JSON keeps them."""
+        """First and last key in the order of the database, and the number of rows, as JSON."""
         first, last = ([_of_json(as_list(values[at:][:1])[0]) for values in self.keys] for at in (0, len(self) - 1))
         return {"first": first, "last": last, "rows": len(self)}
 
@@ -70,7 +70,7 @@ def _of_json(value: Any) -> Any:
 
 
 def timestamps(values: Column) -> list[datetime | None]:
-    """A column of timestamps, which some databases give as text."""
+    """A column of timestamps, which some databases return as text."""
     found = as_list(values)
     parsed = {text: _timestamp(text) for text in set(found) if isinstance(text, str)}
     return [parsed.get(time, time) for time in found] if parsed else found

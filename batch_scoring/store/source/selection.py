@@ -1,4 +1,4 @@
-"""Which rows a rescore does again, as values: what people say, checked against the source and kept with the run."""
+"""The selection of rows for a rescore, which is checked against the source and stored with the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from batch_scoring.store.source.conditions import Condition
 from batch_scoring.store.source.key_conditions import key_batches, key_in
 
 NOTHING_YET = 2**62
-"""A run number that no run has: whatever was scored was scored before."""
+"""A number greater than that of any run: no run has scored the selection yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """The rows of a source that are to be scored again. All that is said must hold; with nothing said it is all rows.
+    """Source rows that are to be scored again. All given criteria must hold; without any, all rows are selected.
 
-    A row counts as done once a run from ``since_run`` on has scored it or set it aside.
+    A row is done as soon as run ``since_run`` or a later one has scored or quarantined it.
     """
 
     keys: tuple[Key, ...] | None = None
@@ -33,18 +33,18 @@ class Selection:
     since_run: int = NOTHING_YET
 
     def batches(self, most: int | None = None) -> Iterator[Selection]:
-        """The same in statements of a size that a database can hold, of ``most`` keys at most."""
+        """The selection in batches that fit into one statement, of ``most`` keys at most."""
         if self.keys is None:
             yield self
         else:
             yield from (replace(self, keys=tuple(batch)) for batch in key_batches(self.keys, most))
 
     def of_keys(self, keys: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnElement[bool]]:
-        """That the key is one of those selected."""
+        """The condition that the key is selected."""
         return [] if self.keys is None else [key_in(keys, self.keys)]
 
     def of_prediction(self, current: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        """That the current prediction is one of those selected."""
+        """The condition that the current prediction is selected."""
         conditions: list[sa.ColumnElement[bool]] = []
         if self.scored_by_version is not None:
             conditions.append(current.c.model_version == self.scored_by_version)
@@ -55,7 +55,7 @@ class Selection:
         return conditions
 
     def record(self) -> dict[str, Any]:
-        """The selection as JSON keeps it."""
+        """The selection as JSON."""
         return {
             "keys": None if self.keys is None else [[str(value) for value in key] for key in self.keys],
             "scored_by_version": self.scored_by_version,
@@ -67,22 +67,22 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What somebody asked to be scored again: a selection whose keys are text still."""
+    """A requested rescore: a selection whose keys are still text."""
 
     keys: tuple[TextKey, ...] | None = None
     selection: Selection = field(default_factory=Selection)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Request:
-        """Read what ``Selection.record`` wrote."""
+        """Read the JSON that ``Selection.record`` returned."""
 
-        def moment(name: str) -> datetime | None:
+        def timestamp(name: str) -> datetime | None:
             return datetime.fromisoformat(record[name]) if record[name] else None
 
         selection = Selection(
             scored_by_version=record["scored_by_version"],
-            scored_before=moment("scored_before"),
-            scored_after=moment("scored_after"),
+            scored_before=timestamp("scored_before"),
+            scored_after=timestamp("scored_after"),
             where=tuple(map(conditions.from_record, record["where"])),
         )
         keys = record["keys"]

@@ -25,10 +25,10 @@ from batch_scoring.store.source.uniqueness import Guarantee, duplicates, duplica
 from batch_scoring.store.source.where_clause import broken_structure
 
 SCORED_ONCE = (
-    "[source] names no changed_at, so each row is scored once and a change of it is not noticed; name the column that"
+    "[source] names no changed_at, so each row is scored once and a change of it is not detected; name the column that"
     " holds when a row last changed, or use `batch-scoring rescore`"
 )
-"""What a job without a version of its rows does."""
+"""A warning for jobs without a version of their rows."""
 
 
 Conditions: TypeAlias = Callable[[sa.TableClause], Sequence[sa.ColumnElement[bool]]]
@@ -45,17 +45,17 @@ class SourceTable:
     where: str | None
     columns: dict[str, SourceColumn]
     guarantee: Guarantee
-    """What the database itself enforces of the key."""
+    """What the database enforces for the key."""
     dialect: Dialect
 
     @classmethod
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> SourceTable:
-        """Look the source up. Raises SourceFault naming the table, or every column, that is missing."""
+        """Look up the source. Raises SourceFault naming the missing table or columns, and DatabaseFault."""
         table = job.source.table_name
         if job.source.where is not None and (
             problem := broken_structure(job.source.where, database.dialect.conditions)
         ):
-            raise SourceFault(f"[source] where is no condition on the rows of {table}: it {problem}")
+            raise SourceFault(f"[source] where is not a condition on the rows of {table}: it {problem}")
         with database.faults():
             try:
                 columns = source_columns(connection, table)
@@ -83,11 +83,11 @@ class SourceTable:
 
     @property
     def key_is_enforced(self) -> bool:
-        """The database itself keeps the key unique and free of NULL."""
+        """Whether the database enforces that the key is unique and not NULL."""
         return self.guarantee.holds
 
     def changed_columns(self, now: SourceTable) -> list[str]:
-        """Columns that are of another type now, each with both."""
+        """Columns whose type has changed, each with the old and the new type."""
         return [
             f"{name} was {column.ddl} and is {now.columns[name].ddl}"
             for name, column in self.columns.items()
@@ -95,8 +95,9 @@ class SourceTable:
         ]
 
     def rows(self, columns: Iterable[str] = (), conditions: Conditions = lambda _table: ()) -> sa.Subquery:
-        """The rows of the job: key, ``changed_at`` and further columns. Its own SELECT, so that ``where`` sees the
-        source's columns only.
+        """The rows of the job: key, ``changed_at`` and further columns.
+
+        A subquery, so that ``where`` can refer to the source's columns only.
         """
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *columns])
         table = sa.table(exactly(self.table.name), *map(self._column, names), schema=exactly(self.table.schema))
@@ -106,20 +107,20 @@ class SourceTable:
         return query.where(*conditions(table)).subquery("source")
 
     def keys_of(self, rows: sa.FromClause) -> list[sa.ColumnElement[Any]]:
-        """The key of rows, as it is compared and ordered: exactly, whatever the source's collation."""
+        """The key columns in the collation for comparing and ordering keys, whatever the source's collation is."""
         return [self.key_of(rows, name) for name in self.key]
 
     def key_of(self, rows: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
-        """One column of it."""
+        """One key column, see ``keys_of``."""
         column: sa.ColumnElement[Any] = rows.c[name]
         if self.dialect.key_collation and self.columns[name].family is Family.TEXT:
             return sa.collate(column, self.dialect.key_collation)
         return column
 
     def changed_since(self, columns: Any, time: datetime) -> sa.ColumnElement[bool]:
-        """That a row was changed at an aware time or later; naive columns hold UTC."""
+        """The condition that a row was changed at an aware time or later; naive columns are UTC."""
         assert self.changed_at is not None
-        # as text, which each database reads as the column's own type
+        # as text, which each database converts to the column's type
         naive = time.astimezone(UTC).replace(tzinfo=None)
         is_date = self.columns[self.changed_at].family is Family.DATE
         text = naive.date().isoformat() if is_date else naive.isoformat(sep=" ", timespec="microseconds")
@@ -127,17 +128,17 @@ class SourceTable:
         return changed_at >= sa.literal(text, RAW)
 
     def check_where(self, database: Database) -> None:
-        """Raise SourceFault where the job's ``where`` is no condition on the source's columns."""
+        """Raise SourceFault where the job's ``where`` is not a condition on the source's columns, and DatabaseFault."""
         if self.where is not None and (exc := fault_of(database, self.rows())):
-            raise SourceFault(f"[source] where is no condition on the rows of {self.table}: {exc}; fix it") from exc
+            raise SourceFault(f"[source] where is not a condition on the rows of {self.table}: {exc}; fix it") from exc
 
     def check_key(
         self, connection: sa.Connection, rows: sa.FromClause | None = None, *, counts_always: bool = False
     ) -> None:
-        """Raise SourceFault where the key is NULL or not unique among some rows, or all; free where the database
-        enforces it.
+        """Raise SourceFault where the key is NULL or not unique among some rows, or all.
 
-        ``counts_always`` counts there too, for a table whose constraints may have changed since.
+        Nothing is counted if the database enforces it, unless ``counts_always`` is set, for a table whose constraints
+        may have changed since.
         """
         rows = self.rows() if rows is None else rows
         may_be_null = self.key if counts_always else self.guarantee.may_be_null
@@ -160,7 +161,7 @@ class SourceTable:
             )
 
     def count(self, connection: sa.Connection) -> int:
-        """How many rows the job covers."""
+        """The number of rows that the job covers."""
         return connection.execute(sa.select(sa.func.count()).select_from(self.rows())).scalar_one()
 
     def _column(self, name: str) -> sa.ColumnClause[Any]:
@@ -168,7 +169,10 @@ class SourceTable:
 
 
 def fault_of(database: Database, rows: sa.FromClause) -> DatabaseFault | None:
-    """What the database finds wrong with a query for rows. Raises TransientError, AccessDenied."""
+    """The error of a query for rows, if it fails; transient errors and denied access are raised.
+
+    Raises TransientError, AccessDenied.
+    """
     try:
         with database.read() as connection:
             connection.execute(sa.select(sa.literal(1)).select_from(rows).limit(0))
@@ -187,7 +191,8 @@ def _no_table(database: Database, table: TableName) -> str:
     dialect = database.dialect
     if dialect.longest_name is not None and len(table.name.encode()) > dialect.longest_name:
         message += (
-            f". {dialect.product} cuts a name after {dialect.longest_name} bytes: write it as it is in the database"
+            f". {dialect.product} truncates a name after {dialect.longest_name} bytes:"
+            " write it as it is in the database"
         )
     return message
 

@@ -1,4 +1,4 @@
-"""Whether the database itself keeps a key unique and free of NULL, for every row that is read, and why not."""
+"""Whether the database enforces that a key is unique and not NULL for every row that is read, and if not, why."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guarantee:
-    """What the database enforces of a key."""
+    """What the database enforces for a key."""
 
     is_unique: bool
-    """No two rows without a NULL in the key have the same."""
+    """No two rows without NULL in the key have the same key."""
     may_be_null: tuple[str, ...]
-    """Columns of the key in which a NULL may be."""
+    """Key columns that may be NULL."""
     doubt: str | None
-    """Why runs count the keys, as a clause; None where they need not."""
+    """The reason why runs must count the keys, as a clause; None if they need not."""
 
     can_be_enforced: bool = True
     """A constraint of the table could enforce it."""
 
     @property
     def holds(self) -> bool:
-        """Every row has a key of its own, whatever is written to the table."""
+        """Whether each row is guaranteed to have a unique key without NULL."""
         return self.is_unique and not self.may_be_null
 
 
 def guarantee(table: TableName, key: Sequence[str], found: Structure) -> Guarantee:
-    """What is enforced of a key of a table."""
+    """What the database enforces for a key of a table."""
     if found.relation is Relation.VIEW:
         return _none(key, f"{table} is a view, which has no key of its own")
     if found.relation is Relation.FOREIGN_TABLE:
@@ -90,7 +90,7 @@ def _null_doubt(table: TableName, may_be_null: Iterable[str], found: Structure) 
 
 
 def duplicates(connection: sa.Connection, rows: sa.FromClause, keys: Sequence[sa.ColumnElement[Any]]) -> str | None:
-    """How many keys occur more than once and in how many rows, in words; None where none does."""
+    """How many keys occur more than once and in how many rows, as text; None if none does."""
     twice = sa.select(sa.func.count().label("n")).select_from(rows).group_by(*keys).having(sa.func.count() > 1)
     groups = twice.subquery()
     count, total = connection.execute(sa.select(sa.func.count(), sa.func.sum(groups.c.n)).select_from(groups)).one()
@@ -100,7 +100,7 @@ def duplicates(connection: sa.Connection, rows: sa.FromClause, keys: Sequence[sa
 
 
 def duplicates_query(dialect: Dialect, table: TableName, key: Sequence[str], where: str | None) -> str:
-    """The statement that lists them, for people: keys that are not unique may be applicant data, and are not shown."""
+    """A statement that lists the duplicates. They are not part of messages, since keys may be applicant data."""
     names = ", ".join(dialect.readable(name) for name in key)
     end = "\n" if where and "--" in where else ""
     condition = f" WHERE {where}{end}" if where else ""

@@ -1,4 +1,4 @@
-"""Values as people write them, on a command line, in a file of keys or in a --where, read as what columns hold."""
+"""Parse values from a command line, a file of keys or a --where condition as values of columns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from batch_scoring.domain.keys import Key, TextKey
 from batch_scoring.errors import InputFault
 from batch_scoring.store.engine.columns import SourceColumn
 
-_GREATEST_WHOLE = 2**63 - 1
-_GREATEST_EXPONENT = 308
-"""Of a number, so that a double holds it and its digits are no burden."""
+_MAX_INTEGER = 2**63 - 1
+_MAX_EXPONENT = 308
+"""Of a number, so that a double can represent it and its digits stay few."""
 
 
 def candidates(text: TextKey, columns: Sequence[SourceColumn]) -> Iterator[Key]:
-    """What a key that people wrote may be in the database: one value, or several where SQLite may hold it in several
-    forms (a column without a type, a moment as text).
+    """The values in the database that the text of a key may stand for: one, or several where SQLite may store it in
+    several forms (a column without a type, a timestamp as text).
 
     Raises InputFault naming the column.
     """
@@ -35,17 +35,17 @@ def _candidates(text: str, column: SourceColumn) -> list[Any]:
     value = read_value(text, column, "key")
     if column.family is not Family.TIMESTAMP:
         return [value]
-    moment = datetime.fromisoformat(value)
-    forms = (moment.isoformat(sep, fraction) for sep in " T" for fraction in ("auto", "microseconds"))
+    timestamp = datetime.fromisoformat(value)
+    forms = (timestamp.isoformat(sep, fraction) for sep in " T" for fraction in ("auto", "microseconds"))
     return list(dict.fromkeys([*forms, text]))
 
 
 def read_untyped(text: str, *, is_text: bool = False) -> Any:
-    """The value of a column without a declared type: a number where it looks like one."""
+    """A text as a value of a column without a declared type: a number if it has the form of one."""
     if is_text or not re.fullmatch(r"-?\d{1,19}(\.\d{1,18})?", text, re.ASCII):
         return text
     number = float(text) if "." in text else int(text)
-    return number if abs(number) <= _GREATEST_WHOLE else text
+    return number if abs(number) <= _MAX_INTEGER else text
 
 
 def read_value(text: str, column: SourceColumn, what: str) -> Any:
@@ -54,9 +54,9 @@ def read_value(text: str, column: SourceColumn, what: str) -> Any:
     if column.base == "uuid":
         read, expected = _uuid, "a UUID"
     if "\0" in text:
-        raise InputFault(f"{what} {text!r}: holds a NUL, which no column does")
+        raise InputFault(f"{what} {text!r}: holds a NUL character, which no column can store")
     if not _is_encodable(text):
-        raise InputFault(f"{what} {text!r}: is no text that a column can hold")
+        raise InputFault(f"{what} {text!r}: is not valid Unicode text")
     try:
         return read(text)
     except (ValueError, InvalidOperation):
@@ -64,7 +64,7 @@ def read_value(text: str, column: SourceColumn, what: str) -> Any:
 
 
 def unmatched(texts: Iterable[TextKey], columns: Sequence[SourceColumn], found: Iterable[Key]) -> list[TextKey]:
-    """Those of the keys that people wrote that are none of the keys found, each once."""
+    """The texts whose keys were not found, each once."""
     present = {_form(key, columns) for key in found}
     return [
         text
@@ -74,7 +74,7 @@ def unmatched(texts: Iterable[TextKey], columns: Sequence[SourceColumn], found: 
 
 
 def _form(key: Key, columns: Sequence[SourceColumn]) -> Key:
-    """A key in a form that is equal where the keys are, whether people wrote it or a driver gave it."""
+    """A key in a form in which keys from text and from a driver compare equal."""
     return tuple(_comparable(value, column) for value, column in zip(key, columns, strict=True))
 
 
@@ -85,52 +85,52 @@ def _comparable(value: Any, column: SourceColumn) -> Any:
             return Decimal(text)
         if column.family in (Family.DATE, Family.TIMESTAMP):
             return _utc(text)
-    except (ValueError, InvalidOperation):  # SQLite lets any text stand in a column of moments
+    except (ValueError, InvalidOperation):  # SQLite stores any text in a column of timestamps
         return text
     if column.family is Family.BOOLEAN:
         return bool(value)
     return text.rstrip(" ") if column.is_padded else text
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d{1,40}", text.strip(), re.ASCII):
         raise ValueError
     number = int(text)
-    if not -_GREATEST_WHOLE - 1 <= number <= _GREATEST_WHOLE:
+    if not -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER:
         raise ValueError
     return number
 
 
 def _number(text: str) -> str:
-    """Bound as text, which each database reads as the column's own type."""
+    """A text to bind, which each database converts to the column's type."""
     number = Decimal(text.strip())
-    if not number.is_finite() or abs(number.adjusted()) > _GREATEST_EXPONENT:
+    if not number.is_finite() or abs(number.adjusted()) > _MAX_EXPONENT:
         raise ValueError
     return f"{number:f}"
 
 
-_TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def _truth(text: str) -> bool:
-    if text.strip().lower() not in _TRUTH:
+def _boolean(text: str) -> bool:
+    if text.strip().lower() not in _BOOLEANS:
         raise ValueError
-    return _TRUTH[text.strip().lower()]
+    return _BOOLEANS[text.strip().lower()]
 
 
 def _date(text: str) -> str:
     return _utc(text).date().isoformat()
 
 
-def _moment(text: str) -> str:
-    """UTC, as every database reads it."""
+def _timestamp(text: str) -> str:
+    """In UTC and in a form that every database reads."""
     return _utc(text).isoformat(sep=" ")
 
 
 def _utc(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.strip())
+    timestamp = datetime.fromisoformat(text.strip())
     try:
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        return timestamp.astimezone(UTC).replace(tzinfo=None) if timestamp.tzinfo else timestamp
     except OverflowError:
         raise ValueError from None
 
@@ -148,9 +148,9 @@ def _uuid(text: str) -> str:
 
 
 _READERS: dict[Family, tuple[Callable[[str], Any], str]] = {
-    Family.INTEGER: (_whole, "a whole number of at most 64 bits"),
+    Family.INTEGER: (_integer, "an integer of at most 64 bits"),
     Family.NUMBER: (_number, "a number between 1e-308 and 1e308, or 0"),
-    Family.BOOLEAN: (_truth, "true or false"),
+    Family.BOOLEAN: (_boolean, "true or false"),
     Family.DATE: (_date, "a date such as 2026-01-31"),
-    Family.TIMESTAMP: (_moment, "a moment such as 2026-01-31 12:00:00"),
+    Family.TIMESTAMP: (_timestamp, "a timestamp such as 2026-01-31 12:00:00"),
 }

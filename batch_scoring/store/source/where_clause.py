@@ -1,4 +1,4 @@
-"""Whether a piece of SQL is one condition: nothing in it ends the parentheses that it is put in."""
+"""Check that SQL text is a single condition, which cannot close the parentheses around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from batch_scoring.store.engine.dialects.dialect import ConditionSyntax
 
 
 def broken_structure(condition: str, syntax: ConditionSyntax) -> str | None:
-    """What keeps a condition from being put in parentheses, as the rest of a sentence; None where nothing does."""
+    """Why a condition cannot be put in parentheses, as the rest of a sentence; None if it can."""
     depth, position = 0, 0
     while position < len(condition):
         if match := syntax.skipped.match(condition, position):

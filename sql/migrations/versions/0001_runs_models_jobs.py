@@ -1,6 +1,6 @@
 """Runs, model versions, aliases and jobs.
 
-A migration is history: it is never edited once released, so it spells its tables out instead of importing them.
+The tables are written out rather than imported, because a released migration must not change.
 """
 
 import sqlalchemy as sa
@@ -33,44 +33,48 @@ def upgrade() -> None:
             "status",
             sa.String(16),
             nullable=False,
-            comment="running, succeeded, failed, abandoned (its process died) or skipped (another run was active)",
+            comment="running, succeeded, failed, abandoned (its process crashed) or skipped (another run was active)",
         ),
         sa.Column("scheduled_for", utc, comment="The slot of the schedule this run fills, UTC"),
-        sa.Column("started_at", utc, nullable=False, comment="When the run began, by the database's clock"),
-        sa.Column("heartbeat_at", utc, nullable=False, comment="When the run last showed that it is alive"),
+        sa.Column("started_at", utc, nullable=False, comment="When the run started, by the database's clock"),
+        sa.Column("heartbeat_at", utc, nullable=False, comment="Time of the run's last heartbeat"),
         sa.Column("finished_at", utc, comment="When the run ended; NULL while it is running"),
         sa.Column("model_name", sa.String(100), comment="The model whose version scored"),
         sa.Column("model_version", sa.Integer, comment="The version that scored"),
         sa.Column("artifact_sha256", sa.String(64), comment="SHA-256 of the model file that scored"),
-        sa.Column("decision_policy", json, comment="How labels were read from the model's outputs"),
-        count("due_count", "Rows that were due when the run began"),
+        sa.Column("decision_policy", json, comment="How labels were derived from the model's outputs"),
+        count("due_count", "Rows that were due when the run started"),
         count("scored_count", "Predictions written"),
-        count("superseded_count", "Predictions closed because a newer one took their place"),
-        count("quarantined_count", "Rows set aside because they could not be scored"),
+        count("superseded_count", "Predictions superseded by a newer one"),
+        count("quarantined_count", "Rows quarantined because they could not be scored"),
         count("unseen_category_count", "Scored rows with a category the model was not trained on"),
         count("chunk_count", "Chunks committed"),
         sa.Column("end_reason", sa.String(32), comment="Why it ended; NULL while it is running"),
-        sa.Column("claim_token", sa.String(32), comment="Names the claim that started the run; NULL for a skipped one"),
-        sa.Column("error_type", sa.String(100), comment="What kind of fault ended the run"),
-        sa.Column("error_message", sa.Text, comment="What was wrong and what to do; never applicant data"),
+        sa.Column(
+            "claim_token", sa.String(32), comment="Token of the claim that started the run; NULL for a skipped run"
+        ),
+        sa.Column("error_type", sa.String(100), comment="Type of the error that ended the run"),
+        sa.Column("error_message", sa.Text, comment="The error and the remedy; never applicant data"),
         sa.Column(
             "failed_keys",
             json,
             comment="First and last key and row count of the chunk whose rows all failed; NULL for any other error",
         ),
-        sa.Column("host", sa.String(255), nullable=False, comment="The machine the run was on"),
-        sa.Column("process_id", sa.Integer, nullable=False, comment="The process the run was in"),
+        sa.Column("host", sa.String(255), nullable=False, comment="Host name of the machine that ran it"),
+        sa.Column("process_id", sa.Integer, nullable=False, comment="Process ID of the run"),
         sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
-        sa.Column("environment", json, nullable=False, comment="Versions of Python and libraries, and overrides"),
-        sa.Column("job_config", json, nullable=False, comment="The job as it was declared at the time"),
         sa.Column(
-            "mode", sa.String(16), comment="Where it looked: sweep (the whole source) or lookback (changed lately)"
+            "environment", json, nullable=False, comment="Versions of Python and libraries, and overridden checks"
+        ),
+        sa.Column("job_config", json, nullable=False, comment="The job file's content at that time"),
+        sa.Column(
+            "mode", sa.String(16), comment="Scan mode: sweep (the whole source) or lookback (rows changed recently)"
         ),
         count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
-        sa.Column("stop_requested_at", utc, comment="When it was asked to stop at the next chunk boundary"),
+        sa.Column("stop_requested_at", utc, comment="When a stop at the next chunk boundary was requested"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
-        sa.Column("reason", sa.Text, comment="Why somebody asked for the run"),
-        sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore whose rest this run did"),
+        sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
+        sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore that this run continued"),
         count("purged_count", "Rows that retention deleted"),
         sa.Column(
             "running_job",
@@ -96,7 +100,7 @@ def upgrade() -> None:
             " 'another_run_active')",
             name=op.f("ck_scoring_runs_end_reason"),
         ),
-        comment="One row is one attempt at a job",
+        comment="One row per run of a job",
     )
     fills_its_slot = sa.text("scheduled_for IS NOT NULL AND status IN ('running', 'succeeded')")
     op.create_index(
@@ -109,35 +113,35 @@ def upgrade() -> None:
     )
     op.create_table(
         "rescore_requests",
-        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that began the rescore"),
-        sa.Column("selection", json, nullable=False, comment="Which rows were to be scored again"),
-        sa.Column("model_version", sa.Integer, nullable=False, comment="The version that was to score them"),
-        sa.Column("created_at", utc, nullable=False, comment="When it was asked for"),
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that started the rescore"),
+        sa.Column("selection", json, nullable=False, comment="The rows that were selected"),
+        sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that was requested"),
+        sa.Column("created_at", utc, nullable=False, comment="When it was requested"),
         sa.PrimaryKeyConstraint("run_id", name="pk_rescore_requests"),
         sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_rescore_requests_run_id"),
-        comment="One row is a rescore that was asked for: what an interrupted one is continued from",
+        comment="One row per requested rescore, from which an interrupted one is continued",
     )
     op.create_table(
         "legal_holds",
         sa.Column("hold_id", identity, autoincrement=True, comment="Number of the hold"),
-        sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are held"),
-        sa.Column("source_key", json, comment="The key that is held, by column; NULL if a run is"),
-        sa.Column("run_id", sa.BigInteger, comment="The run whose rows are held; NULL if a key is"),
-        sa.Column("reason", sa.Text, nullable=False, comment="Why"),
-        sa.Column("created_at", utc, nullable=False, comment="Held since"),
-        sa.Column("created_by", sa.String(255), nullable=False, comment="The login that asked for it"),
-        sa.Column("removed_at", utc, comment="Held until; NULL while the hold stands"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are on hold"),
+        sa.Column("source_key", json, comment="The key on hold, by column; NULL for a hold on a run"),
+        sa.Column("run_id", sa.BigInteger, comment="The run whose rows are on hold; NULL for a hold on a key"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+        sa.Column("created_at", utc, nullable=False, comment="When the hold was added"),
+        sa.Column("created_by", sa.String(255), nullable=False, comment="The login that added it"),
+        sa.Column("removed_at", utc, comment="When the hold was removed; NULL while it is in force"),
         sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
         sa.PrimaryKeyConstraint("hold_id", name="pk_legal_holds"),
         sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_legal_holds_run_id"),
         sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name=op.f("ck_legal_holds_one")),
         sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name=op.f("ck_legal_holds_removed")),
-        comment="One row is a legal hold: retention deletes nothing of that key or run while it stands",
+        comment="One row per legal hold: while it is in force, retention deletes nothing of that key or run",
     )
     op.create_table(
         "model_versions",
         sa.Column("name", sa.String(100), comment="Name of the model"),
-        sa.Column("version", sa.Integer, autoincrement=False, comment="Its versions count from 1"),
+        sa.Column("version", sa.Integer, autoincrement=False, comment="Version number, from 1 for each model"),
         sa.Column(
             "artifact_uri",
             sa.Text,
@@ -149,34 +153,38 @@ def upgrade() -> None:
         sa.Column("created_at", utc, nullable=False, comment="When it was registered"),
         sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
         sa.PrimaryKeyConstraint("name", "version", name="pk_model_versions"),
-        comment="One row is one registered model file",
+        comment="One row per registered model file",
     )
     op.create_table(
         "model_promotions",
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("alias", sa.String(63), comment="champion, challenger or another name"),
-        sa.Column("number", sa.Integer, autoincrement=False, comment="Promotions of an alias count from 1"),
-        sa.Column("version", sa.Integer, nullable=False, comment="The version the alias points at from then on"),
-        sa.Column("previous_version", sa.Integer, comment="The version it pointed at before; NULL for the first"),
-        sa.Column("promoted_at", utc, nullable=False, comment="When, by the database's clock"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Number of the promotion, from 1 for each alias"),
+        sa.Column("version", sa.Integer, nullable=False, comment="The version to which the alias points from then on"),
+        sa.Column(
+            "previous_version",
+            sa.Integer,
+            comment="The version to which it pointed before; NULL for the first promotion",
+        ),
+        sa.Column("promoted_at", utc, nullable=False, comment="Time of the promotion, by the database's clock"),
         sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
-        sa.Column("reason", sa.Text, comment="Why"),
+        sa.Column("reason", sa.Text, comment="Reason"),
         sa.PrimaryKeyConstraint("name", "alias", "number", name="pk_model_promotions"),
         sa.ForeignKeyConstraint(
             ["name", "version"],
             ["model_versions.name", "model_versions.version"],
             name="fk_model_promotions_name_version",
         ),
-        comment="One row is a promotion; an alias is at the version of its latest one. Rows are added, never changed",
+        comment="One row per promotion; an alias points to the version of its latest one. Rows are never changed",
     )
     op.create_table(
         "scoring_jobs",
-        sa.Column("predictions_table", sa.String(255), comment="A predictions table"),
-        sa.Column("job", sa.String(63), nullable=False, comment="The job it was made for"),
+        sa.Column("predictions_table", sa.String(255), comment="Name of a predictions table"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job for which it was created"),
         sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass, regression or label"),
         sa.Column("key_columns", json, nullable=False, comment="Key columns in order, each with its type"),
         sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
-        sa.Column("created_at", utc, nullable=False, comment="When its tables were made"),
+        sa.Column("created_at", utc, nullable=False, comment="When its tables were created"),
         sa.PrimaryKeyConstraint("predictions_table", name="pk_scoring_jobs"),
-        comment="One row is a predictions table of this database, and the job it was made for",
+        comment="One row per predictions table of this database, with the job for which it was created",
     )

@@ -1,8 +1,8 @@
-"""What a database can do and how it is spoken to, as far as it differs from one database to another.
+"""The capabilities of a database, and the operations that differ between databases.
 
-A new database is a subclass of ``Dialect``: its capabilities are attributes, and what its driver or catalog does in its
-own way are methods. The defaults are those of a database of which nothing is known: nothing is enforced, no strategy
-but the portable one moves its rows. ``tests/store/conformance`` holds what every dialect must do.
+A new database is a subclass of ``Dialect``: its capabilities are attributes, and operations that depend on its driver
+or catalog are methods. The defaults are those of an unknown database: nothing is enforced, and rows are moved by the
+portable strategy. ``tests/store/conformance`` tests what every dialect must do.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.timeouts import Timeouts
 
 Casts = Mapping[str, str]
-"""By what the model takes (integer, number, boolean, text, timestamp). An integer may be read as a number; the text is
-for every other kind."""
+"""SQL expressions by type of the model's input (integer, number, boolean, text, timestamp). ``number`` is also used for
+integer, and ``text`` for every type that is missing."""
 
 _UNQUOTED = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConditionSyntax:
-    """What a condition in SQL may hold that is no code: quoted text and comments."""
+    """The lexical syntax of a condition in SQL: quoted text and comments."""
 
     skipped: re.Pattern[str]
-    """Matches a whole quoted text or comment."""
+    """Matches a complete quoted text or comment."""
     quotes: str = "'\""
     """Characters that open a quoted text."""
     nests_comments: bool = True
-    """A ``/*`` inside a comment opens another one."""
+    """Comments with ``/*`` can be nested."""
 
 
 class Dialect:
-    """One database."""
+    """A kind of database."""
 
     name: ClassVar[str]
-    """As options, settings and messages name it, and the scheme of its URLs."""
+    """The name in options, settings and messages, and the scheme of its URLs."""
     product: ClassVar[str]
-    """As people call it."""
+    """The product name."""
     driver: ClassVar[str]
     """SQLAlchemy's name of database and driver where a URL names no driver, such as ``postgresql+psycopg2``."""
     templates: ClassVar[str]
-    """The variant of the templates under ``sql/`` that is written in its words."""
+    """The variant of the templates under ``sql/`` for it."""
 
     is_file: ClassVar[bool] = False
     """The database is a file, created by the first connection to it."""
     longest_name: ClassVar[int | None] = None
-    """Bytes of an identifier, where longer ones are cut off silently; None where there is no such limit."""
+    """The longest identifier in bytes, if longer ones are truncated silently; None without such a limit."""
     folds_names: ClassVar[bool] = False
     """Column names that differ only in case are the same name, whether they are quoted or not."""
     enforces_types: ClassVar[bool] = True
@@ -73,19 +73,19 @@ class Dialect:
     has_functions: ClassVar[bool] = False
     """The views of a job come with functions (``as_of``, ``gone``)."""
     can_end_sessions: ClassVar[bool] = False
-    """The sessions of a frozen process can be ended from another one."""
+    """Another session can terminate the sessions of a frozen process."""
     locks_rows: ClassVar[bool] = True
-    """Writers lock the rows they write; otherwise they lock the whole database and take turns."""
+    """Writers lock the rows that they write; otherwise each writer locks the entire database."""
     key_collation: ClassVar[str | None] = None
-    """The collation in which text keys are compared exactly, where a column's own may not do so."""
+    """The collation for an exact comparison of text keys, if a column's own collation may not be exact."""
     differs: ClassVar[str] = "IS DISTINCT FROM"
-    """The operator that is true where two values differ, NULL being a value."""
+    """The operator for a comparison in which NULL is a value."""
     inserts_many_values: ClassVar[bool] = True
     """One INSERT of many rows reports how many were written."""
     pings: ClassVar[bool] = True
     """A pooled connection may have been lost and is tested before it is used."""
     bulk: ClassVar[Mapping[str, Literal["copy", "sqlite"]]] = {}
-    """The fast strategy of moving rows by SQLAlchemy's name of the driver; others use the portable one."""
+    """The fast bulk strategy by SQLAlchemy's name of the driver; other drivers use the portable strategy."""
 
     casts: ClassVar[tuple[Mapping[str, Casts], Mapping[str, Casts]]] = ({}, {"other": {"text": "{}"}})
     """The casts of a view by base type, and by family."""
@@ -94,7 +94,7 @@ class Dialect:
     )
 
     def __reduce__(self) -> tuple[type[Dialect], tuple[()]]:
-        """It has no state but what its class says."""
+        """Pickle the class; a dialect has no state of its own."""
         return type(self), ()
 
     @cached_property
@@ -107,7 +107,7 @@ class Dialect:
         return quoted(self.sqlalchemy, *names)
 
     def readable(self, name: str) -> str:
-        """A name as people write it in SQL: in quotes only where it needs them."""
+        """A name in SQL, quoted only where it is necessary."""
         if _UNQUOTED.fullmatch(name) and name not in self.sqlalchemy.identifier_preparer.reserved_words:
             return name
         doubled = name.replace('"', '""')
@@ -128,13 +128,13 @@ class Dialect:
         return {}
 
     def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:
-        """Prepare a connection that was just made."""
+        """Prepare a new connection."""
 
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:
-        """Begin a transaction: one that writes, or one that only reads and sees one state of the database."""
+        """Begin a transaction: one that writes, or a read-only one on a single snapshot of the database."""
 
     def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:
-        """What an error of the driver means; ``lost`` where the connection cannot be used any more."""
+        """Map an error of the driver to an error of this package; ``lost`` if the connection is unusable."""
         message = f"the database at {addresses.shown(url)} failed ({type(exc).__name__})"
         return errors.ConnectionLost(message) if lost else DatabaseFault(message)
 
@@ -143,10 +143,10 @@ class Dialect:
         return None
 
     def end_sessions(self, connection: sa.Connection, label: str) -> None:
-        """End every session that carries a label, where ``can_end_sessions``."""
+        """Terminate every session with a label, if ``can_end_sessions``."""
 
     def lock_schema(self, connection: sa.Connection) -> None:
-        """Let one transaction change the schema at a time, until it ends."""
+        """Take a lock until the end of the transaction, so that only one at a time changes the schema."""
 
     def check_deferred(self, connection: sa.Connection) -> None:
         """Check constraints now that would be checked when the transaction commits."""
@@ -162,7 +162,7 @@ class Dialect:
         return {column["name"]: column_by_sqlalchemy(column, connection.dialect, self) for column in reflected}
 
     def structure(self, connection: sa.Connection, table: TableName) -> Structure:  # noqa: ARG002
-        """How a table is built; a database whose catalog is not known here enforces nothing that is relied upon."""
+        """The structure of a table; without knowledge of the catalog, no constraint is relied upon."""
         return Structure(relation=Relation.TABLE)
 
     def hides_rows(self, connection: sa.Connection, table: TableName) -> bool:  # noqa: ARG002
@@ -170,9 +170,9 @@ class Dialect:
         return False
 
     def cast(self, column: SourceColumn, kind: str) -> str:
-        """The expression of a view that makes a column what a model takes.
+        """The SQL expression that converts a column to a type of a model's input.
 
-        Where there is none of that kind, it is one of text, for a model that was trained on text.
+        If there is none for that type, the expression converts it to text, for a model that is trained on text.
         """
         by_base, by_family = self.casts
         casts = by_base.get(column.base) or by_family.get(column.family) or by_family["other"]

@@ -1,4 +1,4 @@
-"""The dialects by name. A new one is registered here, or by whoever brings it."""
+"""The registry of dialects. A new dialect is registered here, or by the code that defines it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _registered: dict[str, Dialect] = {}
 
 
 def register_dialect(dialect: Dialect) -> None:
-    """Make a dialect known by its name, which is also the scheme of its URLs."""
+    """Register a dialect under its name, which is also the scheme of its URLs."""
     _registered[dialect.name] = dialect
 
 
@@ -22,7 +22,7 @@ def dialect_named(name: str) -> Dialect:
 
 
 def dialects() -> list[Dialect]:
-    """All that are registered, in that order."""
+    """All dialects in the order of their registration."""
     return list(_registered.values())
 
 

@@ -1,4 +1,4 @@
-"""The casts by which a view on PostgreSQL brings a column to a type that models take. ``{}`` stands for the column."""
+"""SQL expressions for PostgreSQL that convert a column to a type that models take. ``{}`` stands for the column."""
 
 from __future__ import annotations
 

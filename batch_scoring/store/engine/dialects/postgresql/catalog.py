@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog records of a table: its columns, its indexes, and whether rows of it are hidden."""
+"""Read the columns and indexes of a table from PostgreSQL's catalog, and whether row-level security hides rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_scoring.store.engine.columns import Casting, SourceColumn
 NAMED = (
     """(n.nspname = :schema OR (CAST(:schema AS text) IS NULL AND pg_table_is_visible(c.oid))) AND c.relname = :name"""
 )
-"""Condition of PostgreSQL on ``pg_class c`` and ``pg_namespace n``: the table of that name, as SQLAlchemy finds it."""
+"""Condition of PostgreSQL on ``pg_class c`` and ``pg_namespace n``: the table that SQLAlchemy finds by that name."""
 
 
 _RELATIONS = {"v": Relation.VIEW, "m": Relation.MATERIALIZED_VIEW, "f": Relation.FOREIGN_TABLE}
@@ -115,7 +115,7 @@ def columns(connection: sa.Connection, table: TableName, reflected: Any, dialect
     for column in reflected:
         name, declared, row = column["name"], column["type"], types[column["name"]]
         base = _base(row)
-        # SQLAlchemy's words are those under which the tables of jobs were created
+        # the tables of jobs were created with the type names of SQLAlchemy
         is_its_own = row.is_domain or isinstance(declared, sa.types.NullType)
         is_its_own |= base == "char" or (base == "bpchar" and row.typmod < 0)
         found[name] = SourceColumn(

@@ -26,7 +26,7 @@ _PSYCOPG2 = "postgresql+psycopg2"
 
 
 class PostgreSQL(Dialect):
-    """A server."""
+    """PostgreSQL: a server."""
 
     name = "postgresql"
     product = "PostgreSQL"
@@ -35,7 +35,7 @@ class PostgreSQL(Dialect):
     longest_name = 63
     has_functions = True
     can_end_sessions = True
-    inserts_many_values = False  # a trigger may let some of the rows through, and the count would not say so
+    inserts_many_values = False  # a trigger may suppress some of the rows, which the count would not show
     bulk = {_PSYCOPG2: "copy"}  # noqa: RUF012 - a ClassVar of the base
     casts = (casts.BY_BASE, casts.BY_FAMILY)
     conditions = ConditionSyntax(
@@ -52,13 +52,13 @@ class PostgreSQL(Dialect):
         return url.set(drivername=self.driver) if "+" not in url.drivername else url
 
     def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:
-        """A limit on connecting, and UTF-8 whatever the database keeps its text in."""
+        """A connection time-out, and UTF-8 whatever the encoding of the database is."""
         if url.drivername != _PSYCOPG2:
             return {}
         return {"connect_timeout": max(1, int(timeouts.connect.total_seconds())), "client_encoding": "utf8"}
 
     def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:
-        """Let timestamps and times that Python cannot hold ("infinity", years before 1, 24:00) through as text."""
+        """Return timestamps and times that Python cannot represent ("infinity", years before 1, 24:00) as text."""
         if url.drivername != _PSYCOPG2:
             return
         from psycopg2 import extensions
@@ -68,7 +68,7 @@ class PostgreSQL(Dialect):
             extensions.register_type(reader, dbapi_connection)
 
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:
-        """Set the time-outs of the session and how it writes values as text."""
+        """Set the time-outs of the transaction and the text format of values."""
         limits = {
             "lock_timeout": timeouts.lock,
             "statement_timeout": timeouts.statement,
@@ -92,11 +92,11 @@ class PostgreSQL(Dialect):
         )
 
     def refusal(self, driver_error: Any, columns: Collection[str]) -> tuple[str | None, str] | None:
-        """By SQLSTATE, and by what the server says of the place."""
+        """By SQLSTATE, and by the context that the server reports."""
         return errors.refusal(driver_error, columns)
 
     def end_sessions(self, connection: sa.Connection, label: str) -> None:
-        """By application name; needs the right to signal backends."""
+        """By application name; needs the privilege to signal backends."""
         connection.execute(
             sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :label"),
             {"label": label},
@@ -116,7 +116,7 @@ class PostgreSQL(Dialect):
         return schemas
 
     def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
-        """With the type under every domain."""
+        """With the base type of every domain."""
         return catalog.columns(connection, table, reflected, self)
 
     def structure(self, connection: sa.Connection, table: TableName) -> Structure:

@@ -1,6 +1,6 @@
-"""PostgreSQL's errors under our names.
+"""Map PostgreSQL's errors to those of this package.
 
-No message quotes a value: of a driver's own words only those are kept that speak of the schema or the server.
+No message quotes a value: of a driver's message, only text about the schema or the server is used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from batch_scoring import errors
 from batch_scoring.errors import DatabaseFault
 
-_PASSING = {
+_TRANSIENT = {
     "40001": "a serialization failure",
     "40P01": "a deadlock",
     "55P03": "a lock that was not released in time",
@@ -28,9 +28,9 @@ _OUT_OF_MEMORY = "53200"
 
 
 def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets: Callable[[str], str]) -> DatabaseFault:
-    """What an error of PostgreSQL's driver means; ``shown`` is the address without its secrets.
+    """Map an error of PostgreSQL's driver; ``shown`` is the URL without its secrets.
 
-    ``without_secrets`` removes them from the driver's own words, which are kept.
+    ``without_secrets`` removes them from the driver's message.
     """
     state: str | None = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
     diagnostics = getattr(exc, "diag", None)
@@ -39,14 +39,14 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
         return _connection_fault(str(exc), shown, without_secrets)
     if lost or state is None or state in _LOST or state.startswith("08"):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
-    if state in _PASSING:
-        return errors.TransientError(f"PostgreSQL reported {_PASSING[state]} ({state})")
+    if state in _TRANSIENT:
+        return errors.TransientError(f"PostgreSQL reported {_TRANSIENT[state]} ({state})")
     if state in _READ_ONLY:
         return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
     if state in _DENIED:
         return errors.AccessDenied(f"{primary}; ask for the privilege or use another user ({state})")
     if state == _OUT_OF_MEMORY:
-        return DatabaseFault(f"the server has no memory left ({state}); give it more, or fewer sessions")
+        return DatabaseFault(f"the server has no memory left ({state}); give it more memory, or open fewer sessions")
     if state == _FULL:
         return errors.DatabaseFull(f"the server has no space left ({state}); free some, then run again")
     if state.startswith("23"):
@@ -57,7 +57,9 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
     return DatabaseFault(f"PostgreSQL: {primary} ({state})")
 
 
-_NO_ENTRY = re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|not permitted")
+_ACCESS_DENIED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|not permitted"
+)
 _SERVER_GONE = re.compile(
     r"closed the connection unexpectedly|connection already closed|SSL connection has been closed"
 )
@@ -67,11 +69,13 @@ def _connection_fault(text: str, shown: str, without_secrets: Callable[[str], st
     reason = without_secrets(_reason(text))
     if _SERVER_GONE.search(text):
         return errors.ConnectionLost(f"the connection to {shown} was lost; check that the server is up")
-    if "No space left on device" in text:  # a server that cannot write a file of its own lets nobody in
-        return errors.DatabaseFull(f"the server has no space left to let us in ({reason}); free some, then run again")
-    if _NO_ENTRY.search(text):
+    if "No space left on device" in text:  # a server that cannot write its own files accepts no connections
+        return errors.DatabaseFull(
+            f"the server has no space left to accept a connection ({reason}); free some, then run again"
+        )
+    if _ACCESS_DENIED.search(text):
         return errors.AccessDenied(
-            f"{shown} did not let us in: {reason or 'access denied'}; check user, password and database"
+            f"{shown} denied access: {reason or 'no reason given'}; check user, password and database"
         )
     return errors.DatabaseUnreachable(
         f"no connection to {shown}{': ' + reason if reason else ''}; check the address and that the server is up"
@@ -82,11 +86,11 @@ _UNKNOWN_OPTION = "invalid connection option"
 
 
 def _reason(text: str) -> str:
-    """Why there is no connection, as the driver or the server puts it: one reason for each address it tried."""
+    """Why there is no connection, by the driver or the server: one reason for each address that was tried."""
     lines = [line for line in text.strip().splitlines() if line.strip() and not line[0].isspace()]
     reasons = []
     for line in lines:
-        if _UNKNOWN_OPTION in line:  # its name is of the address's query, and may be a part of a password
+        if _UNKNOWN_OPTION in line:  # its name is from the URL's query, and may be part of a password
             return "the address has a parameter that the driver does not know"
         _, _, after = line.rpartition(" failed: ")
         reasons.append((after or line).removeprefix("FATAL:").removeprefix("ERROR:").strip())
@@ -114,15 +118,15 @@ _REFUSALS = {
 def refusal(driver: Any, columns: Collection[str]) -> tuple[str | None, str] | None:
     """The column, where it is known, and why a row was refused; None where it was for another reason."""
     state = getattr(driver, "pgcode", None)
-    words = _REFUSALS.get(state or "")
-    if words is None:
+    message = _REFUSALS.get(state or "")
+    if message is None:
         return None
     diagnostics = driver.diag
     constraint = diagnostics.constraint_name
     if state == "23514" and constraint is None:
-        words = "no partition of the table takes it"
+        message = "no partition of the table takes it"
     context = diagnostics.context or ""
     named = next(
         (name for name in columns if f", column {name}: " in context or context.endswith(f", column {name}")), None
     )
-    return diagnostics.column_name or named, words.format(constraint=constraint)
+    return diagnostics.column_name or named, message.format(constraint=constraint)

@@ -1,4 +1,4 @@
-"""What SQLite records of a table, asked with PRAGMA."""
+"""Read the structure of a table from SQLite with PRAGMA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_scoring.store.engine.columns import Casting, SourceColumn, column_by_
 from batch_scoring.store.engine.names import driver_sql, quoted
 
 _COARSER = {"BINARY", "NOCASE", "RTRIM"}
-"""SQLite's own collations: what is equal byte by byte is equal in each."""
+"""SQLite's built-in collations, in each of which identical texts are equal."""
 
 
 def structure(connection: sa.Connection, table: TableName) -> Structure:
@@ -53,7 +53,7 @@ def _sqlite_index(connection: sa.Connection, table: TableName, row: Any) -> Inde
 
 
 def _declared(connection: sa.Connection, table: TableName) -> dict[str, str]:
-    """The type of each column as it was declared; empty for ANY of a STRICT table, which is no type."""
+    """The type of each column as it was declared; empty for ANY of a STRICT table, which is not a type."""
     columns = _pragma(connection, table, "table_xinfo")
     any_is_no_type = any(row.type.upper() == "ANY" for row in columns) and _is_strict(connection, table)
     return {row.name: "" if any_is_no_type and row.type.upper() == "ANY" else row.type for row in columns}
@@ -91,7 +91,7 @@ def _sqlite_family(base: str, family: Family) -> Family:
     if "BLOB" in base:
         return Family.OTHER
     is_of_no_type = not any(part in base for part in _SQLITE_NUMERIC)
-    # a name that SQLite knows nothing of has NUMERIC affinity, and such columns hold text as often as numbers
+    # a type name that SQLite does not know has NUMERIC affinity, but such columns often hold text
     return Family.UNKNOWN if family is Family.NUMBER and is_of_no_type else family
 
 

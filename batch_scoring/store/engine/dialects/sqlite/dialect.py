@@ -21,7 +21,7 @@ from batch_scoring.store.engine.timeouts import Timeouts
 
 
 class SQLite(Dialect):
-    """A file on this machine; one writer at a time."""
+    """SQLite: a file on this machine, with one writer at a time."""
 
     name = "sqlite"
     product = "SQLite"
@@ -49,9 +49,9 @@ class SQLite(Dialect):
     )
 
     def checked_url(self, url: sa.URL) -> sa.URL:
-        """Raises ConfigurationError for a database in memory."""
+        """Raise ConfigurationError for a database in memory."""
         if url.database in (None, "", ":memory:"):
-            message = "an SQLite database in memory is gone with the process; name a file: sqlite:///file.db"
+            message = "an SQLite database in memory is lost when the process ends; name a file: sqlite:///file.db"
             raise ConfigurationError([Problem(where=SETTING, key="", message=message)])
         return url
 
@@ -60,25 +60,25 @@ class SQLite(Dialect):
         return Path((url.database or "").removeprefix("file:").partition("?")[0])
 
     def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:  # noqa: ARG002 - the contract's
-        """Wait for the file's lock as long as for any other."""
+        """Wait for the lock of the file as long as for any other lock."""
         return {"timeout": timeouts.lock.total_seconds()}
 
     def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:  # noqa: ARG002 - the contract's
-        """Leave transactions to ``begin``, enforce foreign keys, and let readers go on while one session writes."""
+        """Leave transactions to ``begin``, enforce foreign keys, and use WAL, in which writers do not block readers."""
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
         try:
             cursor.execute("PRAGMA foreign_keys = ON")
             if cursor.execute("PRAGMA query_only").fetchone() and not _is_wal(cursor):
                 cursor.execute("PRAGMA journal_mode = WAL")
-        except Exception as exc:  # a file that can only be read keeps the journal mode it has
+        except Exception as exc:  # the journal mode of a read-only file cannot be changed
             if not is_driver_error(exc):
                 raise
         finally:
             cursor.close()
 
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:  # noqa: ARG002
-        """A transaction that writes takes the write lock at once: one that reads first could not get it later."""
+        """A writing transaction takes the write lock at its start: a transaction that reads first may not get it."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:  # noqa: ARG002
@@ -90,11 +90,11 @@ class SQLite(Dialect):
         return errors.refusal(driver_error, columns)
 
     def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
-        """Of a view's columns SQLite does not know the type."""
+        """The types of a view's columns are unknown to SQLite."""
         return catalog.columns(connection, table, reflected, self)
 
     def structure(self, connection: sa.Connection, table: TableName) -> Structure:
-        """Asked with PRAGMA."""
+        """Read with PRAGMA."""
         return catalog.structure(connection, table)
 
 

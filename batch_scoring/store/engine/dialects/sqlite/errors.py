@@ -1,4 +1,4 @@
-"""SQLite's errors under our names. No message quotes a value."""
+"""Map SQLite's errors to those of this package. No message quotes a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batch_scoring.errors import DatabaseFault
 
 
 def fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
-    """What an error of SQLite's driver means for the database in ``file``."""
+    """Map an error of SQLite's driver for the database in ``file``."""
     name: str = getattr(exc, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return errors.TransientError(f"{file} is locked by another process; try again when that has finished")
@@ -27,7 +27,7 @@ def fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
     if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return DatabaseFault(f"{file} is not an SQLite database or is damaged; restore it or name another file")
     if "Could not decode to UTF-8" in str(exc):
-        return DatabaseFault(f"{file}: a key is not valid UTF-8; mend it, or leave it out with [source] where")
+        return DatabaseFault(f"{file}: a key is not valid UTF-8; correct it, or leave it out with [source] where")
     return DatabaseFault(f"{file}: {exc}" if name else f"{file}: the statement failed ({type(exc).__name__})")
 
 
@@ -55,11 +55,11 @@ _REFUSALS = {
 
 def refusal(driver: Any, columns: Collection[str]) -> tuple[str | None, str] | None:  # noqa: ARG001 - the contract's
     """The column, where it is known, and why a row was refused; None where it was for another reason."""
-    words = _REFUSALS.get(getattr(driver, "sqlite_errorname", None) or "")
-    if words is None:
+    message = _REFUSALS.get(getattr(driver, "sqlite_errorname", None) or "")
+    if message is None:
         return None
     what = str(driver).partition(": ")[2]
     names = [name.rpartition(".")[2] for name in what.split(", ")]
-    column = names[0] if len(names) == 1 and "NOT NULL" in words else None
-    shown = what if "check" in words else " and ".join(names)
-    return column, words.format(constraint=shown)
+    column = names[0] if len(names) == 1 and "NOT NULL" in message else None
+    shown = what if "check" in message else " and ".join(names)
+    return column, message.format(constraint=shown)
