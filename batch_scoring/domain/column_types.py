@@ -51,7 +51,7 @@ _FAMILIES: dict[ColumnType, frozenset[Family]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputColumn:
-    """One of the model's inputs, as it is stored beside a prediction."""
+    """One of the model's inputs, as it is stored with a prediction."""
 
     name: str
     type: ColumnType

@@ -35,7 +35,7 @@ class EndReason(StrEnum):
     ERROR = "error"
     """It failed; ``error_type`` and ``error_message`` hold the error."""
     STOPPED = "stopped"
-    """It was asked to stop."""
+    """A stop was requested."""
     WORKER_CRASHED = "worker_crashed"
     """One of its worker processes crashed or was killed."""
     PROCESS_CRASHED = "process_crashed"

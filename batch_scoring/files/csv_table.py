@@ -158,7 +158,7 @@ def _any_field_size() -> Iterator[None]:
 
 
 def _without_blanks(text: bytes, separator: str) -> bytes:
-    """The text without blanks around its fields; blanks inside quotes are kept."""
+    """The text without blanks around its fields; blanks inside quotes are preserved."""
     sign = re.escape(separator)
     blanks = "[ ]*" if separator == "\t" else r"[ \t]*"
     pattern = rf'(?:(?<=[{sign}\n])|\A){blanks}("(?:[^"]|"")*"){blanks}(?=[{sign}\r\n]|\Z)'

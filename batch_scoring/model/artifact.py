@@ -177,7 +177,7 @@ _TRUSTED_BY_SKOPS = frozenset(
         "batch_scoring.model.features.DerivedFeatures",
     }
 )
-"""Types that a skops file may hold beside those that skops trusts: the transformers that ``train`` creates."""
+"""Types that a skops file may hold in addition to those that skops trusts: the transformers that ``train`` creates."""
 
 
 def _load_skops(content: bytes) -> Any:

@@ -43,7 +43,7 @@ _UNSEEN_TEXT = "\u2048 a text that no training data hold"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependence:
-    """Outputs of rows that change with the rows beside them."""
+    """Outputs of rows that depend on the other rows of the call."""
 
     how: str
     """How the rows were scored when their outputs changed, for the message."""

@@ -246,7 +246,7 @@ HOLD = ("hold", "add", "facts", "--reason", "x")
         pytest.param((*HOLD, "--run", "0"), ["--run"], id="hold no run"),
         pytest.param((*HOLD, "--key", "branch=B 0,id=999"), ["was never scored", "nothing to hold"], id="unknown key"),
         pytest.param((*HOLD, "--key", "branch=B 2,id=1"), ["was never scored"], id="another branch"),
-        pytest.param((*HOLD, "--key", "branch=B 1,id=x"), ["'x'", "whole number"], id="hold no number"),
+        pytest.param((*HOLD, "--key", "branch=B 1,id=x"), ["'x'", "an integer"], id="hold no number"),
         pytest.param((*HOLD, "--key", "1"), ["expected branch=…,id=…"], id="hold no key"),
         pytest.param((*HOLD[:3], "--key", COMPOSITE.of(1)), ["--reason"], id="hold without a reason"),
         pytest.param(

@@ -1016,7 +1016,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "a where with nothing for a number": (["--where", "ApplicantIncome ="], "found the end, expected a value"),
     "a where with a word for a moment": (["--where", "updated_at > soon"], "expected a timestamp such as 2026-01-31"),
-    "a where with a day that never was": (["--where", "updated_at > 2026-02-30"], "expected a moment"),
+    "a where with a day that never was": (["--where", "updated_at > 2026-02-30"], "expected a timestamp"),
     "one good where and a bad one": (
         ["--where", "Gender = Male", "--where", "x"],
         "--where 'x', character 2: found the end, expected",

@@ -293,8 +293,8 @@ def test_a_key_is_read_as_its_column_s_type_and_refused_where_it_is_none(workspa
     [
         (["facts", "7"], ["'7'", "expected branch=…,id=…"]),
         (["facts", "id=7"], ["lacks branch"]),
-        (["facts", "branch=B 1,id=x"], ["'x'", "column id is INTEGER", "whole number"]),
-        (["facts", "branch=B 1,id="], ["''", "whole number"]),
+        (["facts", "branch=B 1,id=x"], ["'x'", "column id is INTEGER", "an integer"]),
+        (["facts", "branch=B 1,id="], ["''", "an integer"]),
         (["facts", "branch=B 1,id=7,id=7"], ["each column once"]),
         (["facts", ""], ["expected branch=…,id=…"]),
         (["other", "7"], ["'other'", "jobs there: facts"]),

@@ -81,7 +81,7 @@ class CopyBulk:
                 return _fetch_csv(connection, query, families)
             except pa.ArrowInvalid:  # its text quotes the value
                 raise DatabaseFault(
-                    "a value of the source is not of the type its column had when the run began"
+                    "a value of the source is not of the type that its column had when the run started"
                 ) from None
         except sa.exc.DBAPIError as exc:
             if getattr(exc.orig, "pgcode", None) not in _TOO_LARGE:

@@ -34,7 +34,7 @@ class KeysetReader:
     due_count: int | None = None
     """Rows due in the range if they were counted, else None."""
     with_current: bool = False
-    """Whether the current score and label are read beside each row."""
+    """Whether the current score and label are read with each row."""
     span: float = 1.0
     """Source rows for each due row in the last chunk."""
 

@@ -172,16 +172,16 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
     has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
     found: list[_Target] = []
     if has_inputs and cutoffs.inputs_before is not None:
-        began = inputs.c.valid_from
-        found.append(target("inputs", inputs, began < sa.literal(cutoffs.inputs_before, began.type)))
+        valid_from = inputs.c.valid_from
+        found.append(target("inputs", inputs, valid_from < sa.literal(cutoffs.inputs_before, valid_from.type)))
     if cutoffs.superseded_before is not None:
         if has_inputs:
             same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
             same.append(inputs.c.valid_from == predictions.c.valid_from)
             gone: sa.ColumnElement[bool] = sa.exists().where(*same, ended(predictions, cutoffs.superseded_before))
             if cutoffs.inputs_before is not None:
-                began = inputs.c.valid_from
-                gone = sa.and_(gone, began >= sa.literal(cutoffs.inputs_before, began.type))  # counted once
+                valid_from = inputs.c.valid_from
+                gone = sa.and_(gone, valid_from >= sa.literal(cutoffs.inputs_before, valid_from.type))  # counted once
             found.append(target("inputs", inputs, gone))
         found.append(target("predictions", predictions, ended(predictions, cutoffs.superseded_before)))
         found.append(target("quarantine_entries", quarantine, ended(quarantine, cutoffs.superseded_before)))

@@ -138,7 +138,7 @@ class PredictionsLayout:
             changed_at,
             *validity_period,
             *constraints,
-            sa.CheckConstraint("valid_from < valid_to", name="life"),
+            sa.CheckConstraint("valid_from < valid_to", name="validity_period"),
             schema=exactly(name.schema),
             comment=comment,
             sqlite_with_rowid=False,  # the table is stored in its primary key: one B-tree to write and to search

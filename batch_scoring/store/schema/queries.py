@@ -147,7 +147,7 @@ def _names(job: Job, dialect: Dialect, timestamp: datetime, key: TextKey | None,
 
 
 def _readable(dialect: Dialect, view: TableName) -> str:
-    """The name of a view, without quotes where it needs none: with its suffix it is no reserved word."""
+    """The name of a view, unquoted if possible: with its suffix it cannot be a reserved word."""
     if view.schema is None and re.fullmatch(r"[a-z_][a-z0-9_]*", view.name):
         return view.name
     return dialect.quoted(*view)

@@ -102,7 +102,7 @@ _REFUSALS = {
     "23503": "the row that foreign key {constraint} refers to is missing",
     "23505": "another row has the same values, and {constraint} keeps them unique",
     "23514": "check constraint {constraint} does not allow it",
-    "23P01": "exclusion constraint {constraint} does not allow it beside another row",
+    "23P01": "exclusion constraint {constraint} does not allow it together with another row",
     "22001": "a text is too long for its column",
     "22003": "a number is beyond the range of its column",
     "22P02": "a value is not of its column's type",
