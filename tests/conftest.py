@@ -11,6 +11,7 @@ import environment
 import pandas as pd
 import pytest
 import sampling
+import watchdog
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
 from batch_scoring.domain.job import Job
@@ -18,6 +19,11 @@ from batch_scoring.domain.job_files import read_job
 from batch_scoring.model.training import Algorithm, TrainedModel, train
 
 environment.settle()
+
+
+def pytest_configure() -> None:
+    """Nothing that this process starts outlives it."""
+    watchdog.start()
 
 
 def pytest_xdist_auto_num_workers() -> int:

