@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -65,6 +66,10 @@ class UnknownJob(BatchScoringError):
 
     exit_code = ExitCode.WRONG_USAGE
 
+    def __init__(self, message: str = "", *, job: str | None = None) -> None:
+        super().__init__(message)
+        self.job = job
+
 
 class SourceFault(BatchScoringError):
     """The source does not match its job: a table, a column or a usable key is missing."""
@@ -83,6 +88,11 @@ class SchemaOutOfDate(BatchScoringError):
 
     exit_code = ExitCode.WRONG_USAGE
 
+    def __init__(self, message: str = "", *, found: str | None = None) -> None:
+        super().__init__(message)
+        self.found = found
+        """The revision of the database; None if it has no schema of this package."""
+
 
 class ModelRefused(BatchScoringError):
     """A model must not score rows: the base class of every error with exit code 3."""
@@ -93,21 +103,52 @@ class ModelRefused(BatchScoringError):
 class NoSuchModel(ModelRefused):
     """The registry has no such model, version or alias."""
 
+    def __init__(
+        self, message: str = "", *, model: str | None = None, version: int | None = None, alias: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.version = version
+        """The version that was requested."""
+        self.alias = alias
+        """The alias that was requested."""
+
 
 class ArtifactMissing(ModelRefused):
     """The artifact is registered, but its file does not exist."""
+
+    def __init__(self, message: str = "", *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        """The file."""
 
 
 class ArtifactChanged(ModelRefused):
     """The file differs from the registered artifact by its SHA-256. It was not unpickled."""
 
+    def __init__(self, message: str = "", *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        """The file; None if registry and run differ."""
+
 
 class VersionMismatch(ModelRefused):
     """The model was fitted with another scikit-learn version than the installed one."""
 
+    def __init__(self, message: str = "", *, fitted: str | None = None, installed: str | None = None) -> None:
+        super().__init__(message)
+        self.fitted = fitted
+        """The version the model was fitted with."""
+        self.installed = installed
+
 
 class GoldenRowsDiffer(ModelRefused):
     """The loaded model does not reproduce the scores it was registered with."""
+
+    def __init__(self, message: str = "", *, difference: float | None = None) -> None:
+        super().__init__(message)
+        self.difference = difference
+        """The largest difference, relative to outputs above 1; None if shapes differ or the model fails."""
 
 
 class SignatureMismatch(ModelRefused):
@@ -124,9 +165,19 @@ class AnotherRunActive(BatchScoringError):
     exit_code = ExitCode.ANOTHER_RUN_ACTIVE
     end_reason = "another_run_active"
 
+    def __init__(self, message: str = "", *, run_id: int | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        """The active run, or the one that fills the slot; None if it has ended meanwhile."""
+
 
 class Fenced(BatchScoringError):
     """The run no longer owns its job: it stalled and another run took over. Its open chunk was rolled back."""
+
+    def __init__(self, message: str = "", *, run_id: int | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        """The run that lost its job."""
 
 
 class EveryRowFailed(BatchScoringError):
@@ -190,3 +241,13 @@ class TooMuchAtOnce(DatabaseFault):
 
 class WrittenCountDiffers(DatabaseFault):
     """The number of rows written differs from the number sent. The chunk was rolled back."""
+
+    def __init__(
+        self, message: str = "", *, table: str | None = None, sent: int | None = None, written: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.sent = sent
+        """Rows."""
+        self.written = written
+        """Rows, as the database reports them."""

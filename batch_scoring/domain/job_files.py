@@ -26,7 +26,8 @@ def load_job(jobs_dir: Path, name: str) -> Job:
         known = ", ".join(job_names(jobs_dir)) or "none"
         raise UnknownJob(
             f"there is no job {name!r} in {jobs_dir}/ (jobs there: {known});"
-            f" name one of them, write {jobs_dir}/<name>.toml, or set BATCH_SCORING_JOBS_DIR"
+            f" name one of them, write {jobs_dir}/<name>.toml, or set BATCH_SCORING_JOBS_DIR",
+            job=name,
         )
     return read_job(path)
 

@@ -116,14 +116,16 @@ def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
     except OSError as exc:
         raise ArtifactMissing(
             f"the artifact {path} cannot be read ({exc.strerror}); restore it from a backup,"
-            " set BATCH_SCORING_ARTIFACTS_DIR to its folder, or promote another version"
+            " set BATCH_SCORING_ARTIFACTS_DIR to its folder, or promote another version",
+            path=path,
         ) from exc
 
 
 def _changed(reference: ArtifactReference, difference: str) -> ArtifactChanged:
     return ArtifactChanged(
         f"the artifact {reference.path} is not the registered one ({difference}) and was not loaded; restore it from a"
-        " backup or register it as a new version"
+        " backup or register it as a new version",
+        path=reference.path,
     )
 
 

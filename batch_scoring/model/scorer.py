@@ -189,7 +189,8 @@ def check_golden_rows(model: Any, manifest: Manifest) -> None:
     if not off <= GOLDEN_TOLERANCE:
         raise GoldenRowsDiffer(
             f"the model does not reproduce its golden rows (difference {off:.3g}, {GOLDEN_TOLERANCE:g} allowed);"
-            " install the libraries its manifest names, or train it again"
+            " install the libraries its manifest names, or train it again",
+            difference=off,
         )
 
 
@@ -206,7 +207,9 @@ def check_library_version(manifest: Manifest, *, allow_mismatch: bool) -> str | 
     if not allow_mismatch:
         raise VersionMismatch(
             f"the model was {differs}; install that version, train the model again,"
-            " or accept the difference with --allow-version-mismatch (it is recorded with the run)"
+            " or accept the difference with --allow-version-mismatch (it is recorded with the run)",
+            fitted=manifest.scikit_learn_version,
+            installed=installed,
         )
     return differs
 

@@ -82,7 +82,9 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
     if row is None:
         known = ", ".join(str(v.version) for v in list_versions(database, name)) or "none"
         raise NoSuchModel(
-            f"model {name} has no version {version} (registered: {known}); see `batch-scoring model list`"
+            f"model {name} has no version {version} (registered: {known}); see `batch-scoring model list`",
+            model=name,
+            version=version,
         )
     return ModelVersion(**row._asdict())
 
@@ -108,7 +110,7 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
             )
         else:
             what_to_do = "train one with `batch-scoring train`, or register one with `batch-scoring model register`"
-        raise NoSuchModel(f"model {name} has no {alias}; {what_to_do}")
+        raise NoSuchModel(f"model {name} has no {alias}; {what_to_do}", model=name, alias=alias)
     return ModelVersion(**row._asdict())
 
 

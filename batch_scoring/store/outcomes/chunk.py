@@ -201,5 +201,8 @@ def _compare(actual: int, expected: int, table: sa.Table, verb: str) -> None:
     if actual != expected:
         raise WrittenCountDiffers(
             f"{counted(expected, 'row')} {were(expected)} sent to {table.fullname} and {actual:,} {verb};"
-            " the chunk was rolled back. Check the table for a trigger or rule, or another writer"
+            " the chunk was rolled back. Check the table for a trigger or rule, or another writer",
+            table=table.fullname,
+            sent=expected,
+            written=actual,
         )

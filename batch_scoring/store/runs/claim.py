@@ -81,16 +81,19 @@ class Claim:
         }
 
     def _skip(self, holder: Run | None) -> AnotherRunActive:
+        run_id: int | None = None
         message = f"job {self.job}: another run started and ended at the same time; nothing done"
         if self.scheduled_for is not None:
             slot = f"{self.scheduled_for:%Y-%m-%d %H:%M:%S}"
             by = filling(self.database, self.job, self.scheduled_for)
+            run_id = None if by is None else by.run_id
             who = "another run" if by is None else f"run {by.run_id} ({by.status})"
             message = (
                 f"job {self.job}: {who} fills the slot of {slot} UTC; nothing done. To score what is due now, run"
                 " without --scheduled-for"
             )
         if holder is not None:
+            run_id = holder.run_id
             message = (
                 f"job {self.job}: run {holder.run_id} is active (process {holder.process_id} on {holder.host},"
                 f" last heartbeat {holder.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC); nothing done"
@@ -106,7 +109,7 @@ class Claim:
         }
         with self.database.write() as connection:
             _insert(connection, skipped)
-        return AnotherRunActive(message)
+        return AnotherRunActive(message, run_id=run_id)
 
     def _take_over(self) -> Takeover | None:
         with self.database.read() as connection:

@@ -143,7 +143,8 @@ def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str,
     if result.rowcount != 1:
         raise Fenced(
             f"run {run_id} was fenced: it stalled and another run took its job over, so it wrote nothing more;"
-            " what it had committed stays, the rest is scored by the other run"
+            " what it had committed stays, the rest is scored by the other run",
+            run_id=run_id,
         )
 
 

@@ -32,7 +32,8 @@ def unknown_revision(found: str | None) -> SchemaOutOfDate:
     state = "has no batch_scoring schema" if found is None else f"has schema revision {found}"
     return SchemaOutOfDate(
         f"the database {state}, this version works with {SCHEMA_REVISION};"
-        " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)"
+        " run `batch-scoring db upgrade` (or upgrade batch_scoring, if the database is newer)",
+        found=found,
     )
 
 
