@@ -1,21 +1,21 @@
-# Everything a person needs: `make demo`, `make test`; the rest is for those who work on the code.
+# Users need `make demo` and `make test`; the other targets are for developers.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# bytecode is written at installation, so that every start afterwards is a fast one
+# compile bytecode at installation, so that commands start faster
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install dev demo test test-all docs lint typecheck check wheel requirements benchmark-start bench soak clean
 
 help:
-	@echo "make demo      install and run the main job on an embedded database"
+	@echo "make demo      install and run the example job on an embedded database"
 	@echo "make test      install what the tests need and run them, with a sample of their variants: five minutes"
 	@echo "make test-all  all tests: every point of every sweep"
-	@echo "make soak      2,000 runs by one service, which must not grow: three quarters of an hour"
+	@echo "make soak      2,000 runs by one service, to detect leaks: 45 minutes"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
-	@echo "make bench     measure speed and memory beside pandas, Polars, MLflow and a hand-written loop: a quarter of an hour"
+	@echo "make bench     compare speed and memory with pandas, Polars, MLflow and a hand-written loop: 15 minutes"
 	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt again"
 
@@ -64,7 +64,7 @@ check: lint typecheck test wheel
 benchmark-start: dev
 	$(BIN)/python -m benchmarks.start
 
-# the peers want other versions of shared libraries, so they have an environment of their own
+# the peers require other versions of shared libraries, so they have a separate environment
 .venv-bench/.installed: requirements-bench.txt pyproject.toml
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt

@@ -1,1 +1,1 @@
-"""Measurements beside the tests: figures are printed, not asserted, because machines are shared and noisy."""
+"""Benchmarks. They print measurements and assert nothing, because machines are shared and noisy."""

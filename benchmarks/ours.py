@@ -1,7 +1,7 @@
-"""One run of this project as a process of its own: ``python -m benchmarks.ours URL FOLDER JOB [WORKERS]``.
+"""One run of this project in a separate process: ``python -m benchmarks.ours URL FOLDER JOB [WORKERS]``.
 
-It prints what the run took from its opening to its closing, with everything a run does: finding out what is due,
-loading and proving the model, fence, counters, heartbeat. Imports are left out, as they are for the others.
+It prints the duration of the run from its claim to its end, with everything that a run does: counting due rows, loading
+and verifying the model, fence, counters, heartbeat. Imports are excluded, as they are for the peers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from benchmarks.peers import peak_mib
 
 
 def main() -> None:
-    """Do one run and print what it took."""
+    """Execute one run and print its duration and memory use."""
     url, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     options = RunOptions(workers=int(sys.argv[4]) if len(sys.argv) > 4 else None)
     job = load_job(folder / "jobs", name)
     bulk_for(Database(url))
     let_idle_threads_sleep()
-    # what the models are made of, before the clock starts, as everything else
+    # the modules of the models are imported before the measurement, as all others
     import sklearn.compose
     import sklearn.ensemble
     import sklearn.impute
@@ -43,10 +43,10 @@ def main() -> None:
             for stage in ("read", "score", "write"):
                 stages[stage] += getattr(event.seconds, stage)
 
-    begun, begun_processor = time.perf_counter(), time.process_time()
+    started, started_processor = time.perf_counter(), time.process_time()
     run = run_job(Database(url), job, folder / "artifacts", options=options, observers=[add_up])
-    seconds = time.perf_counter() - begun
-    processor_seconds = time.process_time() - begun_processor
+    seconds = time.perf_counter() - started
+    processor_seconds = time.process_time() - started_processor
     print(
         json.dumps(
             {

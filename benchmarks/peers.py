@@ -1,9 +1,9 @@
-"""What users write today, each as its users would: one function scores every applicant into ``target``.
+"""The alternatives, each written as its users would: one function scores every applicant into ``TARGET``.
 
 Each reads the table ``applicants`` with the model's columns, scores with the same fitted pipeline, and writes five
-columns: key, score, prediction, model version, moment. None knows what is due, holds a fence or counts what it wrote.
-Run as a process of its own, ``python -m benchmarks.peers NAME URL MODEL``, it prints how long the work took: imports
-and the loading of the model are left out.
+columns: key, score, prediction, model version, timestamp. None determines due rows, holds a fence or counts its writes.
+``python -m benchmarks.peers NAME URL MODEL`` runs one of them in a separate process and prints the duration, without
+imports and without loading the model.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def mlflow_pyfunc(url: str, model_file: Path) -> Callable[[], None]:
 
 
 def hand_written(url: str, model_file: Path) -> Callable[[], None]:
-    """What a careful engineer writes by hand: key order, 50,000 rows at a time, COPY both ways, Arrow's CSV."""
+    """A careful hand-written loop: keyset pagination, 50,000 rows at a time, COPY both ways, Arrow's CSV reader."""
     import psycopg2
     import pyarrow as pa
     import pyarrow.csv as pacsv
@@ -177,7 +177,7 @@ def hand_written(url: str, model_file: Path) -> Callable[[], None]:
 
 
 def model_alone(url: str, model_file: Path) -> Callable[[], None]:
-    """The model on data in memory, text as categories, 50,000 rows at a time: what no input or output can beat."""
+    """The model on data in memory, text as categories, 50,000 rows at a time: without input and output."""
 
     model = joblib.load(model_file)
     frame = pd.read_sql(QUERY, _engine(url))
@@ -198,20 +198,20 @@ PEERS = {
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process; ``getrusage`` would count the process that started it too."""
+    """Peak resident memory of this process in MiB; ``getrusage`` would include the process that started it."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
 def main() -> None:
-    """Do one peer's work once and print what it took."""
+    """Run one peer once and print its duration and memory use."""
     name, url, model_file = sys.argv[1:4]
     work = PEERS[name](url, Path(model_file))
-    begun, begun_processor = time.perf_counter(), time.process_time()
+    started, started_processor = time.perf_counter(), time.process_time()
     work()
     result = {
-        "seconds": time.perf_counter() - begun,
-        "processor_seconds": time.process_time() - begun_processor,
+        "seconds": time.perf_counter() - started,
+        "processor_seconds": time.process_time() - started_processor,
         "peak_mib": peak_mib(),
     }
     print(json.dumps(result))

