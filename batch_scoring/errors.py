@@ -1,7 +1,7 @@
 """Every error that the package raises intentionally, with the exit code of each.
 
-A message says what is wrong and then what to do. It names keys, columns, files and counts, never a value from
-an applicant's row.
+A message describes the problem and then the remedy. It names keys, columns, files and counts, never a value from an
+applicant's row.
 """
 
 from __future__ import annotations

@@ -207,7 +207,11 @@ def _stages(results: Mapping[str, Any]) -> str:
 def _others(results: Mapping[str, Any]) -> str:
     measured = results["measured"]
     lines = [
-        (name, _spread([result["seconds"] for result in found], 2), f"{max(r['peak_mib'] for r in found):,.0f}")
+        (
+            name.replace("keeping inputs", "storing inputs"),
+            _spread([result["seconds"] for result in found], 2),
+            f"{max(r['peak_mib'] for r in found):,.0f}",
+        )
         for name, found in measured.items()
         if name.partition("/")[0] in ("large", "small", "forest", "sqlite", "superseding every row", "keeping inputs")
     ]

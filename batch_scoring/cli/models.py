@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batch_scoring.registry.registration import Registered
     from batch_scoring.store.outcomes.counts import VersionCount
 
-app = typer.Typer(help="The registry of models.", no_args_is_help=True)
+app = typer.Typer(help="The model registry.", no_args_is_help=True)
 
 
 class AlgorithmChoice(StrEnum):

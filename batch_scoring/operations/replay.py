@@ -213,10 +213,10 @@ def _depends_on_others(scorer: Scorer, rows: StoredInputs, position: int) -> boo
     """Whether the score of a row differs between a batch with the golden rows and a batch of its own."""
     signature, golden = scorer.manifest.signature, scorer.manifest.golden
     alone = {name: [as_list(rows.inputs[name][position : position + 1])[0]] for name in signature.names}
-    beside = {name: [*alone[name], *(row[i] for row in golden.rows)] for i, name in enumerate(signature.names)}
+    together = {name: [*alone[name], *(row[i] for row in golden.rows)] for i, name in enumerate(signature.names)}
     outputs = [
         outputs_of_checked(scorer.model, scorer.manifest, check_rows(signature, columns))[0][:1]
-        for columns in (alone, beside)
+        for columns in (alone, together)
     ]
     return bool(np.any(np.abs(outputs[0] - outputs[1]) > TOLERANCE * np.maximum(1.0, np.abs(outputs[0]))))
 

@@ -1,5 +1,5 @@
-"""Promoting a model version, and the effect: its metrics beside the previous version's, and for each job the number of
-current predictions by other versions.
+"""Promoting a model version, and the effect: its metrics compared with those of the previous version, and for each
+job the number of current predictions by other versions.
 """
 
 from __future__ import annotations

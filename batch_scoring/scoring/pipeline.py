@@ -49,7 +49,7 @@ class ChunkSize:
         self._rows = self.rows // 2
         self._fixed = self._fixed and self._rows
 
-    def learn(self, rows: int, seconds: StageSeconds, size: int) -> None:
+    def adapt(self, rows: int, seconds: StageSeconds, size: int) -> None:
         """Adapt the row count to the last chunk, by a factor between 0.5 and 2."""
         slowest = max(seconds.read, seconds.score, seconds.write)
         by_time = rows * self.TIME.total_seconds() / max(slowest, 1e-6)
@@ -132,5 +132,5 @@ class Pipeline:
             for committed_again in self._stages.retry(chunk.range):
                 self._report(committed_again)
         else:
-            self._size.learn(len(chunk.rows), committed.seconds, chunk.rows.size)
+            self._size.adapt(len(chunk.rows), committed.seconds, chunk.rows.size)
             self._report(committed)

@@ -35,7 +35,7 @@ def _settled(*, seconds_per_row: float, bytes_per_row: int = NARROW, chunks: int
     size = ChunkSize(None)
     sizes = [size.rows]
     for _ in range(chunks):
-        size.learn(size.rows, _seconds(size.rows * seconds_per_row), size.rows * bytes_per_row)
+        size.adapt(size.rows, _seconds(size.rows * seconds_per_row), size.rows * bytes_per_row)
         sizes.append(size.rows)
     return sizes
 
@@ -49,7 +49,7 @@ def test_the_first_chunk_has_a_size_of_its_own_where_the_job_names_none() -> Non
 def test_the_rows_a_job_names_stay_whatever_its_chunks_take(fixed: int, learned: Sequence[Measure]) -> None:
     size = ChunkSize(fixed)
     for rows, seconds, bytes_ in learned:
-        size.learn(rows, seconds, bytes_)
+        size.adapt(rows, seconds, bytes_)
         assert size.rows == fixed
 
 
@@ -61,7 +61,7 @@ def test_a_step_at_most_halves_or_doubles_and_stays_within_the_bounds(learned: S
     size = ChunkSize(None)
     for rows, seconds, bytes_ in learned:
         before = size.rows
-        size.learn(rows, seconds, bytes_)
+        size.adapt(rows, seconds, bytes_)
         assert before // 2 <= size.rows <= 2 * before
         assert ChunkSize.LEAST <= size.rows <= ChunkSize.MOST
 
@@ -71,8 +71,8 @@ def test_a_step_at_most_halves_or_doubles_and_stays_within_the_bounds(learned: S
 def test_the_same_measures_give_the_same_sizes(learned: Sequence[Measure]) -> None:
     one, other = ChunkSize(None), ChunkSize(None)
     for rows, seconds, bytes_ in learned:
-        one.learn(rows, seconds, bytes_)
-        other.learn(rows, seconds, bytes_)
+        one.adapt(rows, seconds, bytes_)
+        other.adapt(rows, seconds, bytes_)
         assert one.rows == other.rows
 
 
@@ -94,7 +94,7 @@ def test_slow_rows_halve_the_chunk_until_it_has_the_least_rows() -> None:
 def test_whichever_stage_is_the_slowest_shrinks_the_chunk(stage: str) -> None:
     size = ChunkSize(None)
 
-    size.learn(20_000, _seconds(1.6, stage=stage), 20_000 * NARROW)
+    size.adapt(20_000, _seconds(1.6, stage=stage), 20_000 * NARROW)
 
     assert size.rows == 12_500
 
@@ -102,7 +102,7 @@ def test_whichever_stage_is_the_slowest_shrinks_the_chunk(stage: str) -> None:
 def test_the_slowest_stage_counts_and_not_the_sum_of_all() -> None:
     size = ChunkSize(None)
 
-    size.learn(20_000, StageSeconds(read=0.8, score=0.8, write=0.8), 20_000 * NARROW)
+    size.adapt(20_000, StageSeconds(read=0.8, score=0.8, write=0.8), 20_000 * NARROW)
 
     assert size.rows == 25_000
 
@@ -129,10 +129,10 @@ def test_wide_rows_shrink_the_chunk_to_the_memory_it_may_take_however_fast_they_
 def test_a_chunk_grows_again_when_its_rows_become_fast_and_narrow() -> None:
     size = ChunkSize(None)
     for _ in range(10):
-        size.learn(size.rows, _seconds(60), 2**30)
+        size.adapt(size.rows, _seconds(60), 2**30)
     assert size.rows == ChunkSize.LEAST
 
-    size.learn(size.rows, _seconds(0.001), size.rows * NARROW)
+    size.adapt(size.rows, _seconds(0.001), size.rows * NARROW)
 
     assert size.rows == 2 * ChunkSize.LEAST
 
@@ -140,7 +140,7 @@ def test_a_chunk_grows_again_when_its_rows_become_fast_and_narrow() -> None:
 def test_a_chunk_too_fast_to_measure_and_without_bytes_is_no_fault() -> None:
     size = ChunkSize(None)
 
-    size.learn(20_000, _seconds(0.0), 0)
+    size.adapt(20_000, _seconds(0.0), 0)
 
     assert size.rows == 40_000
 
@@ -150,8 +150,8 @@ def test_a_chunk_too_fast_to_measure_and_without_bytes_is_no_fault() -> None:
 def test_slower_or_wider_rows_never_give_a_larger_chunk(measure: Measure, slower: float, wider: int) -> None:
     rows, seconds, bytes_ = measure
     light, heavy = ChunkSize(None), ChunkSize(None)
-    light.learn(rows, seconds, bytes_)
+    light.adapt(rows, seconds, bytes_)
     dragged = StageSeconds(read=seconds.read * slower, score=seconds.score * slower, write=seconds.write * slower)
-    heavy.learn(rows, dragged, bytes_ * wider)
+    heavy.adapt(rows, dragged, bytes_ * wider)
 
     assert heavy.rows <= light.rows
