@@ -602,5 +602,5 @@ def test_names_that_a_new_table_cannot_have_are_refused(workspace: Workspace) ->
     header = f"id,{'x' * 64}" if workspace.is_postgresql else "id,Name,name"
     file.write_text(header + "\n" + ",".join(itertools.repeat("1", header.count(",") + 1)) + "\n")
 
-    with workspace.database() as database, pytest.raises(InputFault, match=r"shortens names|capital letters"):
+    with workspace.database() as database, pytest.raises(InputFault, match=r"shortens names|upper and lower case"):
         load_csv(database, "people", file, key=["id"])

@@ -166,7 +166,7 @@ def test_a_retry_is_a_run_with_who_asked_and_why(broken: Workspace) -> None:
     done = broken.cli("quarantine", "retry", "facts", *arguments)
     assert done.returncode == 0, done.stderr
     assert [event["event"] for event in events(done.stderr)] == ["run_started", "run_finished"]
-    assert "run 3 of facts: 1 entry ended, 1 row is due again" in done.stdout
+    assert "run 3 of facts: 1 entry closed, 1 row is due again" in done.stdout
     assert broken.query("SELECT trigger, status, reason, requested_by, due_count FROM scoring_runs ORDER BY run_id")[
         -1
     ] == ("retry", "succeeded", "the feed was mended", "Ana", 1)
