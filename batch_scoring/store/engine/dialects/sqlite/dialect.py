@@ -79,6 +79,7 @@ class SQLite(Dialect):
 
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:  # noqa: ARG002
         """A writing transaction takes the write lock at its start: a transaction that reads first may not get it."""
+        connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:  # noqa: ARG002
