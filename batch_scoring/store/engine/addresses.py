@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
@@ -72,16 +72,19 @@ _MIN_LENGTH = 4
 """A shorter secret is replaced only as an entire word."""
 
 
-def parse_url(text: str) -> sa.URL:
-    """Parse a URL. Raises ConfigurationError, whose message shows no part of the URL."""
-    url, message = _parse(text)
+def parse_url(text: str, *, file_schemes: Collection[str]) -> sa.URL:
+    """Parse a URL; with one of ``file_schemes`` the database is a file.
+
+    Raises ConfigurationError, whose message shows no part of the URL.
+    """
+    url, message = _parse(text, file_schemes)
     if url is None:  # raised outside the handler: SQLAlchemy's error quotes the URL
         raise ConfigurationError([Problem(where=SETTING, key="", message=message)])
     return url
 
 
-def _parse(text: str) -> tuple[sa.URL | None, str]:
-    is_file = _is_sqlite_file(text)
+def _parse(text: str, file_schemes: Collection[str]) -> tuple[sa.URL | None, str]:
+    is_file = _is_file(text, file_schemes)
     if not is_file and not text.isprintable():
         return None, "holds a line break or another character that cannot be printed; remove it"
     if not is_file and _has_stray_at(text):
@@ -98,9 +101,9 @@ def _parse(text: str) -> tuple[sa.URL | None, str]:
     return url, ""
 
 
-def _is_sqlite_file(text: str) -> bool:
+def _is_file(text: str, schemes: Collection[str]) -> bool:
     scheme, _, rest = text.partition("://")
-    return scheme.partition("+")[0] == "sqlite" and rest.startswith("/")
+    return scheme.partition("+")[0] in schemes and rest.startswith("/")
 
 
 def _is_uri(url: sa.URL) -> bool:

@@ -15,7 +15,7 @@ from batch_scoring import errors
 from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem
 from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.dialects.dialect import Dialect
-from batch_scoring.store.engine.dialects.registered import dialect_named
+from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 from batch_scoring.store.engine.driver_errors import is_driver_error
 from batch_scoring.store.engine.timeouts import Timeouts
 
@@ -40,7 +40,7 @@ class Database:
     @cached_property
     def dialect(self) -> Dialect:
         """The dialect. Raises ConfigurationError where this package does not support the database."""
-        url = addresses.parse_url(self._url)
+        url = self._parsed
         scheme, _, driver = url.drivername.partition("+")
         try:
             if driver in _ASYNCHRONOUS:
@@ -54,12 +54,16 @@ class Database:
             raise ConfigurationError([Problem(where=addresses.SETTING, key="", message=message)]) from None
 
     @cached_property
+    def _parsed(self) -> sa.URL:
+        return addresses.parse_url(self._url, file_schemes=[one.name for one in dialects() if one.is_file])
+
+    @cached_property
     def url(self) -> sa.URL:
-        """The URL with a driver. Raises ConfigurationError."""
-        url = addresses.parse_url(self._url)
-        if "+" not in url.drivername:
-            url = url.set(drivername=self.dialect.driver)
-        return self.dialect.checked_url(url)
+        """The URL with a driver of SQLAlchemy: the one it names, or that of the dialect. Raises ConfigurationError."""
+        backend = self.dialect.driver.partition("+")[0]
+        named = self._parsed.drivername.partition("+")[2]
+        drivername = f"{backend}+{named}" if named else self.dialect.driver
+        return self.dialect.checked_url(self._parsed.set(drivername=drivername))
 
     @property
     def shown(self) -> str:

@@ -47,10 +47,6 @@ class PostgreSQL(Dialect):
         )
     )
 
-    def checked_url(self, url: sa.URL) -> sa.URL:
-        """The driver is psycopg2 where the URL names none."""
-        return url.set(drivername=self.driver) if "+" not in url.drivername else url
-
     def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:
         """A connection time-out, and UTF-8 whatever the encoding of the database is."""
         if url.drivername != _PSYCOPG2:
