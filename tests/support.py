@@ -80,6 +80,12 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def copy_database(self, url: str) -> str:
+        """Copy a database that has no session and return the URL of the copy."""
+        name = f"copy_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {sa.make_url(url).database}")
+        return self.url(name)
+
     def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run a statement outside a transaction."""
         url = sa.make_url(self.url(database)).set(drivername="postgresql+psycopg2")

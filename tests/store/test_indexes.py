@@ -47,12 +47,6 @@ def postgresql_url(one_postgresql_url: str) -> str:
     return one_postgresql_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
-
-
 def _execute(workspace: Workspace, *statements: str) -> None:
     """Run statements as they stand."""
     with workspace.database() as database, database.write(create=True) as connection:

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import pandas as pd
 import pytest
 import sqlalchemy as sa
 from facts import command
-from sklearn.linear_model import LinearRegression
+from keyed import check_key, execute, inspected, with_a_model
 from support import Workspace
 
 from batch_scoring.errors import SourceFault
-from batch_scoring.scoring.events import Event, RunPlanned
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.source import index_advice
-from batch_scoring.store.source.table import SourceTable
-
-JOB = """
-[source]
-table = "customers"
-key = {key}
-{changed_at}
-[model]
-name = "m"
-[predictions]
-kind = "regression"
-"""
-
-
-def _execute(workspace: Workspace, *statements: str) -> None:
-    with workspace.database() as database, database.write(create=True) as connection:
-        for statement in statements:
-            connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
 
 def _execute_each(workspace: Workspace, *statements: str) -> list[str]:
@@ -48,27 +25,6 @@ def _execute_each(workspace: Workspace, *statements: str) -> list[str]:
             except sa.exc.DBAPIError as exc:
                 failed.append(str(exc.orig))
     return failed
-
-
-def _inspected(workspace: Workspace, key: Sequence[str] = ("id",), *, changed_at: str | None = None) -> SourceTable:
-    named = f'changed_at = "{changed_at}"' if changed_at else ""
-    text = JOB.format(key=str(list(key)).replace("'", '"'), changed_at=named)
-    job = workspace.write_job("j", text)
-    with workspace.database() as database, database.read() as connection:
-        return SourceTable.inspect(database, connection, job)
-
-
-def _check_key(workspace: Workspace, source: SourceTable) -> None:
-    with workspace.database() as database, database.read() as connection:
-        source.check_key(connection)
-
-
-def _ready(workspace: Workspace) -> Workspace:
-    """A model of x, and the job's tables."""
-    sample = pd.DataFrame({"x": np.linspace(0, 6, 20)})
-    workspace.upgrade()
-    workspace.register(LinearRegression().fit(sample, sample.x * 2), sample, name="m")
-    return workspace
 
 
 TABLE = "CREATE TABLE customers (id BIGINT{}, x DOUBLE PRECISION)"
@@ -94,9 +50,9 @@ ENFORCED_BY_POSTGRESQL = {
 
 @pytest.mark.parametrize("name", ENFORCED_BY_POSTGRESQL)
 def test_a_key_that_postgresql_enforces_is_not_counted(postgresql_workspace: Workspace, name: str) -> None:
-    _execute(postgresql_workspace, *ENFORCED_BY_POSTGRESQL[name])
+    execute(postgresql_workspace, *ENFORCED_BY_POSTGRESQL[name])
 
-    source = _inspected(postgresql_workspace)
+    source = inspected(postgresql_workspace)
 
     assert source.key_is_enforced
     assert source.guarantee.doubt is None
@@ -157,17 +113,17 @@ def test_a_key_that_postgresql_does_not_enforce_is_counted_and_the_reason_given(
     postgresql_workspace: Workspace, name: str
 ) -> None:
     statements, doubt = NOT_ENFORCED_BY_POSTGRESQL[name]
-    _execute(postgresql_workspace, *statements)
+    execute(postgresql_workspace, *statements)
     if name == "invalid":
         refused = _execute_each(postgresql_workspace, "CREATE UNIQUE INDEX CONCURRENTLY broken ON customers (id)")
         assert "could not create unique index" in refused[0]
-    source = _inspected(postgresql_workspace)
+    source = inspected(postgresql_workspace)
 
     assert not source.key_is_enforced
     assert source.guarantee.doubt is not None
     assert source.guarantee.doubt.startswith(doubt)
     with pytest.raises(SourceFault, match=r"is not unique: 1 key occurs in 2 rows \(") as found:
-        _check_key(postgresql_workspace, source)
+        check_key(postgresql_workspace, source)
     assert doubt in str(found.value)
     assert "`SELECT id, count(*) FROM customers GROUP BY id HAVING count(*) > 1`" in str(found.value)
 
@@ -199,24 +155,24 @@ NULLABLE_IN_POSTGRESQL = {
 @pytest.mark.parametrize("name", NULLABLE_IN_POSTGRESQL)
 def test_a_unique_key_that_may_be_null_is_searched_for_null(postgresql_workspace: Workspace, name: str) -> None:
     statements, doubt = NULLABLE_IN_POSTGRESQL[name]
-    _execute(postgresql_workspace, *statements)
-    source = _inspected(postgresql_workspace)
+    execute(postgresql_workspace, *statements)
+    source = inspected(postgresql_workspace)
 
     assert source.guarantee.is_unique
     assert source.guarantee.doubt is not None
     assert source.guarantee.doubt.startswith(doubt)
     with pytest.raises(SourceFault, match=r"\(id\) is NULL in 1 row;"):
-        _check_key(postgresql_workspace, source)
+        check_key(postgresql_workspace, source)
 
 
 def test_a_foreign_table_enforces_nothing(postgresql_workspace: Workspace) -> None:
-    _execute(
+    execute(
         postgresql_workspace,
         "CREATE FOREIGN DATA WRAPPER elsewhere",
         "CREATE SERVER there FOREIGN DATA WRAPPER elsewhere",
         "CREATE FOREIGN TABLE customers (id BIGINT NOT NULL, x DOUBLE PRECISION) SERVER there",
     )
-    source = _inspected(postgresql_workspace)
+    source = inspected(postgresql_workspace)
 
     assert source.guarantee.may_be_null == ("id",)
     assert source.guarantee.doubt == "customers is a foreign table, whose constraints are not enforced here"
@@ -227,23 +183,14 @@ def test_a_foreign_table_enforces_nothing(postgresql_workspace: Workspace) -> No
 
 
 def test_a_temporal_key_is_not_taken_for_a_unique_one(postgresql_workspace: Workspace) -> None:
-    _execute(
+    execute(
         postgresql_workspace,
         "CREATE TABLE customers (id int4range, during tstzrange, x float8, PRIMARY KEY (id, during WITHOUT OVERLAPS))",
     )
 
-    source = _inspected(postgresql_workspace, ["id", "during"])
+    source = inspected(postgresql_workspace, ["id", "during"])
 
     assert source.guarantee.doubt == "the primary key of customers is WITHOUT OVERLAPS"
-
-
-@pytest.mark.parametrize(
-    ("key", "is_enforced"), [(["id", "branch"], True), (["branch", "id"], True), (["branch"], False)]
-)
-def test_a_key_that_holds_a_unique_one_is_unique(workspace: Workspace, key: list[str], is_enforced: bool) -> None:
-    _execute(workspace, "CREATE TABLE customers (id INTEGER PRIMARY KEY, branch TEXT NOT NULL, x DOUBLE PRECISION)")
-
-    assert _inspected(workspace, key).key_is_enforced is is_enforced
 
 
 IN_SQLITE = {
@@ -263,9 +210,9 @@ IN_SQLITE = {
 
 @pytest.mark.parametrize("declared", IN_SQLITE)
 def test_what_sqlite_enforces_of_a_key_is_known(sqlite_workspace: Workspace, declared: str) -> None:
-    _execute(sqlite_workspace, f"CREATE TABLE customers (x REAL, {declared}\n" + (")" if "--" not in declared else ""))
+    execute(sqlite_workspace, f"CREATE TABLE customers (x REAL, {declared}\n" + (")" if "--" not in declared else ""))
 
-    source = _inspected(sqlite_workspace)
+    source = inspected(sqlite_workspace)
 
     assert (source.key_is_enforced, source.guarantee.doubt) == IN_SQLITE[declared]
 
@@ -280,24 +227,24 @@ def test_what_sqlite_enforces_of_a_key_is_known(sqlite_workspace: Workspace, dec
 def test_an_index_of_sqlite_that_does_not_cover_every_row_is_not_believed(
     sqlite_workspace: Workspace, index: str, doubt: str
 ) -> None:
-    _execute(
+    execute(
         sqlite_workspace,
         "CREATE TABLE customers (id TEXT NOT NULL, x REAL)",
         f"CREATE UNIQUE INDEX part ON customers {index}",
         "INSERT INTO customers VALUES ('a', 1), ('a', 2)",
     )
-    source = _inspected(sqlite_workspace)
+    source = inspected(sqlite_workspace)
 
     assert doubt in (source.guarantee.doubt or "")
     with pytest.raises(SourceFault, match="1 key occurs in 2 rows"):
-        _check_key(sqlite_workspace, source)
+        check_key(sqlite_workspace, source)
 
 
 def test_check_proposes_no_index_where_sqlite_s_integer_primary_key_is_one(sqlite_workspace: Workspace) -> None:
-    _execute(sqlite_workspace, "CREATE TABLE customers (id INTEGER PRIMARY KEY, x REAL)")
-    _inspected(sqlite_workspace)
+    execute(sqlite_workspace, "CREATE TABLE customers (id INTEGER PRIMARY KEY, x REAL)")
+    inspected(sqlite_workspace)
 
-    done = command(_ready(sqlite_workspace), "check")
+    done = command(with_a_model(sqlite_workspace), "check")
 
     assert done.returncode == 0, done.stdout
     assert "INDEX" not in done.stdout
@@ -305,9 +252,9 @@ def test_check_proposes_no_index_where_sqlite_s_integer_primary_key_is_one(sqlit
 
 
 def test_an_invalid_index_is_proposed_again(postgresql_workspace: Workspace) -> None:
-    _execute(postgresql_workspace, TABLE.format(" NOT NULL"), ADD)
+    execute(postgresql_workspace, TABLE.format(" NOT NULL"), ADD)
     _execute_each(postgresql_workspace, "CREATE UNIQUE INDEX CONCURRENTLY broken ON customers (id)")
-    source = _inspected(postgresql_workspace)
+    source = inspected(postgresql_workspace)
 
     with postgresql_workspace.database() as database, database.read() as connection:
         (advice,) = index_advice.advice(connection, postgresql_workspace.job("j"), source)
@@ -319,46 +266,21 @@ def test_a_duplicate_in_a_child_table_ends_each_run_before_it_scores_the_key_aga
     postgresql_workspace: Workspace,
 ) -> None:
     workspace = postgresql_workspace
-    _execute(
+    execute(
         workspace,
         "CREATE TABLE customers (id BIGINT PRIMARY KEY, x float8, updated_at TIMESTAMPTZ NOT NULL DEFAULT now())",
         "CREATE TABLE customers_archive (LIKE customers) INHERITS (customers)",
         "INSERT INTO customers SELECT g, g FROM generate_series(1, 9) g",
     )
-    _inspected(workspace, changed_at="updated_at")
-    assert _ready(workspace).run("j").scored_count == 9
+    inspected(workspace, changed_at="updated_at")
+    assert with_a_model(workspace).run("j").scored_count == 9
     checked = command(workspace, "check")
     assert checked.returncode == 0
     assert "does not cover customers_archive, which inherits from it, so every run counts the keys\n" in checked.stdout
-    _execute(workspace, "INSERT INTO customers_archive SELECT id, x, now() - interval '1 day' FROM customers LIMIT 1")
+    execute(workspace, "INSERT INTO customers_archive SELECT id, x, now() - interval '1 day' FROM customers LIMIT 1")
 
     for _ in range(2):
         with pytest.raises(SourceFault, match="1 key occurs in 2 rows"):
             workspace.run("j")
     assert workspace.scalar("SELECT count(*) FROM predictions") == 9
     assert command(workspace, "check").returncode == 2
-
-
-@pytest.mark.parametrize("is_new", [True, False])
-def test_a_duplicate_that_arrives_while_the_run_reads_is_named(workspace: Workspace, is_new: bool) -> None:
-    _execute(
-        workspace,
-        "CREATE TABLE customers (id INTEGER NOT NULL, x DOUBLE PRECISION, updated_at TIMESTAMP)",
-        "INSERT INTO customers VALUES (1, 1, '2026-01-01 00:00:00'), (2, 2, '2026-01-01 00:00:00')",
-    )
-    _inspected(workspace, changed_at="updated_at")
-    _ready(workspace)
-    if not is_new:
-        workspace.run("j")
-        _execute(workspace, "UPDATE customers SET updated_at = '2026-01-02 00:00:00'")
-
-    def duplicate(event: Event) -> None:
-        if isinstance(event, RunPlanned):
-            _execute(workspace, "INSERT INTO customers VALUES (2, 3, '2026-01-03 00:00:00')")
-
-    with pytest.raises(SourceFault, match=r"1 key occurs in 2 rows .*were inserted while the run was active"):
-        workspace.run("j", observers=[duplicate])
-
-    status, error = workspace.query("SELECT status, error_type FROM scoring_runs ORDER BY run_id DESC")[0]
-    assert (status, error) == ("failed", "SourceFault")
-    assert workspace.scalar("SELECT count(*) FROM predictions") == (0 if is_new else 2)

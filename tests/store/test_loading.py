@@ -85,12 +85,6 @@ def postgresql_url(one_postgresql_url: str) -> str:
     return one_postgresql_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
-
-
 @pytest.fixture
 def desk(workspace: Workspace) -> Iterator[Desk]:
     with workspace.database() as database:
