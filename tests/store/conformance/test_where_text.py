@@ -65,4 +65,4 @@ def test_a_broken_where_keeps_every_command_from_the_source(workspace: Workspace
     found.write_job("j", JOB.format(where="x > 1) OR (x < 5", table="predictions", bulk=""))
 
     for arguments in (["why", "j", "1"], ["rescore", "j", "--all", "--yes"]):
-        assert "[source] where is no condition" in command(found, *arguments).stderr
+        assert "[source] where is not a condition" in command(found, *arguments).stderr
