@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-import sqlalchemy as sa
+from databases import DATABASES, Databases
 from processes import forks
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from support import PostgresServer, Workspace, claim_run
+from support import Workspace, claim_run
 
 from batch_scoring.cli import main
 from batch_scoring.model.features import DerivedFeatures
@@ -114,19 +113,13 @@ _made: dict[tuple[Make, str], Workspace] = {}
 
 def copied(request: pytest.FixtureRequest, workspace: Workspace, make: Make) -> Workspace:
     """A workspace as ``make`` makes it from an empty one. It is made once, and copied for each test."""
-    kind = "postgresql" if workspace.is_postgresql else "sqlite"
-    server: PostgresServer | None = request.getfixturevalue("postgres") if workspace.is_postgresql else None
+    kind = workspace.dialect.name
+    databases: Databases = request.getfixturevalue(DATABASES[kind])
     if (make, kind) not in _made:
         folder = request.getfixturevalue("tmp_path_factory").mktemp("made")
-        url = server.create_database() if server else f"sqlite:///{folder}/test.db"
-        _made[make, kind] = make(Workspace(folder, url))
+        _made[make, kind] = make(Workspace(folder, databases.create_database()))
     made = _made[make, kind]
-    if server:
-        name = f"copy_{uuid.uuid4().hex[:12]}"
-        server.execute(f"CREATE DATABASE {name} TEMPLATE {sa.make_url(made.database_url).database}")
-        workspace.database_url = server.url(name)
-    else:
-        shutil.copyfile(made.folder / "test.db", workspace.folder / "test.db")
+    workspace.database_url = databases.copy_database(made.database_url)
     for part in ("jobs", "artifacts"):
         shutil.copytree(made.folder / part, workspace.folder / part, dirs_exist_ok=True)
     return workspace
@@ -200,7 +193,7 @@ def active_run(workspace: Workspace) -> Iterator[int]:
 
 def moment_text(workspace: Workspace, moment: datetime) -> str:
     """A moment in UTC as the database keeps it."""
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}" + ("+00" if workspace.is_postgresql else "")
+    return workspace.words.timestamp_text(moment)
 
 
 def ago(workspace: Workspace, **age: float) -> str:

@@ -21,12 +21,6 @@ from batch_scoring.scoring.runner import RunOptions, run_job
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.selection import Request
 
-_WRITERS = """
-SELECT count(*) FROM pg_locks
-WHERE mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
 
 def _run_in_child(jobs_dir: str, database_url: str, artifacts_dir: str, workers: int) -> None:
     options = RunOptions(workers=workers)
@@ -80,9 +74,9 @@ def freeze_between_transactions(workspace: Workspace, pid: int) -> None:
     """SIGSTOP, and not while it is writing: what it has locked would be locked for as long as it is frozen."""
     while True:
         _stop(pid)
-        if workspace.is_postgresql:
+        if writers := workspace.words.count_writers:
             time.sleep(0.1)  # the server ends what it was sent before
-            if not workspace.scalar(_WRITERS):
+            if not workspace.scalar(writers):
                 return
             os.kill(pid, signal.SIGCONT)
             continue
@@ -100,12 +94,8 @@ def freeze_between_transactions(workspace: Workspace, pid: int) -> None:
 
 def seconds_without_heartbeat(workspace: Workspace, run_id: int) -> float:
     """The age of a run's heartbeat by the database's clock."""
-    age = (
-        "SELECT extract(epoch FROM clock_timestamp() - heartbeat_at) FROM scoring_runs WHERE run_id = :run"
-        if workspace.is_postgresql
-        else "SELECT (julianday('now') - julianday(heartbeat_at)) * 86400 FROM scoring_runs WHERE run_id = :run"
-    )
-    return float(workspace.scalar(age, run=run_id))
+    age = workspace.words.seconds_since.format(time="heartbeat_at")
+    return float(workspace.scalar(f"SELECT {age} FROM scoring_runs WHERE run_id = :run", run=run_id))
 
 
 def children(process_id: int) -> list[int]:

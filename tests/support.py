@@ -26,6 +26,7 @@ import sqlalchemy as sa
 import watchdog
 from environment import leave_out, program
 from processes import Command
+from sql_words import Words, words_of
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import load_job
@@ -145,8 +146,9 @@ class Workspace:
         return Database(self.database_url).dialect  # not of the engine that is kept: a copy of a workspace has another
 
     @property
-    def is_postgresql(self) -> bool:
-        return self.dialect.name == "postgresql"
+    def words(self) -> Words:
+        """How its database spells what tests say in SQL."""
+        return words_of(self.dialect)
 
     # --- in this process
 
@@ -232,8 +234,8 @@ class Workspace:
     def frame(self, statement: str, *, timezone: str | None = None) -> pd.DataFrame:
         """Read a table, a view or a query that reaches the driver as it is; its session may have a time zone."""
         with self.database() as database, database.read() as connection:
-            if timezone and self.is_postgresql:
-                connection.execute(sa.text(f"SET LOCAL TimeZone = '{timezone}'"))
+            if timezone and self.words.set_time_zone:
+                connection.execute(sa.text(self.words.set_time_zone.format(timezone)))
             result = connection.exec_driver_sql(driver_sql(connection.dialect, statement))
             return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()), dtype=object)
 

@@ -366,10 +366,8 @@ def test_an_exchanged_artifact_is_never_unpickled_by_any_command(loan_workspace:
 
 def set_fitted_with(workspace: Workspace, version: str) -> None:
     """Let the registry say that the model was fitted with another scikit-learn."""
-    changed = "json_set(manifest, '$.scikit_learn_version', :version)"
-    if workspace.is_postgresql:
-        changed = "jsonb_set(manifest::jsonb, '{scikit_learn_version}', to_jsonb(CAST(:version AS text)))"
-    workspace.sql(f"UPDATE model_versions SET manifest = {changed}", {"version": version})
+    changed = workspace.words.json_with.format(column="manifest", name="scikit_learn_version")
+    workspace.sql(f"UPDATE model_versions SET manifest = {changed}", {"scikit_learn_version": version})
 
 
 def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorded(loan_workspace: Workspace) -> None:

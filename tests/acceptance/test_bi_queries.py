@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import prepare_loans
-from support import REPOSITORY, PostgresServer, Workspace
+from databases import DATABASES, Databases
+from support import REPOSITORY, Workspace
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations.rescore import plan
@@ -52,17 +53,14 @@ def frame(workspace: Workspace, statement: str) -> pd.DataFrame:
     return workspace.frame(statement).map(plain)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def scored(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, loan_model: TrainedModel
 ) -> Scored:
     """All applicants; then nine lose their credit history, one cannot be scored and one is new. Tests only read."""
     folder = tmp_path_factory.mktemp("bi")
-    url = f"sqlite:///{folder / 'test.db'}"
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database()
-    workspace = prepare_loans(Workspace(folder, url), loan_model)
+    databases: Databases = request.getfixturevalue(DATABASES[request.param])
+    workspace = prepare_loans(Workspace(folder, databases.create_database()), loan_model)
     workspace.run()
     some = """SELECT "Loan_ID" FROM predictions_current WHERE prediction = 'Y' ORDER BY "Loan_ID" LIMIT 9"""
     later = "updated_at = '2027-01-01 00:00:00'"
@@ -261,8 +259,8 @@ TOLERANCES = {
 
 @pytest.mark.parametrize("name", [file.name for file in FILES])
 def test_a_query_of_the_folder_gives_what_pandas_gives(scored: Scored, name: str) -> None:
-    database = "postgresql" if scored.workspace.is_postgresql else "sqlite"
-    if name.count(".") > 1 and f".{database}." not in name:
+    templates = scored.workspace.dialect.templates
+    if name.count(".") > 1 and f".{templates}." not in name:
         pytest.skip("the other database's")
     statement = (REPOSITORY / "sql" / "bi" / name).read_text(encoding="utf-8")
     assert statement.startswith("-- ")

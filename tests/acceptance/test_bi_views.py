@@ -50,7 +50,7 @@ def quoted(*names: str | None) -> str:
 
 def said(moment: datetime, workspace: Workspace) -> str:
     """A moment as BI writes it on this database."""
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}{'+00' if workspace.is_postgresql else ''}"
+    return workspace.words.timestamp_text(moment)
 
 
 def moment_of(value: Any) -> Any:
@@ -185,7 +185,7 @@ def write_story_job(story: Story) -> Job:
 
 def begin(workspace: Workspace, kind: Kind, names: Names = PLAIN, name: str = "story") -> Story:
     """The tables of a job, sixty-one rows of which two cannot be scored, and a model."""
-    if workspace.is_postgresql and names.predictions[0] == "main":
+    if workspace.words.new_schema and names.predictions[0] == "main":
         names = replace(names, predictions=('Sc "1"', names.predictions[1]))
     story = Story(workspace, kind, names, name)
     if names.predictions[0] not in (None, "main"):
@@ -311,7 +311,7 @@ def assert_as_of(story: Story, table: pd.DataFrame) -> None:
         held = table[(table["valid_from"] <= moment) & (moment < table["valid_to"])]
         assert_same(found[[*story.keys, "score", "run_id"]], held[[*story.keys, "score", "run_id"]], story.keys)
         assert not found[story.keys].duplicated().any()
-        if story.workspace.is_postgresql:
+        if story.workspace.dialect.has_functions:
             called = story.frame(f"SELECT * FROM {story.view('as_of')}('{text}')", timezone="Pacific/Auckland")
             assert_same(called, found, story.keys)
         if moment in story.seen and moment != first:  # the first run was moved to an earlier day since
@@ -358,7 +358,7 @@ def assert_daily(story: Story, table: pd.DataFrame) -> None:
     assert_same(found[counts], expected[counts], by)
     in_order, wanted = (frame.sort_values(by)[["mean_score", *DECILES]].astype(float) for frame in (found, expected))
     np.testing.assert_allclose(in_order["mean_score"], wanted["mean_score"], rtol=1e-12)
-    is_exact = not story.workspace.is_postgresql or story.kind == "regression"
+    is_exact = story.workspace.words.exact_percentiles or story.kind == "regression"
     np.testing.assert_allclose(in_order[DECILES], wanted[DECILES], rtol=0, atol=0 if is_exact else WITHIN)
 
 
@@ -527,7 +527,7 @@ def test_before_the_first_run_each_view_is_empty_and_says_that_nothing_is_fresh(
     for story in stories:
         for view in PER_JOB:
             assert story.frame(f"SELECT * FROM {story.view(view)}").empty
-        if workspace.is_postgresql:
+        if workspace.dialect.has_functions:
             assert story.frame(f"SELECT * FROM {story.view('as_of')}(now())").empty
     assert workspace.query("SELECT * FROM quarantine_summary") == []
     assert workspace.query("SELECT * FROM run_history") == []
@@ -542,8 +542,7 @@ def test_a_job_that_is_added_later_appears_and_the_views_of_the_first_stay(works
     summary = "SELECT job, reason_code, column_name, open_count, most_attempts FROM quarantine_summary ORDER BY job"
     assert workspace.query(summary) == [("first", "missing_value", "x", 2, 1)]
 
-    schema = "Cards" if workspace.is_postgresql else None
-    names = replace(PLAIN, source=(None, "cards"), predictions=(schema, "scores"), feature="amount")
+    names = replace(PLAIN, source=(None, "cards"), predictions=(workspace.words.new_schema, "scores"), feature="amount")
     second = begin(workspace, "regression", names, "second")
     assert workspace.query(summary) == [("first", "missing_value", "x", 2, 1)]
     workspace.run("second")
@@ -552,7 +551,7 @@ def test_a_job_that_is_added_later_appears_and_the_views_of_the_first_stay(works
         ("first", "missing_value", "x", 2, 1),
         ("second", "missing_value", "amount", 2, 1),
     ]
-    table = "Cards.scores" if schema else "scores"
+    table = "Cards.scores" if workspace.words.new_schema else "scores"
     fresh = "SELECT job, predictions_table, last_status FROM data_freshness ORDER BY job"
     assert workspace.query(fresh) == [("first", "predictions", "succeeded"), ("second", table, "succeeded")]
     assert workspace.query("SELECT run_id, job FROM run_history ORDER BY run_id") == [(1, "first"), (2, "second")]
@@ -642,10 +641,10 @@ def test_each_column_of_each_view_is_explained_in_the_dictionary_and_in_the_data
             columns = inspector.get_columns(name)
             assert [column["name"] for column in columns] == [column for column, _ in described[name].columns]
             assert all(meaning for _, meaning in described[name].columns)
-            if workspace.is_postgresql:
+            if connection.dialect.supports_comments:
                 assert [(column["name"], column["comment"]) for column in columns] == described[name].columns
                 assert inspector.get_table_comment(name)["text"] == described[name].meaning
-    if workspace.is_postgresql:
+    if workspace.dialect.has_functions:
         functions = workspace.query(
             "SELECT proname || CASE WHEN pronargs = 0 THEN '()' ELSE '(timestamptz)' END,"
             " obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname LIKE '%as_of' OR proname LIKE '%100\\%_gone'"

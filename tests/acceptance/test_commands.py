@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import typer
 from commands import events
 from conftest import prepare_loans
+from schemas import apply_script
 from support import DATA, LOAN_JOB, Workspace
 
 from batch_scoring import __version__
@@ -280,18 +281,11 @@ def test_the_printed_sql_makes_the_schema_that_a_run_needs(workspace: Workspace,
     workspace.write_job(NAME, LOAN_JOB)
     with workspace.database() as database:
         load_csv(database, "applicants", DATA / "loan_test.csv", key=["Loan_ID"])
-    dialect = "postgresql" if workspace.is_postgresql else "sqlite"
 
-    done = workspace.cli("db", "sql", "--dialect", dialect)
+    done = workspace.cli("db", "sql", "--dialect", workspace.dialect.name)
 
     assert (done.returncode, done.stderr) == (0, "")
-    with workspace.database() as database, database.engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        if workspace.is_postgresql:
-            driver.cursor().execute(done.stdout)
-            driver.commit()
-        else:
-            driver.executescript(done.stdout)
+    apply_script(workspace.database_url, done.stdout)
     workspace.register(loan_model.pipeline, loan_model.features)
     assert workspace.run().scored_count == 367
     assert workspace.cli("check").returncode == 0
@@ -374,10 +368,8 @@ def test_a_run_that_does_not_exist_is_named(ready: Workspace) -> None:
 
 def age(workspace: Workspace, hours: int) -> None:
     """Set the end of every run back."""
-    moment = f"datetime(finished_at, '-{hours} hours') || '.000000'"
-    if workspace.is_postgresql:
-        moment = f"finished_at - INTERVAL '{hours} hours'"
-    workspace.sql(f"UPDATE scoring_runs SET finished_at = {moment}")
+    before = workspace.words.hours_before.format(time="finished_at", hours=hours)
+    workspace.sql(f"UPDATE scoring_runs SET finished_at = {before}")
 
 
 def test_status_is_0_while_the_last_success_is_fresh_and_5_once_it_is_stale(loan_workspace: Workspace) -> None:
@@ -439,7 +431,7 @@ def test_status_is_5_while_the_run_after_one_that_failed_is_under_way(loan_works
         " package_version, environment, job_config, requested_by FROM scoring_runs WHERE run_id = 1"
     )
     loan_workspace.sql(failed)
-    now = "clock_timestamp()" if loan_workspace.is_postgresql else "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+    now = loan_workspace.words.now
     loan_workspace.sql(
         "INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, host, process_id, package_version,"
         f" environment, job_config, requested_by) SELECT job, trigger, 'running', {now}, {now}, host, process_id,"

@@ -90,7 +90,7 @@ def _entries(workspace: Workspace) -> list[tuple[Any, ...]]:
 def test_a_row_that_kills_the_process_is_set_aside_by_the_third_run(
     workspace: Workspace, loan_model: TrainedModel, fragile: Any
 ) -> None:
-    amount = _SEGMENTATION_FAULT if workspace.is_postgresql else _WANT_OF_MEMORY
+    amount = _WANT_OF_MEMORY if workspace.dialect.is_file else _SEGMENTATION_FAULT
     _prepare(workspace, loan_model, fragile)
     _spoil(workspace, {"LP001015": amount})
     _die(workspace)

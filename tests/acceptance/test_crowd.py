@@ -296,7 +296,7 @@ def _crowd_on_one_job(workspace: Workspace, model: TrainedModel, crowd: _Crowd) 
     assert last.returncode == 0, last.stderr
     codes.append(last.returncode)
 
-    database = "PostgreSQL" if workspace.is_postgresql else "SQLite"
+    database = workspace.dialect.product
     print(f"\n{crowd.services} services and {crowd.loops} loops for {crowd.seconds:.0f} s on {database}")
     _assert_each_start_of_a_run_is_accounted_for(workspace, services, codes)
     _assert_nothing_is_lost_or_doubled(workspace, ledger, model)

@@ -55,10 +55,8 @@ def test_a_run_needs_no_variable_of_the_environment_and_heeds_none_of_others(
 
     assert done.returncode == 0, done.stderr
     assert loan_workspace.scalar("SELECT count(*) FROM predictions_current") == 367
-    seconds = "abs(strftime('%s', scored_at) - strftime('%s', 'now'))"
-    if loan_workspace.is_postgresql:
-        seconds = "abs(extract(epoch FROM scored_at - clock_timestamp()))"
-    assert loan_workspace.scalar(f"SELECT max({seconds}) FROM predictions_current") < 600, "whatever the zone"
+    seconds = loan_workspace.words.seconds_since.format(time="scored_at")
+    assert loan_workspace.scalar(f"SELECT max(abs({seconds})) FROM predictions_current") < 600, "whatever the zone"
 
 
 def test_the_main_job_works_in_a_folder_with_spaces_and_letters_of_other_languages(tmp_path: Path) -> None:

@@ -599,7 +599,8 @@ def test_the_types_of_a_table_decide_what_is_missing_in_later_files(workspace: W
 
 def test_names_that_a_new_table_cannot_have_are_refused(workspace: Workspace) -> None:
     file = workspace.folder / "people.csv"
-    header = f"id,{'x' * 64}" if workspace.is_postgresql else "id,Name,name"
+    limit = workspace.dialect.longest_name
+    header = f"id,{'x' * (limit + 1)}" if limit else "id,Name,name"
     file.write_text(header + "\n" + ",".join(itertools.repeat("1", header.count(",") + 1)) + "\n")
 
     with workspace.database() as database, pytest.raises(InputFault, match=r"shortens names|upper and lower case"):

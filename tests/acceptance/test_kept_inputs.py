@@ -300,9 +300,9 @@ def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None
 
 
 def test_an_altered_digest_is_found(kept: Workspace) -> None:
-    blob = "decode(repeat('00', 12), 'hex')" if kept.is_postgresql else "zeroblob(12)"
+    blob = kept.words.zeros.format(count=12)
     kept.sql(f"UPDATE predictions_inputs SET digest = {blob} WHERE id = 7")
-    shorter = blob.replace("12", "3")
+    shorter = kept.words.zeros.format(count=3)
     kept.sql(f"UPDATE predictions_inputs SET digest = {shorter} WHERE id = 8")
     done = replayed(kept)
     assert {one.key: list(one.altered) for one in done.deviations} == {"7": ["x", "y", "z"], "8": ["digest"]}
@@ -351,7 +351,7 @@ def test_another_version_of_scikit_learn_is_refused_unless_it_is_allowed(kept: W
     manifest = kept.scalar("SELECT CAST(manifest AS TEXT) FROM model_versions")
     changed = json.dumps({**json.loads(manifest), "scikit_learn_version": "1.0.2"})
     kept.sql(
-        f"UPDATE model_versions SET manifest = CAST(:manifest AS {'JSON' if kept.is_postgresql else 'TEXT'})",
+        f"UPDATE model_versions SET manifest = CAST(:manifest AS {kept.words.json})",
         {"manifest": changed},
     )
     refused(command(kept, "replay", "facts", "--run", "1"), 3, "scikit-learn 1.0.2", "--allow-version-mismatch")

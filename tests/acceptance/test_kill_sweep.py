@@ -276,11 +276,8 @@ class Scene:
 
     def wait_for_sessions(self, condition: str = "true") -> None:
         """Until the server has no session in which the condition holds, but the one that asks."""
-        if self.workspace.is_postgresql:
-            others = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                f" AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND {condition}"
-            )
+        if count := self.workspace.words.count_other_sessions:
+            others = count.format(condition=condition)
             wait_until(lambda: self.workspace.scalar(others) == 0)
 
 

@@ -53,7 +53,7 @@ def postgresql_lookback(postgresql_workspace: Workspace, loan_model: TrainedMode
 
 def _prepared(workspace: Workspace, model: TrainedModel, *, ddl: str | None = None) -> Workspace:
     """Ready to run, with a changed_at that may be NULL."""
-    ddl = ddl or ("TIMESTAMP WITH TIME ZONE" if workspace.is_postgresql else "TIMESTAMP")
+    ddl = ddl or workspace.words.timestamp
     prepare_loans(workspace, model, job=LOOKBACK_JOB)
     workspace.sql(f"ALTER TABLE applicants ADD COLUMN edited_at {ddl}")
     workspace.sql("UPDATE applicants SET edited_at = updated_at")
@@ -63,9 +63,7 @@ def _prepared(workspace: Workspace, model: TrainedModel, *, ddl: str | None = No
 
 def _ago(workspace: Workspace, hours: int) -> str:
     """SQL for a moment in the past, by the database's clock."""
-    if workspace.is_postgresql:
-        return f"clock_timestamp() - interval '{hours} hours'"
-    return f"datetime('now', '-{hours} hours')"
+    return workspace.words.hours_ago(hours)
 
 
 def _added(key: str, changed_at: str) -> str:
@@ -91,11 +89,7 @@ def _change(workspace: Workspace, *keys: str, hours_ago: int = 0) -> None:
 
 def _let_pass(workspace: Workspace, hours: int) -> None:
     """Move every run back, as if it had been so long ago."""
-    moved = (
-        f"started_at - interval '{hours} hours'"
-        if workspace.is_postgresql
-        else f"datetime(started_at, '-{hours} hours')"
-    )
+    moved = workspace.words.hours_before.format(time="started_at", hours=hours)
     workspace.sql(f"UPDATE scoring_runs SET started_at = {moved}")
 
 

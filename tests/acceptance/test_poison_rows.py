@@ -20,6 +20,7 @@ from batch_scoring.domain.runs import Run
 from batch_scoring.errors import EveryRowFailed, SourceFault
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.runner import exit_code
+from batch_scoring.store.engine.dialects.dialect import Dialect
 
 POISONED = "LP001015"
 MARKER = 7_654_321.125
@@ -33,33 +34,52 @@ class Poison:
     assignment: str
     code: str
     column: str | None
-    on: tuple[str, ...] = ("sqlite", "postgresql")
+    where_types_are_enforced: bool | None = None
+    """Whether only a database that enforces the types of columns lets it in, or only one that does not."""
+
+    def is_let_in(self, dialect: Dialect) -> bool:
+        """Whether a database takes such a value."""
+        return self.where_types_are_enforced in (None, dialect.enforces_types)
 
 
 POISONS = {
-    "infinite": Poison("\"ApplicantIncome\" = 'Infinity'", "non_finite_value", "ApplicantIncome", ("postgresql",)),
-    "infinite in SQLite": Poison('"ApplicantIncome" = 9e999', "non_finite_value", "ApplicantIncome", ("sqlite",)),
-    "beyond a float": Poison('"ApplicantIncome" = 1e400', "non_finite_value", "ApplicantIncome"),
-    "not a number": Poison("\"ApplicantIncome\" = 'NaN'", "non_finite_value", "ApplicantIncome", ("postgresql",)),
-    "text in a number": Poison("\"ApplicantIncome\" = 'about forty-two'", "wrong_type", "ApplicantIncome", ("sqlite",)),
-    "undecodable text in a number": Poison(
-        "\"ApplicantIncome\" = CAST(x'ff666f727479' AS TEXT)", "wrong_type", "ApplicantIncome", ("sqlite",)
+    "infinite": Poison(
+        "\"ApplicantIncome\" = 'Infinity'", "non_finite_value", "ApplicantIncome", where_types_are_enforced=True
     ),
-    "bytes in a number": Poison("\"ApplicantIncome\" = x'666f727479'", "wrong_type", "ApplicantIncome", ("sqlite",)),
-    "bytes in a text": Poison("\"Gender\" = x'666f727479'", "wrong_type", "Gender", ("sqlite",)),
+    "infinite in SQLite": Poison(
+        '"ApplicantIncome" = 9e999', "non_finite_value", "ApplicantIncome", where_types_are_enforced=False
+    ),
+    "beyond a float": Poison('"ApplicantIncome" = 1e400', "non_finite_value", "ApplicantIncome"),
+    "not a number": Poison(
+        "\"ApplicantIncome\" = 'NaN'", "non_finite_value", "ApplicantIncome", where_types_are_enforced=True
+    ),
+    "text in a number": Poison(
+        "\"ApplicantIncome\" = 'about forty-two'", "wrong_type", "ApplicantIncome", where_types_are_enforced=False
+    ),
+    "undecodable text in a number": Poison(
+        "\"ApplicantIncome\" = CAST(x'ff666f727479' AS TEXT)",
+        "wrong_type",
+        "ApplicantIncome",
+        where_types_are_enforced=False,
+    ),
+    "bytes in a number": Poison(
+        "\"ApplicantIncome\" = x'666f727479'", "wrong_type", "ApplicantIncome", where_types_are_enforced=False
+    ),
+    "bytes in a text": Poison("\"Gender\" = x'666f727479'", "wrong_type", "Gender", where_types_are_enforced=False),
     "missing": Poison('"Education" = NULL', "missing_value", "Education"),
     "missing number": Poison('"CoapplicantIncome" = NULL', "missing_value", "CoapplicantIncome"),
-    "undecodable": Poison("\"Gender\" = CAST(x'ff666f727479' AS TEXT)", "undecodable_text", "Gender", ("sqlite",)),
+    "undecodable": Poison(
+        "\"Gender\" = CAST(x'ff666f727479' AS TEXT)", "undecodable_text", "Gender", where_types_are_enforced=False
+    ),
     "the model raises": Poison('"ApplicantIncome" = -7654321', "model_error", None),
 }
 
 
 def poison(workspace: Workspace, poison: Poison, key: str = POISONED) -> None:
     """Spoil one applicant, and mark the row."""
-    kind = "postgresql" if workspace.is_postgresql else "sqlite"
-    if kind not in poison.on:
-        pytest.skip(f"{kind} does not let such a value in")
-    if not workspace.is_postgresql:  # a column of type NUMERIC takes text that looks like a number as a number
+    if not poison.is_let_in(workspace.dialect):
+        pytest.skip(f"{workspace.dialect.product} does not let such a value in")
+    if not workspace.dialect.enforces_types:  # a column of type NUMERIC takes text that looks like a number as a number
         workspace.sql(f'UPDATE applicants SET "LoanAmount" = {MARKER} WHERE "Loan_ID" = \'{key}\'')
     workspace.sql(
         f'UPDATE applicants SET "LoanAmount" = {MARKER}, {poison.assignment} WHERE "Loan_ID" = :key', {"key": key}
@@ -107,9 +127,10 @@ def counts(run: Run) -> tuple[int, int, int]:
 
 def poison_many(workspace: Workspace) -> dict[str, Poison]:
     """One applicant for each poison that this database lets in."""
-    kind = "postgresql" if workspace.is_postgresql else "sqlite"
     keys = [key for (key,) in workspace.query('SELECT "Loan_ID" FROM applicants ORDER BY "Loan_ID"')]
-    chosen = dict(zip(keys[::5], [each for each in POISONS.values() if kind in each.on], strict=False))
+    chosen = dict(
+        zip(keys[::5], [each for each in POISONS.values() if each.is_let_in(workspace.dialect)], strict=False)
+    )
     for key, each in chosen.items():
         poison(workspace, each, key)
     return chosen

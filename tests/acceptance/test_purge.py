@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def run_in_month(workspace: Workspace, month: int) -> None:
     """A run as if it had been on the tenth of a month."""
     run = workspace.run("facts").run_id
     began = workspace.scalar("SELECT DISTINCT valid_from FROM predictions WHERE run_id = :run", run=run)
-    then = f"2026-0{month}-10 00:00:00{'+00' if workspace.is_postgresql else '.000000'}"
+    then = workspace.words.timestamp_text(datetime(2026, month, 10, tzinfo=UTC))
     for table in TABLES[:2]:
         workspace.sql(f"UPDATE {table} SET valid_to = :then WHERE valid_to = :began", {"then": then, "began": began})
     for table in TABLES:

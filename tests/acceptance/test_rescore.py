@@ -24,6 +24,7 @@ import pytest
 import sqlalchemy as sa
 from commands import assert_no_traceback, assert_refused
 from conftest import prepare_loans
+from databases import DATABASES, Databases
 from faults import (
     assert_counters_equal_rows,
     assert_each_applicant_has_one_current_prediction_of_its_present_version,
@@ -36,7 +37,7 @@ from faults import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from support import PostgresServer, Workspace, wait_until
+from support import Workspace, wait_until
 
 from batch_scoring.cli.keys import parse_key, read_keys
 from batch_scoring.domain.columns import as_list
@@ -142,7 +143,7 @@ class Story:
     ordinary: Run
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def story(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -151,11 +152,8 @@ def story(
 ) -> Story:
     """Told once for each database; tests read of it."""
     folder = tmp_path_factory.mktemp("story")
-    url = f"sqlite:///{folder}/test.db"
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database()
-    workspace = scored_by_1_with_2_as_champion(Workspace(folder, url), loan_model, challenger)
+    databases: Databases = request.getfixturevalue(DATABASES[request.param])
+    workspace = scored_by_1_with_2_as_champion(Workspace(folder, databases.create_database()), loan_model, challenger)
 
     def dry_run(*arguments: str) -> str:
         done = workspace.cli("rescore", NAME, "--scored-by-version", "1", "--dry-run", *arguments)
@@ -309,7 +307,7 @@ def test_what_was_believed_before_and_after_a_rescore_can_still_be_asked(story: 
         (story.before, "score", "prediction"),
         (story.between, "new_score", "new_prediction"),
     ):
-        written = moment.isoformat(sep=" ") if story.workspace.is_postgresql else f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+        written = story.workspace.words.timestamp_text(moment)
         held = story.workspace.query(
             'SELECT "Loan_ID", score, prediction FROM predictions_history WHERE valid_from <= :at AND :at < valid_to',
             at=written,
@@ -319,7 +317,7 @@ def test_what_was_believed_before_and_after_a_rescore_can_still_be_asked(story: 
         assert len(frame) == 367
         assert np.abs(frame["score"] - expected[score]).max() <= 1e-12
         assert (frame["prediction"] == expected[prediction]).all()
-        if story.workspace.is_postgresql:
+        if story.workspace.dialect.has_functions:
             as_of = story.workspace.query('SELECT "Loan_ID", score, prediction FROM predictions_as_of(:at)', at=moment)
             assert sorted(as_of) == sorted(held)
 
@@ -726,8 +724,7 @@ def test_composite_keys_of_any_type_are_found_exactly(
         }
     )
     names = ["account", "note", "ref", "day"]
-    ref = "UUID" if workspace.is_postgresql else "TEXT"
-    columns = f"account BIGINT, note TEXT, ref {ref}, day DATE, PRIMARY KEY (account, note, ref, day)"
+    columns = f"account BIGINT, note TEXT, ref {workspace.words.uuid}, day DATE, PRIMARY KEY (account, note, ref, day)"
     facts(workspace, any_model, columns, frame, *names)
     if chunk_rows:
         workspace.write_job("any", job_of_facts(*names) + f"[run]\nchunk_rows = {chunk_rows}\n")
@@ -739,7 +736,7 @@ def test_composite_keys_of_any_type_are_found_exactly(
     backwards = as_csv(*(f"{name}={value}" for name, value in reversed(list(zip(names, rows[1], strict=True)))))
     assert selected(workspace, of_keys(names, backwards)) == [shown[1]], "the columns may come in any order"
     upper = shown[0].replace(rows[0][2], rows[0][2].upper())
-    if workspace.is_postgresql:
+    if workspace.words.has_uuids:
         assert selected(workspace, of_keys(names, upper)) == [shown[0]], "a UUID is one however it is written"
 
     file = workspace.folder / "keys.csv"
@@ -924,7 +921,7 @@ def test_rows_that_were_never_scored_or_are_set_aside_can_be_asked_for(
 # --- what cannot be done
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def careful(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -934,11 +931,8 @@ def careful(
 ) -> Workspace:
     """Jobs with keys of one column and of several, one that has never run, and files of all kinds: to be refused."""
     folder = tmp_path_factory.mktemp("careful")
-    url = f"sqlite:///{folder}/test.db"
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database()
-    workspace = scored_by_1_with_2_as_champion(Workspace(folder, url), loan_model, challenger)
+    databases: Databases = request.getfixturevalue(DATABASES[request.param])
+    workspace = scored_by_1_with_2_as_champion(Workspace(folder, databases.create_database()), loan_model, challenger)
     frame = pd.DataFrame({"account": [1, 2**53 + 1], "note": ["a,b", "c"], "day": ["2026-01-31", "2026-02-01"]})
     columns = "account BIGINT, note TEXT, day DATE, PRIMARY KEY (account, note, day)"
     facts(workspace, any_model, columns, frame, "account", "note", "day", predictions="facts_predictions")

@@ -57,9 +57,8 @@ def postgresql_small_chunks(postgresql_workspace: Workspace, loan_model: Trained
 
 def _types(workspace: Workspace) -> dict[str, str]:
     """The columns of the applicants in order, with their types."""
-    moment = "TIMESTAMP WITH TIME ZONE" if workspace.is_postgresql else "DATETIME"
     features = {name: "NUMERIC" if name in NUMBERS else "TEXT" for name in FEATURES}
-    return {"Loan_ID": "TEXT", **features, "updated_at": f"{moment} NOT NULL"}
+    return {"Loan_ID": "TEXT", **features, "updated_at": f"{workspace.words.timestamp} NOT NULL"}
 
 
 def _together(workspace: Workspace, *statements: str) -> None:
@@ -169,7 +168,7 @@ def _add_columns(workspace: Workspace) -> None:
     """Among them one named like a column of ours, and one that differs from a feature in case only."""
     for column in ("score DOUBLE PRECISION DEFAULT 7", "run_id TEXT", "valid_to TEXT", "remark TEXT DEFAULT 'new'"):
         workspace.sql(f"ALTER TABLE applicants ADD COLUMN {column}")
-    if workspace.is_postgresql:
+    if not workspace.dialect.folds_names:
         workspace.sql("ALTER TABLE applicants ADD COLUMN education TEXT DEFAULT 'none'")
 
 
@@ -548,7 +547,7 @@ def test_a_backfill_behind_a_sweep_under_way_is_found_by_the_next_sweep_and_by_n
 
 def _let_a_day_pass(workspace: Workspace) -> None:
     """Move every run back, as if it had been so long ago."""
-    moved = "started_at - interval '25 hours'" if workspace.is_postgresql else "datetime(started_at, '-25 hours')"
+    moved = workspace.words.hours_before.format(time="started_at", hours=25)
     workspace.sql(f"UPDATE scoring_runs SET started_at = {moved}")
 
 

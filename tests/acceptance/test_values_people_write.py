@@ -32,9 +32,9 @@ MOMENTS = ["2026-01-31 12:00:00.000000", "2026-02-01 00:00:00.000000", "2026-02-
 @pytest.fixture
 def events(workspace: Workspace) -> Workspace:
     """Three rows by number, moment and day, and a view of them whose columns have no type on SQLite."""
-    stamp = "TIMESTAMP" if workspace.is_postgresql else "DATETIME"
     workspace.sql(
-        f"CREATE TABLE events (at {stamp} PRIMARY KEY, id BIGINT NOT NULL UNIQUE, day DATE, amount DOUBLE PRECISION,"
+        f"CREATE TABLE events (at {workspace.words.local_timestamp} PRIMARY KEY, id BIGINT NOT NULL UNIQUE, day DATE,"
+        " amount DOUBLE PRECISION,"
         ' name TEXT, "a=b" INTEGER, x DOUBLE PRECISION)'
     )
     workspace.sql(

@@ -29,10 +29,6 @@ class Desk:
     database: Database
     file: Path
 
-    @property
-    def is_postgresql(self) -> bool:
-        return self.database.dialect.name == "postgresql"
-
     def load(self, text: str | bytes, *key: str, table: str = "applicants", changed_at: str = "updated_at") -> Loaded:
         self.file.write_bytes(text.encode() if isinstance(text, str) else text)
         return load_csv(self.database, table, self.file, key=key or ("id",), changed_at=changed_at)
@@ -125,7 +121,7 @@ def test_values_are_stored_as_what_they_are(desk: Desk) -> None:
     desk.load("id,code,amount,flag,day\n9007199254740993,007,-2.50,true,2026-01-31\n2,,0.1,False,\n")
 
     (second, first) = desk.rows("id", "code", "amount", "flag", "day")
-    if desk.is_postgresql:
+    if desk.database.dialect.enforces_types:
         assert first == (9007199254740993, "007", Decimal("-2.50"), True, date(2026, 1, 31))
         assert second == (2, None, Decimal("0.1"), False, None)
     else:
@@ -325,7 +321,7 @@ def test_values_take_the_types_of_the_table_and_come_back_unchanged(desk: Desk) 
     assert desk.load(text).unchanged == 2
 
     (first, second) = desk.rows("id", *TYPES)
-    if desk.is_postgresql:
+    if desk.database.dialect.enforces_types:
         assert [str(value) for value in first[1:]] == [expected for _, _, expected in TYPES.values()]
     else:
         moment = "2026-01-31 10:00:00.5"

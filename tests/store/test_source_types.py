@@ -425,8 +425,6 @@ KEYS = {
 
 
 def _prepared_for_keys(workspace: Workspace, declared: str, values: Sequence[str], *, options: str = "") -> SourceTable:
-    if workspace.is_postgresql:
-        _execute(workspace, *CREATED)
     _execute(workspace, f"CREATE TABLE keyed (k {declared} NOT NULL PRIMARY KEY, x INTEGER) {options}")
     for value in values:
         _execute(workspace, f"INSERT INTO keyed VALUES ({value}, 1)")
@@ -463,6 +461,7 @@ def test_a_row_with_a_key_of_any_type_of_postgresql_is_scored_once(
     postgresql_workspace: Workspace, declared: str, bulk: str
 ) -> None:
     values = KEYS["postgresql"][declared]
+    _execute(postgresql_workspace, *CREATED)
     source = _prepared_for_keys(postgresql_workspace, declared, values)
 
     with postgresql_workspace.database() as database:

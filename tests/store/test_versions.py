@@ -32,7 +32,7 @@ def _write_job(workspace: Workspace, changed_at: str | None = None) -> None:
 @pytest.fixture
 def unversioned(workspace: Workspace) -> Workspace:
     """Three customers, of whom one has no x, and a job that names no changed_at."""
-    versions = "at TIMESTAMP WITH TIME ZONE" if workspace.is_postgresql else "at DATETIME"
+    versions = f"at {workspace.words.timestamp}"
     workspace.sql(
         f"CREATE TABLE customers (id INTEGER PRIMARY KEY, x DOUBLE PRECISION, {versions}, day DATE,"
         " counter INTEGER NOT NULL, label TEXT)"
@@ -107,8 +107,8 @@ def test_a_changed_at_that_is_named_later_is_an_upgrade_that_keeps_the_history(
 def test_what_was_granted_on_the_views_is_granted_after_that_upgrade(
     request: pytest.FixtureRequest, unversioned: Workspace
 ) -> None:
-    if not unversioned.is_postgresql:
-        pytest.skip("SQLite has no roles")
+    if not unversioned.dialect.has_roles:
+        pytest.skip(f"{unversioned.dialect.product} has no roles")
     role = f"reader_{abs(hash(request.node.nodeid)) % 10**8}"
     unversioned.sql(f"CREATE ROLE {role}")
     unversioned.sql(f"GRANT SELECT ON predictions_current, predictions_history TO {role} WITH GRANT OPTION")

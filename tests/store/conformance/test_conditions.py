@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,13 +81,9 @@ def _raw(column: SourceColumn) -> Any:
     return RawType(column.ddl)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
-    folder: Path = tmp_path_factory.mktemp("facts")
-    url = f"sqlite:///{folder / 'test.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").create_database()
-    workspace = Workspace(folder, url)
+@pytest.fixture
+def facts(workspace: Workspace, database: Database) -> Facts:
+    """Sixty rows of every kind of value."""
     declared = ", ".join(f'"{name.replace(chr(34), 2 * chr(34))}" {ddl}' for name, (ddl, _) in COLUMNS.items())
     workspace.sql(f"CREATE TABLE facts (id BIGINT PRIMARY KEY, {declared})")
     binds = ", ".join(f":v{place}" for place in range(len(COLUMNS) + 1))
@@ -97,10 +92,8 @@ def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         [{f"v{place}": _stored(value) for place, value in enumerate(row.values())} for row in ROWS],
     )
     job = workspace.write_job("any", JOB)
-    with workspace.database() as database:
-        with database.read() as connection:
-            source = SourceTable.inspect(database, connection, job)
-        yield Facts(database, source)
+    with database.read() as connection:
+        return Facts(database, SourceTable.inspect(database, connection, job))
 
 
 def _stored(value: Any) -> Any:
