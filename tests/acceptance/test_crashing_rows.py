@@ -164,7 +164,7 @@ def test_where_every_row_kills_the_process_the_run_fails_and_blames_no_row(
 ) -> None:
     workspace = _prepare(sqlite_workspace, loan_model, fragile)
     workspace.sql('UPDATE applicants SET "LoanAmount" = 222222')
-    with pytest.raises(WorkerCrashed, match="the fault is not the rows'"):
+    with pytest.raises(WorkerCrashed, match="the rows are not the cause"):
         _isolated(workspace, monkeypatch)
     assert workspace.scalar("SELECT count(*) FROM predictions") == 0
     assert _entries(workspace) == []

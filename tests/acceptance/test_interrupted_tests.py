@@ -33,6 +33,16 @@ def test_waits(postgres):
         signal.pause()
 """
 
+_PYTEST = """
+import signal
+import sys
+
+import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
 _RUN = "ONE_RUN_OF_TESTS"
 """A variable that every process of the inner run inherits, its watchdogs included."""
 
@@ -59,7 +69,7 @@ def test_an_interrupted_test_run_leaves_no_server_no_process_and_no_folder(
     options = ["-n", str(workers), "-c", str(REPOSITORY / "pyproject.toml"), "-p", "conftest", "-p", "no:cacheprovider"]
     with (tmp_path / "printed").open("wb") as printed:
         run = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *options, str(tmp_path / "test_waiting.py")],
+            [sys.executable, "-c", _PYTEST, *options, str(tmp_path / "test_waiting.py")],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY / "tests"), _RUN: mark},
             stdout=printed,

@@ -235,7 +235,7 @@ HOLD = ("hold", "add", "facts", "--reason", "x")
         ),
         pytest.param((*ASKED, "--yes"), ["--reason is missing"], id="no reason"),
         pytest.param((*ASKED, "--reason", "  ", "--yes"), ["--reason is missing"], id="an empty reason"),
-        pytest.param((*ASKED, "--reason", "x"), ["would delete 8 superseded", "2 closed", "--yes"], id="in a script"),
+        pytest.param((*ASKED, "--reason", "x"), ["delete 8 superseded", "2 closed", "--yes"], id="in a script"),
         pytest.param((*PURGE, SUPERSEDED, "last year", "--dry-run"), [SUPERSEDED], id="no moment"),
         pytest.param((*PURGE, INPUTS, "2026-02-30", "--dry-run"), [INPUTS], id="no such day"),
         pytest.param(("purge", "other", *ASKED[2:]), ["'other'", "jobs there: facts"], id="unknown job"),
