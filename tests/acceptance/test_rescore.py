@@ -1048,7 +1048,7 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
     "values without names": (["--key", "1,c,2026-01-31"], "expected account=…,note=…,day=…"),
     "nothing": (["--key", ""], "lacks account, note, day"),
     "a comma that is not quoted": (["--key", "account=1,note=a,b,day=2026-01-31"], "each column once"),
-    "a word for a number": (["--key", "account=one,note=c,day=2026-01-31"], "account is BIGINT, expected a whole"),
+    "a word for a number": (["--key", "account=one,note=c,day=2026-01-31"], "account is BIGINT, expected an integer"),
     "a fraction for a number": (["--key", "account=1.5,note=c,day=2026-01-31"], "expected an integer"),
     "a day that never was": (["--key", "account=1,note=c,day=2026-02-30"], "day is DATE, expected a date such as"),
     "a word for a day": (["--key", "account=1,note=c,day=today"], "day is DATE, expected a date"),
