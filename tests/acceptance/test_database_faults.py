@@ -160,7 +160,7 @@ def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, re
         other.commit()
         run = running.result()
 
-    assert reported("40P01") == 1
+    assert reported("40P01") >= 1
     assert (run.status, run.scored_count, run.superseded_count) == ("succeeded", ALL, ALL)
     assert run.reason == "looked at"
     _assert_nothing_lost_or_doubled(changed)
