@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo      install and run the example job on an embedded database"
-	@echo "make test      install what the tests need and run them, with a sample of their variants: five minutes"
+	@echo "make test      install what the tests need and run a few variants of each"
 	@echo "make test-all  all tests: every point of every sweep"
 	@echo "make soak      2,000 runs by one service, to detect leaks: 45 minutes"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
