@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator
 
 from batch_scoring.domain.durations import Duration
@@ -33,6 +32,8 @@ def _zone(name: str) -> str:
 
 
 def _cron(expression: str) -> str:
+    from cronsim import CronSim, CronSimError  # where a run does not need it, it costs time at every start
+
     try:
         found = len(expression.split())
         if found != _FIELDS:
@@ -61,6 +62,8 @@ def next_slot(schedule: Schedule, after: datetime) -> datetime | None:
     """The first slot later than an aware time, in UTC; None where there is none."""
     if schedule.every is not None:
         return _EPOCH + ((after - _EPOCH) // schedule.every + 1) * schedule.every
+    from cronsim import CronSim
+
     assert schedule.cron is not None
     found = next(CronSim(schedule.cron, after.astimezone(ZoneInfo(schedule.timezone))), None)
     return None if found is None else found.astimezone(UTC)
