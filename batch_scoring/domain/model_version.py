@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import UnusableModel
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     """One registered artifact."""
 
@@ -25,7 +26,7 @@ class ModelVersion:
     created_at: datetime
     created_by: str
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """The manifest. Raises UnusableModel where this version of the package cannot read it."""
         try:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from batch_scoring.domain.column_types import ColumnType
-from batch_scoring.domain.columns import Column
+from batch_scoring.domain.columns import Column, as_list
 from batch_scoring.domain.manifest import SignatureColumn
 from batch_scoring.model.faults import Faults, ReasonCode
 
@@ -85,7 +85,7 @@ _EXACT_NUMBERS = {int, float, bool, type(None), Decimal}
 def _number(values: Column, column: SignatureColumn, faults: Faults) -> Any:
     if isinstance(values, pa.Array):
         if pa.types.is_string(values.type) or pa.types.is_dictionary(values.type):
-            return _number(_as_list(values), column, faults)
+            return _number(as_list(values), column, faults)
         numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     else:
         numbers = _numbers_of_list(values, column, faults)
@@ -133,7 +133,7 @@ def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
         return numbers
     if isinstance(values, pa.Array) and pa.types.is_integer(values.type):
         return values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    plain = _as_list(values)
+    plain = as_list(values)
     if set(map(type, plain)) == {int}:
         try:
             return np.array(plain, dtype=np.int64)
@@ -152,7 +152,7 @@ def _integer(values: Column, column: SignatureColumn, faults: Faults) -> Any:
 
 
 def _boolean(values: Column, column: SignatureColumn, faults: Faults) -> Any:
-    plain = _as_list(values)
+    plain = as_list(values)
     booleans = np.zeros(len(plain), dtype=object if column.nullable else bool)
     missing = np.zeros(len(plain), dtype=bool)
     wrong = []
@@ -172,7 +172,7 @@ def _boolean(values: Column, column: SignatureColumn, faults: Faults) -> Any:
 
 
 def _timestamp(values: Column, column: SignatureColumn, faults: Faults) -> Any:
-    plain = _as_list(values)
+    plain = as_list(values)
     timestamps = np.full(len(plain), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     missing = np.zeros(len(plain), dtype=bool)
     wrong = []
@@ -247,11 +247,6 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _as_list(values: Column) -> list[Any]:
-    plain: list[Any] = values.to_pylist() if isinstance(values, pa.Array) else list(values)
-    return plain
 
 
 def _require(missing: Any, column: SignatureColumn, faults: Faults) -> None:

@@ -11,7 +11,8 @@ from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.runs import ChunkCounts, Run
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.scoring.events import Observer
-from batch_scoring.scoring.lifecycle import run_operation
+from batch_scoring.scoring.heartbeat import Heartbeat
+from batch_scoring.scoring.lifecycle import execute_as_run
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import earlier, now
 from batch_scoring.store.engine.database import Database
@@ -86,7 +87,7 @@ def retry(
             " --skip-unknown skips such keys"
         )
 
-    def work(own: Database, run_id: int) -> tuple[int, int]:
+    def work(own: Database, run_id: int, _heartbeat: Heartbeat) -> tuple[int, int]:
         wanted = _filter(own, layout, chosen)
         with own.write() as connection:
             time = records.fence(connection, run_id, _NOTHING)
@@ -96,7 +97,7 @@ def retry(
         records.record_plan(own, run_id, mode=None, due_count=due)
         return closed, due
 
-    run, (closed, due) = run_operation(
+    run, (closed, due) = execute_as_run(
         database, job, work, trigger="retry", reason=reason, requested_by=requested_by, observers=observers
     )
     return Retried(run=run, closed_count=closed, due_count=due, unknown=tuple(unknown))

@@ -9,7 +9,8 @@ from batch_scoring.domain.keys import TextKey, key_text
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
 from batch_scoring.scoring.events import HoldPlaced, HoldReleased, Observer, emit
-from batch_scoring.scoring.lifecycle import run_operation
+from batch_scoring.scoring.heartbeat import Heartbeat
+from batch_scoring.scoring.lifecycle import execute_as_run
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history, retention
@@ -44,12 +45,12 @@ def purge(
     AnotherRunActive, SchemaOutOfDate, InputFault, Fenced, DatabaseFault.
     """
 
-    def work(own: Database, run_id: int) -> None:
+    def work(own: Database, run_id: int, _heartbeat: Heartbeat) -> None:
         layout = existing_layout(own, job)
         while retry_transient(lambda: retention.purge_some(own, run_id, job.name, layout, cutoffs)):
             pass
 
-    return run_operation(
+    return execute_as_run(
         database, job, work, trigger="purge", reason=reason, requested_by=requested_by, observers=observers
     )[0]
 

@@ -121,31 +121,41 @@ def as_closed(database: Database, run_id: int) -> Run | None:
         return None
 
 
-def run_operation(
+def execute_as_run(
     database: Database,
     job: Job,
-    work: Callable[[Database, int], Result],
+    work: Callable[[Database, int, Heartbeat], Result],
     *,
     trigger: Trigger,
-    reason: str | None,
-    requested_by: str | None,
+    scheduled_for: datetime | None = None,
+    requested_by: str | None = None,
+    reason: str | None = None,
+    continues_run_id: int | None = None,
     observers: Sequence[Observer] = (),
 ) -> tuple[Run, Result]:
-    """Execute an operation on a job's tables as a run: exclusive, recorded, fenced, and with the events of a run.
+    """Execute work on a job's tables as a run: exclusive, recorded, fenced, and with the events of a run.
 
-    ``work`` is called with the database and the run's number; its result is returned with the record of the run.
-    Raises AnotherRunActive, SchemaOutOfDate, InputFault, Fenced, DatabaseFault, and what ``work`` raises.
+    ``work`` is called with the run's own database sessions, its number and its heartbeat; its result is returned with
+    the record of the run. Raises AnotherRunActive, SchemaOutOfDate, InputFault, Fenced, DatabaseFault, and what
+    ``work`` raises.
     """
-
-    claimed = claim_job(database, job, trigger=trigger, reason=reason, requested_by=requested_by)
+    claimed = claim_job(
+        database,
+        job,
+        trigger=trigger,
+        scheduled_for=scheduled_for,
+        requested_by=requested_by,
+        reason=reason,
+        continues_run_id=continues_run_id,
+    )
     own, run_id = claimed.database, claimed.run_id
     emit(observers, RunStarted(run_id=run_id, job=job.name))
     if claimed.takeover is not None:
         emit(observers, RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
     finished: Run | None = None
     try:
-        with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after):
-            result = work(own, run_id)
+        with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after) as heartbeat:
+            result = work(own, run_id, heartbeat)
         finished = recorded(own, run_id)
         return finished, result
     finally:

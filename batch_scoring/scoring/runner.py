@@ -15,9 +15,9 @@ from batch_scoring.errors import DatabaseFault, ExitCode
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.diagnosis import diagnose
 from batch_scoring.scoring.engines import choice as engine
-from batch_scoring.scoring.events import Observer, RunFinished, RunPlanned, RunStarted, RunTookOver, emit
+from batch_scoring.scoring.events import Observer, RunPlanned, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
-from batch_scoring.scoring.lifecycle import as_closed, claim_job, closing, recorded
+from batch_scoring.scoring.lifecycle import execute_as_run
 from batch_scoring.scoring.plan import Rescore
 from batch_scoring.scoring.planning import Planner, count_due
 from batch_scoring.scoring.progress import Progress
@@ -59,41 +59,32 @@ def run_job(
     EveryRowFailed, WorkerCrashed, Fenced, DatabaseFault. Setting ``stop`` ends the run at the next chunk boundary with
     RunStopped.
     """
-
     rescore = options.rescore
-    claimed = claim_job(
+
+    def work(own: Database, run_id: int, heartbeat: Heartbeat) -> None:
+        planner = Planner(
+            database=own,
+            job=job,
+            artifacts_dir=artifacts_dir,
+            run_id=run_id,
+            workers=options.workers or job.run.workers,
+            allow_version_mismatch=options.allow_version_mismatch,
+            rescore=rescore,
+        )
+        _execute(planner, heartbeat, stop or threading.Event(), partial(emit, observers))
+
+    finished, _ = execute_as_run(
         database,
         job,
+        work,
         trigger=options.trigger,
         scheduled_for=options.scheduled_for,
         requested_by=options.requested_by,
         reason=options.reason,
         continues_run_id=rescore.continued_run_id if rescore else None,
+        observers=observers,
     )
-    own, run_id = claimed.database, claimed.run_id
-    emit(observers, RunStarted(run_id=run_id, job=job.name))
-    if claimed.takeover is not None:
-        emit(observers, RunTookOver(run_id=run_id, job=job.name, abandoned=claimed.takeover))
-    planner = Planner(
-        database=own,
-        job=job,
-        artifacts_dir=artifacts_dir,
-        run_id=run_id,
-        workers=options.workers or job.run.workers,
-        allow_version_mismatch=options.allow_version_mismatch,
-        rescore=rescore,
-    )
-    finished: Run | None = None
-    try:
-        with closing(own, run_id), Heartbeat(own, run_id, job.run.stalled_after) as heartbeat:
-            _execute(planner, heartbeat, stop or threading.Event(), partial(emit, observers))
-        finished = recorded(own, run_id)
-        return finished
-    finally:
-        finished = finished or as_closed(own, run_id)
-        own.dispose()
-        if finished is not None:
-            emit(observers, RunFinished(job=job.name, run=finished))
+    return finished
 
 
 def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, report: Observer) -> None:
