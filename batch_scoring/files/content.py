@@ -28,6 +28,9 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "an image; name the data"),
 )
 
+_END_OF_FILE = b"\x1a"
+"""The mark that CP/M and MS-DOS programs write after the last line."""
+
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose byte order mark it starts with
@@ -60,9 +63,10 @@ def is_parquet(file: Path, content: bytes) -> bool:
 
 
 def text_of(file: Path, content: bytes, form: FileFormat) -> bytes:
-    """The text of a CSV file in UTF-8, without a byte order mark, and with ``\\n`` or ``\\r\\n`` at the ends of lines.
+    """The text of a CSV file in UTF-8, with ``\\n`` or ``\\r\\n`` at the ends of lines.
 
-    gzip is decompressed. Raises InputFault naming the file's actual format, or the line that cannot be decoded.
+    It has no byte order mark and no end-of-file mark. gzip is decompressed. Raises InputFault naming the file's actual
+    format, or the line that cannot be decoded.
     """
     if content.startswith(_GZIP):
         content = _decompressed(file, content)
@@ -71,7 +75,7 @@ def text_of(file: Path, content: bytes, form: FileFormat) -> bytes:
             raise InputFault(f"{file} is not a CSV file: it is {what}")
     if form.encoding is None and not content.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)):
         _refuse_nul(file, content)  # before decoding as UTF-8: UTF-16 without a byte order mark contains NUL
-    text = _in_utf8(file, content, form.encoding)
+    text = _in_utf8(file, content, form.encoding).rstrip(_END_OF_FILE)
     _refuse_nul(file, text)
     if not text.strip():
         raise InputFault(f"{file} is not a CSV file: it is empty")

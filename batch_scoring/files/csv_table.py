@@ -74,7 +74,7 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
     a column starts with one. A first column of row numbers without a name (or with the one that pandas gives it) is
     left out unless ``keep`` names it. Raises InputFault naming the invalid line or the position of the invalid column.
     """
-    text = text_of(file, content, form).rstrip(b"\x1a")
+    text = text_of(file, content, form)
     start = len(text) - len(text.lstrip(b"\r\n"))
     skipped, text = text[:start].count(b"\n"), text[start:]
     separator = form.separator or ("\t" if file.suffix.lower() in (".tsv", ".tab") else ",")
@@ -91,7 +91,7 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
     _refuse_open_quote(file, body, separator, first_line)
     arrays = _fields(file, body, separator, names, first_line)
     notes: list[str] = []
-    if arrays and names[0] not in keep and names[0] in ("", "Unnamed: 0") and _are_row_numbers(arrays[0]):
+    if len(arrays) > 1 and names[0] not in keep and names[0] in ("", "Unnamed: 0") and _are_row_numbers(arrays[0]):
         names, arrays = names[1:], arrays[1:]
         notes.append("the first column, row numbers without a name, is left out")
     _check_names(file, names, offset=1 + len(notes))
@@ -116,11 +116,11 @@ def read_csv_table(file: Path, content: bytes, form: FileFormat, *, keep: Sequen
 def _header(file: Path, text: bytes, separator: str) -> tuple[list[str], bytes]:
     """The column names as they are written, and the rest of the text."""
     try:
-        _, names = next(_records(text, separator))
-        consumed = _first_record_length(text, separator)
+        for _, names in _records(text, separator):
+            return names, text[_first_record_length(text, separator) :]
     except csv.Error as exc:
         raise InputFault(f"{file} is not a CSV file with a header: its first line cannot be read ({exc})") from exc
-    return names, text[consumed:]
+    raise InputFault(f"{file} is not a CSV file with a header: it has no line with the names of the columns")
 
 
 def _first_record_length(text: bytes, separator: str) -> int:

@@ -228,6 +228,13 @@ def test_the_row_numbers_of_a_frame_are_left_out_with_a_note(name: str, numbers:
     [
         (b"", "people.csv is not a CSV file: it is empty"),
         (b"\n \n", "it is empty"),
+        (b"\x1a", "it is empty"),
+        (b"\n\x1a\x1a", "it is empty"),
+        ("\x1a".encode("utf-16"), "it is empty"),
+        (b"sep=;\n", "it has no line with the names of the columns"),
+        (b"sep=;\r\n\r\n\x1a", "it has no line with the names of the columns"),
+        (b" \n1\n2\n", "column 1 has no name"),
+        (b"a,b\n\x1a", "people.csv has a header and no rows"),
         (b"a,b\n", "people.csv has a header and no rows"),
         (b"a,b", "people.csv has a header and no rows"),
         (b"a,b\n1,2\n3\n", "people.csv, line 3: 1 field, and the header has 2 names"),
@@ -330,6 +337,6 @@ def test_any_bytes_are_rows_or_a_fault_of_the_input(content: bytes) -> None:
     assert (rows_or_fault(content) or "people.csv").startswith("people.csv")
 
 
-@given(st.text(st.sampled_from('a1 ,";\n\r\t.-é?'), max_size=60))
+@given(st.lists(st.sampled_from([*'a1 ,";\n\r\t.-é?', "\x1a", "\ufeff", "\x0b", "sep=;\n"]), max_size=60).map("".join))
 def test_any_text_is_rows_or_a_fault_of_the_input(text: str) -> None:
     assert (rows_or_fault(text.encode()) or "people.csv").startswith("people.csv")
