@@ -192,12 +192,12 @@ def active_run(workspace: Workspace) -> Iterator[int]:
 
 
 def moment_text(workspace: Workspace, moment: datetime) -> str:
-    """A moment in UTC as the database keeps it."""
+    """A timestamp in UTC as the database keeps it."""
     return workspace.words.timestamp_text(moment)
 
 
 def ago(workspace: Workspace, **age: float) -> str:
-    """A moment that has passed, as the database keeps it."""
+    """A timestamp that has passed, as the database keeps it."""
     return moment_text(workspace, datetime.now(UTC) - timedelta(**age))
 
 

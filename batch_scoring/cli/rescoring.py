@@ -134,7 +134,7 @@ def _request(
     skip_unknown: bool,
 ) -> Request:
     """The selection that the options give; an empty one for --continue. Raises InputFault."""
-    from batch_scoring.store.source import conditions
+    from batch_scoring.store.source.condition_parser import parse
     from batch_scoring.store.source.selection import Request, Selection
 
     given = {
@@ -162,6 +162,6 @@ def _request(
             scored_by_version=scored_by_version,
             scored_before=scored_before,
             scored_after=scored_after,
-            where=tuple(conditions.parse(text) for text in where or []),
+            where=tuple(parse(text) for text in where or []),
         ),
     )

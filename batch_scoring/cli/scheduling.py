@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ def schedule() -> None:
             monitor.wake.set()
 
     chosen = settings()
-    log_format = chosen.log_format or ("console" if log.is_interactive() else "json")
+    log_format = chosen.log_format or ("console" if sys.stderr.isatty() else "json")
     log.configure(log_format)
     if not chosen.jobs_dir.is_dir():
         message = f"there is no folder {chosen.jobs_dir}/; create it with job files, or set another folder"

@@ -50,9 +50,10 @@ class Planner:
         policy = DecisionPolicy.of(self.job, manifest)
         retry_transient(lambda: records.record_model(self.database, self.run_id, version, policy))
         scan = retry_transient(lambda: choose_scan(self.database, self.job)) if self.rescore is None else FullScan()
-        source = retry_transient(lambda: self._source(scan))
-        preparation.check_signature(manifest, source, version)
+        source = retry_transient(self._source)
         layout = layout_of(self.job, source)
+        retry_transient(lambda: self._check_key(DueQuery(source=source, layout=layout, scan=scan)))
+        preparation.check_signature(manifest, source, version)
         stored_inputs = preparation.stored_inputs(self.job, manifest)
         self._ensure_tables(layout, stored_inputs)
         plan = RunPlan(
@@ -77,13 +78,15 @@ class Planner:
             return registry.get_version(self.database, model.name, self.rescore.model_version)
         return registry.resolve_alias(self.database, model.name, model.alias)
 
-    def _source(self, scan: FullScan) -> SourceTable:
+    def _source(self) -> SourceTable:
         with self.database.read() as connection:
             source = SourceTable.inspect(self.database, connection, self.job)
         source.check_where(self.database)
-        with self.database.read() as connection:
-            DueQuery(source=source, layout=layout_of(self.job, source), scan=scan).check_key(connection)
         return source
+
+    def _check_key(self, query: DueQuery) -> None:
+        with self.database.read() as connection:
+            query.check_key(connection)
 
     def _queries(self, source: SourceTable, layout: PredictionsLayout, scan: FullScan) -> tuple[DueQuery, ...]:
         """One query, or one for each batch of keys of a rescore. A rescore is recorded so that it can be continued."""

@@ -49,11 +49,6 @@ def configure(log_format: LogFormat) -> None:
     observe_retries(log_retry)
 
 
-def is_interactive() -> bool:
-    """Whether standard error is a terminal."""
-    return sys.stderr.isatty()
-
-
 def log_event(event: Event) -> None:
     """Log one event."""
     log = structlog.get_logger()

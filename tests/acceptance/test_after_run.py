@@ -108,11 +108,13 @@ def told(sqlite_workspace: Workspace, loan_model: TrainedModel, webhook: Webhook
     return workspace
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_tells_nobody(told: Workspace, webhook: Webhook, mailbox: Mailbox) -> None:
     assert told.cli("run", NAME).returncode == 0
     assert (webhook.received, mailbox.mails) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_and_the_one_that_mends_it_are_told(
     told: Workspace, webhook: Webhook, mailbox: Mailbox
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_skipped_run_tells_nobody(told: Workspace, webhook: Webhook) -> None:
     assert webhook.received == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "addresses",
     [
@@ -191,6 +194,7 @@ def test_nobody_being_there_changes_neither_the_run_nor_its_exit_code_and_shows_
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_is_asked_three_times(told: Workspace, webhook: Webhook) -> None:
     webhook.status = 500
     told.sql("ALTER TABLE applicants RENAME TO elsewhere")
@@ -218,6 +222,7 @@ def _metrics(file: Path) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_leaves_metrics_in_a_file_of_its_job(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:

@@ -187,7 +187,7 @@ def test_each_query_of_the_guide_answers_on_sqlite(on_sqlite: Guided, statement:
             assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", value) for value in found[column])
 
 
-def test_what_held_at_a_moment_is_the_same_by_query_and_by_function(on_postgresql: Guided) -> None:
+def test_what_held_at_a_time_is_the_same_by_query_and_by_function(on_postgresql: Guided) -> None:
     by_function, by_query = (
         sorted(on_postgresql.as_newcomer.query(statement))
         for statement in STATEMENTS

@@ -40,7 +40,7 @@ class Scored:
 
 
 def plain(value: Any) -> Any:
-    """A value in a form that is the same for both databases: moments as text, numbers as floats."""
+    """A value in a form that is the same for both databases: timestamps as text, numbers as floats."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):

@@ -49,12 +49,12 @@ def quoted(*names: str | None) -> str:
 
 
 def said(moment: datetime, workspace: Workspace) -> str:
-    """A moment as BI writes it on this database."""
+    """A timestamp as BI writes it on this database."""
     return workspace.words.timestamp_text(moment)
 
 
 def moment_of(value: Any) -> Any:
-    """A moment that a database gave; SQLite gives text."""
+    """A timestamp that a database gave; SQLite gives text."""
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
 
 
@@ -111,7 +111,7 @@ class Story:
     names: Names
     name: str = "story"
     seen: dict[datetime, pd.DataFrame] = field(default_factory=dict)
-    """What was current at some moments."""
+    """What was current at some times."""
 
     @property
     def source(self) -> str:
@@ -146,7 +146,7 @@ class Story:
             connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
     def look(self) -> None:
-        """Remember what is current at a moment of its own, after all that was written and before all that will be."""
+        """Remember what is current at a time of its own, after all that was written and before all that will be."""
         with self.workspace.database() as database:
             latest = max(self.table()["valid_from"], default=datetime.min.replace(tzinfo=UTC))
             wait_until(lambda: _clock(database) > latest)
@@ -253,7 +253,7 @@ def test_after_runs_changes_and_a_rescore_each_view_says_what_pandas_says(
     story = tell(begin(workspace, kind, names))
     table = story.table()
     assert table.groupby("run_id").size().tolist() == [59, 15, 59, 4]
-    assert table["is_current"].sum() == 60, "a row that is set aside keeps the prediction it had"
+    assert table["is_current"].sum() == 60, "a row that is quarantined keeps the prediction it had"
 
     assert_current(story, table)
     assert_history(story, table)
@@ -457,7 +457,7 @@ def layout_of(story: Story) -> PredictionsLayout:
 
 
 def write_scores(story: Story, scores: Mapping[datetime, Sequence[float]], *, first_key: int = 0) -> None:
-    """Write current predictions by hand: at each moment some scores."""
+    """Write current predictions by hand: at each timestamp some scores."""
     label = None if story.kind == "regression" else "off"
     made = [(moment, score) for moment, group in scores.items() for score in group]
     rows = [

@@ -92,6 +92,7 @@ def _slots(workspace: Workspace) -> list[datetime]:
     ]
 
 
+@pytest.mark.slow
 def test_after_six_hours_of_sleep_one_run_makes_up_for_all_the_slots_that_passed(
     postgresql_workspace: Workspace, loan_model: TrainedModel, clock: _Clock
 ) -> None:
@@ -108,6 +109,7 @@ def test_after_six_hours_of_sleep_one_run_makes_up_for_all_the_slots_that_passed
     assert workspace.scalar("SELECT count(*) FROM predictions_current") == 367
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_is_said_and_no_slot_is_filled_twice(
     postgresql_workspace: Workspace, loan_model: TrainedModel, clock: _Clock
 ) -> None:

@@ -221,6 +221,7 @@ def test_run_prints_its_record_on_stdout_and_its_events_on_stderr(
     assert "\x1b" not in again.stderr + again.stdout, "no colours in a file"
 
 
+@pytest.mark.slow
 def test_demo_shows_the_main_job_and_what_to_type_next(sqlite_workspace: Workspace) -> None:
     done = sqlite_workspace.cli("demo", "--folder", "shown")
     assert done.returncode == 0, done.stderr
@@ -315,6 +316,7 @@ def aliases(workspace: Workspace) -> list[tuple[Any, ...]]:
     return workspace.aliases()
 
 
+@pytest.mark.slow
 def test_promote_says_which_version_an_alias_left_and_which_it_points_at(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

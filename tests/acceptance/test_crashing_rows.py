@@ -1,4 +1,4 @@
-"""A row whose scoring kills the process: after two runs that died it is found, set aside, and the rest is scored."""
+"""A row whose scoring kills the process: after two runs that died it is found, quarantined, and the rest is scored."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _entries(workspace: Workspace) -> list[tuple[Any, ...]]:
     )
 
 
-def test_a_row_that_kills_the_process_is_set_aside_by_the_third_run(
+def test_a_row_that_kills_the_process_is_quarantined_by_the_third_run(
     workspace: Workspace, loan_model: TrainedModel, fragile: Any
 ) -> None:
     amount = _WANT_OF_MEMORY if workspace.dialect.is_file else _SEGMENTATION_FAULT
@@ -107,6 +107,7 @@ def test_a_row_that_kills_the_process_is_set_aside_by_the_third_run(
     assert (again.returncode, "nothing was due" in again.stdout) == (0, True)
 
 
+@pytest.mark.slow
 def test_the_model_goes_back_into_the_process_of_the_run_once_a_run_has_ended_well(
     sqlite_workspace: Workspace, loan_model: TrainedModel, fragile: Any
 ) -> None:
@@ -139,6 +140,7 @@ def _isolated(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Run:
     return workspace.run()
 
 
+@pytest.mark.slow
 def test_several_such_rows_and_rows_with_other_faults_each_get_their_own_reason(
     postgresql_workspace: Workspace, loan_model: TrainedModel, fragile: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_several_such_rows_and_rows_with_other_faults_each_get_their_own_reason(
     assert stored == pytest.approx(by_hand[0, list(loan_model.pipeline.classes_).index("Y")], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_where_every_row_kills_the_process_the_run_fails_and_blames_no_row(
     sqlite_workspace: Workspace, loan_model: TrainedModel, fragile: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +174,7 @@ def test_where_every_row_kills_the_process_the_run_fails_and_blames_no_row(
     assert workspace.query("SELECT status, error_type FROM scoring_runs") == [("failed", "WorkerCrashed")]
 
 
+@pytest.mark.slow
 def test_workers_that_die_lead_to_isolation_too(
     postgresql_workspace: Workspace, loan_model: TrainedModel, fragile: Any
 ) -> None:

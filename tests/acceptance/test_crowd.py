@@ -55,7 +55,7 @@ class _Pace:
     """How long a writer takes, in seconds: at least and at most."""
 
     before: tuple[float, float] = (0.0, 0.0)
-    """From choosing keys and moments to the transaction that writes them."""
+    """From choosing keys and timestamps to the transaction that writes them."""
     held: tuple[float, float] = (0.0, 0.01)
     """From writing to COMMIT."""
     pause: float = 0.1
@@ -77,7 +77,7 @@ class _Ledger:
 
     versions: dict[str, list[str]] = field(default_factory=dict)
     late: int = 0
-    """Transactions that committed keys and moments older than some that others had committed before."""
+    """Transactions that committed keys and timestamps older than some that others had committed before."""
     never: list[tuple[str, str]] = field(default_factory=list)
     """Versions that were rolled back."""
     _number: int = 0

@@ -238,11 +238,11 @@ def _assert_the_ledger_holds(workspace: Workspace) -> None:
         "overlapping": 0,
     }
     assert_counters_equal_rows(workspace)
-    set_aside = workspace.query(
+    quarantined = workspace.query(
         "SELECT r.run_id, r.quarantined_count,"
         " (SELECT count(*) FROM predictions_quarantine q WHERE q.run_id = r.run_id) FROM scoring_runs r"
     )
-    assert [(run, count) for run, count, _ in set_aside] == [(run, rows) for run, _, rows in set_aside]
+    assert [(run, count) for run, count, _ in quarantined] == [(run, rows) for run, _, rows in quarantined]
 
 
 @pytest.mark.slow

@@ -230,6 +230,7 @@ def test_a_run_outlasts_a_lock_that_is_held_longer_than_it_waits(
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty", "giving_up_soon")
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_that_is_never_let_go_fails_the_run_and_the_next_one_finishes(changed: Workspace, lock: Lock) -> None:
@@ -267,6 +268,7 @@ def _put_brakes_on(workspace: Workspace) -> None:
     workspace.sql("CREATE TRIGGER brake BEFORE INSERT ON predictions FOR EACH STATEMENT EXECUTE FUNCTION brake()")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_run_outlasts_statements_that_are_ended_for_their_length(changed: Workspace, reported: Reported) -> None:
     _put_brakes_on(changed)
@@ -281,6 +283,7 @@ def test_a_run_outlasts_statements_that_are_ended_for_their_length(changed: Work
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty", "giving_up_soon")
 def test_statements_that_stay_too_long_fail_the_run_and_the_next_one_finishes(changed: Workspace) -> None:
     _put_brakes_on(changed)
@@ -327,6 +330,7 @@ def narrow(changed: Workspace, postgres: PostgresServer) -> Iterator[Narrow]:
     changed.sql(f"DROP ROLE {role}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", [1, 2])
 def test_a_run_makes_do_with_as_few_connections_as_it_gets(
     narrow: Narrow, changed: Workspace, connections: int
@@ -340,6 +344,7 @@ def test_a_run_makes_do_with_as_few_connections_as_it_gets(
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_workers_make_do_with_few_connections_or_leave_the_rest_to_the_next_run(
     narrow: Narrow, changed: Workspace
 ) -> None:
@@ -356,6 +361,7 @@ def test_workers_make_do_with_few_connections_or_leave_the_rest_to_the_next_run(
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_workers_that_try_again_leave_standard_output_to_the_result(narrow: Narrow) -> None:
     narrow.admit(3)
 
@@ -380,6 +386,7 @@ def test_a_run_that_is_shut_out_for_a_while_comes_back_and_finishes(
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("giving_up_soon")
 def test_a_run_that_stays_shut_out_says_why_and_is_taken_over_when_there_is_room(
     narrow: Narrow, changed: Workspace
@@ -399,6 +406,7 @@ def test_a_run_that_stays_shut_out_says_why_and_is_taken_over_when_there_is_room
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_a_database_that_turns_read_only_in_the_middle_of_a_run_ends_it_and_the_next_one_finishes(
     changed: Workspace, postgres: PostgresServer
 ) -> None:
@@ -502,6 +510,7 @@ def pgbouncer(
         bouncer.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pgbouncer", [1, 5], indirect=True, ids=["one connection", "five connections"])
 def test_a_run_goes_through_pgbouncer_in_transaction_mode(changed: Workspace, pgbouncer: PgBouncer) -> None:
     run = replace(changed, database_url=pgbouncer.url).run()
@@ -531,6 +540,7 @@ def test_the_commands_go_through_pgbouncer_in_transaction_mode(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(postgresql_workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pgbouncer", [2], indirect=True)
 def test_workers_go_through_pgbouncer_in_transaction_mode(changed: Workspace, pgbouncer: PgBouncer) -> None:
     run = replace(changed, database_url=pgbouncer.url).run(workers=2)
@@ -562,6 +572,7 @@ def test_a_run_outlasts_a_restart_of_pgbouncer(changed: Workspace, pgbouncer: Pg
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("giving_up_soon")
 def test_a_pgbouncer_that_is_gone_ends_the_run_and_the_next_one_finishes(
     changed: Workspace, pgbouncer: PgBouncer

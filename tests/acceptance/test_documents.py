@@ -52,6 +52,7 @@ def test_every_make_target_of_the_documents_exists() -> None:
         assert named <= targets, document
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_work_one_after_the_other(demo: Path) -> None:
     sessions = _blocks("sh")
     assert len(sessions) == 4
@@ -76,6 +77,7 @@ def test_the_queries_of_the_readme_run_and_answer(demo: Path) -> None:
     assert counts[2] > 0
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_guide_for_bi_work_where_the_demo_ran(demo: Path) -> None:
     (commands,) = _blocks("sh", "docs/bi.md")
 

@@ -34,6 +34,7 @@ def _bare(workspace: Workspace, *arguments: str, **environ: str) -> subprocess.C
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environ",
     [
@@ -59,6 +60,7 @@ def test_a_run_needs_no_variable_of_the_environment_and_heeds_none_of_others(
     assert loan_workspace.scalar(f"SELECT max(abs({seconds})) FROM predictions_current") < 600, "whatever the zone"
 
 
+@pytest.mark.slow
 def test_the_main_job_works_in_a_folder_with_spaces_and_letters_of_other_languages(tmp_path: Path) -> None:
     folder = tmp_path / "Größe und más 数据"
     folder.mkdir()
@@ -99,6 +101,7 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatc
     assert login() == str(os.getuid())
 
 
+@pytest.mark.slow
 def test_a_long_temporary_folder_does_not_keep_a_run_from_scoring_in_isolation(
     sqlite_workspace: Workspace,
     loan_model: TrainedModel,

@@ -45,6 +45,7 @@ COMMANDS = {
 """Commands, in order, and the events that each emits."""
 
 
+@pytest.mark.slow
 def test_every_change_is_one_event_of_the_log_without_applicant_data(scored: Workspace) -> None:
     for command, names in COMMANDS.items():
         done = scored.cli(*command.split())
@@ -53,6 +54,7 @@ def test_every_change_is_one_event_of_the_log_without_applicant_data(scored: Wor
         assert not {KEY, HELD} & set(re.findall(r"LP\d+", done.stderr))
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_same_commands_show_no_event(scored: Workspace) -> None:
     for command in COMMANDS:
         shown = on_terminal(scored, *command.split(), columns=200)

@@ -89,6 +89,7 @@ def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=1, stalled_after="2 seconds"))
     holder = workspace.start("run", "loan_eligibility")
@@ -184,6 +185,7 @@ def test_a_run_whose_connections_are_cut_again_and_again_finishes_and_doubles_no
     print(f"cut {cuts} connections; lost 0, doubled 0")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

@@ -104,6 +104,7 @@ def loaded(database: Database, text: str, file: Path, work: Job) -> tuple[dict[s
     return dict(zip(names, families, strict=True)), dict(zip(names, values, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(files, st.sampled_from([",", ", "]))
 def test_the_table_gives_a_model_what_the_file_gave_it_sqlite(
@@ -161,6 +162,7 @@ def history(rows: int = 60) -> tuple[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_a_file_scores_the_table_loaded_from_it_as_the_file_itself(workspace: Workspace) -> None:
     job(workspace)
     labelled, unlabelled = history()
@@ -182,6 +184,7 @@ def test_a_model_trained_on_a_file_scores_the_table_loaded_from_it_as_the_file_i
     assert [scores[i] for i in range(60)] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_load_train_and_register_say_the_same_of_a_surprising_column(sqlite_workspace: Workspace) -> None:
     workspace = sqlite_workspace
     job(workspace)

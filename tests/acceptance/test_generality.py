@@ -449,6 +449,7 @@ def typed_model(sample: pd.DataFrame) -> Pipeline:
     return make_pipeline(prepare, LogisticRegression(max_iter=1000)).fit(sample, labels)
 
 
+@pytest.mark.slow
 def test_each_type_of_column_reaches_the_model_as_it_was_fitted_whatever_the_chunk(workspace: Workspace) -> None:
     sample = typed_sample()
     model = typed_model(sample)

@@ -94,6 +94,7 @@ def test_an_idle_run_loads_no_scikit_learn(loan_workspace: Workspace) -> None:
     assert not set(done.stdout.split()) & {"sklearn", "joblib", "scipy", "pandas"}
 
 
+@pytest.mark.slow
 def test_the_service_is_not_ready_while_a_model_would_be_refused(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

@@ -231,6 +231,7 @@ def test_an_input_that_was_altered_is_named_with_its_row_and_no_other(facts_of_e
     assert_whole(replayed(workspace, job="typed"), len(ROWS))
 
 
+@pytest.mark.slow
 def test_a_value_of_another_type_is_an_altered_input(sqlite_workspace: Workspace) -> None:
     workspace = typed(sqlite_workspace)
     for column in ("amount", "flag", "moment"):
@@ -363,7 +364,7 @@ def test_another_version_of_scikit_learn_is_refused_unless_it_is_allowed(kept: W
 # --- which prediction is meant
 
 
-def test_the_prediction_that_held_at_a_moment_is_replayed(kept: Workspace) -> None:
+def test_the_prediction_that_held_at_a_time_is_replayed(kept: Workspace) -> None:
     other = fitted().set_params(logisticregression__C=0.01).fit(sample(), ["yes", "no"] * (COUNT // 2))
     kept.register(other, sample(), name="facts")
     kept.promote(2, name="facts")
@@ -387,7 +388,7 @@ def test_the_prediction_that_held_at_a_moment_is_replayed(kept: Workspace) -> No
 
 
 def moment(stored: Any) -> datetime:
-    """A stored moment."""
+    """A stored timestamp."""
     found = stored if isinstance(stored, datetime) else datetime.fromisoformat(stored)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
@@ -567,7 +568,7 @@ def test_inputs_are_kept_under_keys_of_any_type(postgresql_workspace: Workspace,
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 7])
-def test_chunks_make_no_difference_and_what_is_set_aside_has_no_inputs(workspace: Workspace, chunk_rows: int) -> None:
+def test_chunks_make_no_difference_and_what_is_quarantined_has_no_inputs(workspace: Workspace, chunk_rows: int) -> None:
     prepare(workspace, predictions=KEEP, run=f"chunk_rows = {chunk_rows}")
     change(workspace, "y = -5", 3, 17)
     change(workspace, "x = NULL", 5)

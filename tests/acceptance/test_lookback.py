@@ -184,6 +184,7 @@ def test_a_sweep_is_due_when_the_last_one_began_the_stated_period_ago(lookback: 
     assert modes == ["sweep", "lookback", "sweep", "lookback", "lookback", "sweep"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_failed_does_not_count(lookback: Workspace) -> None:
     lookback.sql('UPDATE applicants SET "LoanAmount" = -1')
     for _ in range(2):
@@ -285,7 +286,7 @@ def test_another_job_s_sweep_does_not_count(lookback: Workspace) -> None:
     ("ddl", "before"),
     [("DATE", 73), ("TIMESTAMP WITHOUT TIME ZONE", 49), ("TIMESTAMP WITH TIME ZONE", 49)],
 )
-def test_every_type_of_moment_is_compared_in_utc_whatever_the_zone_of_the_database(
+def test_every_type_of_timestamp_is_compared_in_utc_whatever_the_zone_of_the_database(
     postgresql_workspace: Workspace, loan_model: TrainedModel, ddl: str, before: int
 ) -> None:
     workspace = postgresql_workspace
@@ -320,6 +321,7 @@ def test_lookback_over_a_column_of_numbers_is_refused_by_its_name(lookback: Work
     assert lookback.scalar("SELECT count(*) FROM predictions") == 0
 
 
+@pytest.mark.slow
 def test_workers_look_back_like_one_process_and_leave_the_rest_to_the_sweep(postgresql_lookback: Workspace) -> None:
     lookback = postgresql_lookback
     lookback.write_job("loan_eligibility", LOOKBACK_JOB.replace("# chunk_rows = 50000", "chunk_rows = 20"))

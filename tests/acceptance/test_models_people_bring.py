@@ -276,6 +276,7 @@ def test_replay_does_not_blame_the_data_for_a_model_that_depends_on_its_batch(
     assert (deviation.run_id, list(deviation.altered), deviation.depends_on_others) == (run.run_id, [], True)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_notebook_says_where_its_class_belongs(sqlite_workspace: Workspace) -> None:
     notebook = """
 import joblib, pandas as pd

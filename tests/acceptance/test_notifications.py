@@ -504,6 +504,7 @@ def both(workspace: Workspace, hook: Hook) -> Workspace:
     return prepare(workspace)
 
 
+@pytest.mark.slow
 def test_the_same_failure_is_notified_at_growing_distances_and_its_end_once(both: Workspace, hook: Hook) -> None:
     both.sql("ALTER TABLE facts RENAME TO elsewhere")
     failing(both, 9)
@@ -549,6 +550,7 @@ def test_a_success_starts_the_count_from_the_beginning(both: Workspace, hook: Ho
     assert hook.kinds == ["run_failed", "run_failed", "recovered"] * 2
 
 
+@pytest.mark.slow
 def test_too_many_quarantined_rows_are_notified_at_growing_distances(both: Workspace, hook: Hook) -> None:
     for number in range(5):
         both.sql(f"UPDATE facts SET x = NULL, changed = {number + 2} WHERE id < 40")

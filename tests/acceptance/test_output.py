@@ -81,6 +81,7 @@ def test_on_a_terminal_nothing_is_broken_and_no_line_is_too_long(ready: Workspac
         assert shown.text.endswith("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_in_a_pipe_every_column_and_text_is_there_whatever_the_width(ready: Workspace, encoding: str) -> None:
     for command, words in TABLES.items():
@@ -363,6 +364,7 @@ def test_completion_offers_nothing_where_there_is_nothing_and_fails_never(sqlite
         assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_no_command_prints_words_that_only_a_programmer_knows(ready: Workspace) -> None:
     words = re.compile(
         r"<locals>|<lambda>|<class |NoneType|object at 0x|Traceback|PosixPath|datetime\.|__\w+__|sqlstate"

@@ -1,4 +1,4 @@
-"""One bad row costs one row: it is set aside with a coded reason and without its data, and the others are scored."""
+"""One bad row costs one row: it is quarantined with a coded reason and without its data, and the others are scored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MARKER = 7_654_321.125
 
 @dataclass(frozen=True)
 class Poison:
-    """What is written into one applicant's row, and how the row is to be set aside."""
+    """What is written into one applicant's row, and how the row is to be quarantined."""
 
     assignment: str
     code: str
@@ -136,7 +136,7 @@ def poison_many(workspace: Workspace) -> dict[str, Poison]:
     return chosen
 
 
-def test_each_poison_row_is_set_aside_with_its_reason_and_the_others_are_scored(
+def test_each_poison_row_is_quarantined_with_its_reason_and_the_others_are_scored(
     loan_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     poisons = poison_many(loan_workspace)
@@ -259,7 +259,7 @@ def test_unseen_categories_are_scored_and_counted_in_the_run(loan_workspace: Wor
     assert "Offshore" not in everything_stored(loan_workspace)
 
 
-def test_unseen_categories_are_set_aside_where_the_job_says_so(
+def test_unseen_categories_are_quarantined_where_the_job_says_so(
     loan_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     loan_workspace.write_job(
@@ -327,7 +327,7 @@ def test_64_rows_that_fail_alike_fail_the_run_and_are_quarantined_once_a_sound_r
     assert counts(loan_workspace.run()) == (65, 1, 64)
 
 
-def test_a_single_poison_row_that_alone_is_due_is_set_aside(loan_workspace: Workspace) -> None:
+def test_a_single_poison_row_that_alone_is_due_is_quarantined(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     touch(loan_workspace, POISONED, '"ApplicantIncome" = -7654321')
     run = loan_workspace.run()
@@ -336,7 +336,7 @@ def test_a_single_poison_row_that_alone_is_due_is_set_aside(loan_workspace: Work
     assert open_entries(loan_workspace) == [(POISONED, "model_error", None)]
 
 
-def test_rows_that_fail_in_different_ways_are_all_set_aside(loan_workspace: Workspace) -> None:
+def test_rows_that_fail_in_different_ways_are_all_quarantined(loan_workspace: Workspace) -> None:
     loan_workspace.sql("DELETE FROM applicants WHERE \"Loan_ID\" NOT IN ('LP001015', 'LP001022')")
     poison(loan_workspace, POISONS["missing"], "LP001015")
     poison(loan_workspace, POISONS["the model raises"], "LP001022")
@@ -399,7 +399,7 @@ def prepare(
     return lambda: workspace.run("facts")
 
 
-def set_aside(workspace: Workspace) -> list[tuple[Any, ...]]:
+def quarantined(workspace: Workspace) -> list[tuple[Any, ...]]:
     """Open entries of the facts."""
     return workspace.query("SELECT id, reason_code, column_name FROM predictions_quarantine ORDER BY id")
 
@@ -409,13 +409,13 @@ def scored(workspace: Workspace) -> dict[int, float]:
     return dict(map(tuple, workspace.query("SELECT id, score FROM predictions")))
 
 
-def test_a_row_whose_score_is_not_finite_is_set_aside(workspace: Workspace) -> None:
+def test_a_row_whose_score_is_not_finite_is_quarantined(workspace: Workspace) -> None:
     sample = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
     model = TransformedTargetRegressor(LinearRegression(), func=np.log, inverse_func=np.exp)
     model.fit(sample, np.exp(sample["x"]))
     run = prepare(workspace, "x DOUBLE PRECISION", ["1.5", "100000", "2.5"], model, sample, REGRESSION)
     assert counts(run()) == (3, 2, 1)
-    assert set_aside(workspace) == [(2, "non_finite_score", None)]
+    assert quarantined(workspace) == [(2, "non_finite_score", None)]
     assert scored(workspace) == pytest.approx({1: np.exp(1.5), 3: np.exp(2.5)}, abs=1e-9)
 
 
@@ -428,7 +428,7 @@ def test_a_fraction_where_the_model_takes_whole_numbers_is_of_the_wrong_type(wor
     model, sample = whole_numbers_model()
     run = prepare(workspace, "n NUMERIC, flag BOOLEAN", ["2, TRUE", "2.5, TRUE", "3, FALSE"], model, sample, BINARY)
     assert counts(run()) == (3, 2, 1)
-    assert set_aside(workspace) == [(2, "wrong_type", "n")]
+    assert quarantined(workspace) == [(2, "wrong_type", "n")]
 
 
 def test_neither_true_nor_false_is_of_the_wrong_type(sqlite_workspace: Workspace) -> None:
@@ -436,7 +436,7 @@ def test_neither_true_nor_false_is_of_the_wrong_type(sqlite_workspace: Workspace
     rows = ["2, TRUE", "2, 2", "3, 'maybe'", "3, 0.5", "3, 0"]
     run = prepare(sqlite_workspace, "n INTEGER, flag BOOLEAN", rows, model, sample, BINARY)
     assert counts(run()) == (5, 2, 3)
-    assert set_aside(sqlite_workspace) == [(key, "wrong_type", "flag") for key in (2, 3, 4)]
+    assert quarantined(sqlite_workspace) == [(key, "wrong_type", "flag") for key in (2, 3, 4)]
 
 
 def dated_model() -> tuple[Any, pd.DataFrame]:
@@ -461,7 +461,7 @@ def test_a_date_beyond_the_calendar_costs_its_row_only(postgresql_workspace: Wor
     job = f'{BINARY}[run]\nbulk = "{bulk}"\n'
     run = prepare(postgresql_workspace, f"since {type_}, x DOUBLE PRECISION", rows, model, sample, job)
     assert counts(run()) == (6, 2, 4)
-    assert set_aside(postgresql_workspace) == [(key, "wrong_type", "since") for key in (2, 3, 5, 6)]
+    assert quarantined(postgresql_workspace) == [(key, "wrong_type", "since") for key in (2, 3, 5, 6)]
 
 
 def test_a_date_that_is_none_costs_its_row_only(sqlite_workspace: Workspace) -> None:
@@ -469,7 +469,7 @@ def test_a_date_that_is_none_costs_its_row_only(sqlite_workspace: Workspace) -> 
     rows = ["'2020-03-01', 1.5", "'Ides of March', 2.5", "'2022-12-24 12:00:00', 3.5", "20220101, 1.0"]
     run = prepare(sqlite_workspace, "since DATE, x DOUBLE PRECISION", rows, model, sample, BINARY)
     assert counts(run()) == (4, 2, 2)
-    assert set_aside(sqlite_workspace) == [(2, "wrong_type", "since"), (4, "wrong_type", "since")]
+    assert quarantined(sqlite_workspace) == [(2, "wrong_type", "since"), (4, "wrong_type", "since")]
 
 
 @pytest.mark.parametrize("column", ["id", "changed"])

@@ -31,6 +31,7 @@ def _score_one_again(workspace: Workspace) -> None:
     assert workspace.run().scored_count == 1
 
 
+@pytest.mark.slow
 def test_a_promotion_shows_how_many_current_predictions_are_by_another_version_and_the_next_command(
     mixed: Workspace,
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_promotion_shows_how_many_current_predictions_are_by_another_version_a
     assert effect["commands"] == [command]
 
 
+@pytest.mark.slow
 def test_a_promotion_compares_the_figures_of_both_versions(
     loan_workspace: Workspace, loan_train: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def test_an_alias_that_no_job_uses_names_no_job(mixed: Workspace) -> None:
     assert mixed.cli_json("model", "promote", NAME, "2", "--alias", "challenger")["jobs"] == []
 
 
+@pytest.mark.slow
 def test_status_and_metrics_show_the_mix(mixed: Workspace, tmp_path: Path) -> None:
     assert mixed.cli("model", "promote", NAME, "2").returncode == 0
     _score_one_again(mixed)
@@ -125,6 +128,7 @@ def file(loan_workspace: Workspace, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_the_same_file_registered_again_is_the_version_that_it_is(
     loan_workspace: Workspace, file: Path, loan_model: TrainedModel, tmp_path: Path
 ) -> None:
@@ -144,6 +148,7 @@ def test_the_same_file_registered_again_is_the_version_that_it_is(
     assert ("challenger", 1) in loan_workspace.aliases()
 
 
+@pytest.mark.slow
 def test_registering_again_restores_a_file_that_is_gone(
     loan_workspace: Workspace, file: Path, loan_model: TrainedModel, tmp_path: Path
 ) -> None:
@@ -157,6 +162,7 @@ def test_registering_again_restores_a_file_that_is_gone(
     assert loan_workspace.cli("model", "verify", "copies").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_same_file_with_another_signature_is_a_new_version_and_says_why(
     loan_workspace: Workspace, file: Path, loan_model: TrainedModel, tmp_path: Path
 ) -> None:

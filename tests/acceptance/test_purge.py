@@ -26,7 +26,7 @@ from support import Workspace
 
 TABLES = ("predictions", "predictions_quarantine", "predictions_inputs")
 OLD = "2026-03-01"
-"""A moment after the first run's and before the third's."""
+"""A timestamp after the first run's and before the third's."""
 
 
 def aged_facts(workspace: Workspace) -> Workspace:

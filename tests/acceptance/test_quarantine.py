@@ -1,4 +1,4 @@
-"""The rows that were set aside: looked at, given another try, exported; each verb means exactly the rows it is told."""
+"""Quarantined rows: looked at, given another try, exported; each verb means exactly the rows it is told."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from facts import (
 from support import Workspace
 
 MARKER = 7654321.125
-"""A number that only facts that are set aside have."""
+"""A number that only facts that are quarantined have."""
 
 SET_ASIDE = {3: "x", 6: "x", 9: "x", 12: "y", 15: None, 18: None, 24: "x"}
-"""The facts that are set aside, each with the column at fault."""
+"""The facts that are quarantined, each with the column at fault."""
 OLD = {3, 6, 9, 12, 15, 18}
-"""Those that the first run set aside, days ago."""
+"""Those that the first run quarantined, days ago."""
 
 
 @pytest.fixture
 def broken(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
-    """Seven facts are set aside: six by an old run, one by the last. Their key has two columns."""
-    return copied(request, workspace, composite_set_aside)
+    """Seven facts are quarantined: six by an old run, one by the last. Their key has two columns."""
+    return copied(request, workspace, composite_quarantined)
 
 
 @pytest.fixture
 def simple(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
     """The same with a key of one column."""
-    return copied(request, workspace, simple_set_aside)
+    return copied(request, workspace, simple_quarantined)
 
 
-def composite_set_aside(workspace: Workspace) -> Workspace:
-    return set_aside(prepare(workspace, COMPOSITE))
+def composite_quarantined(workspace: Workspace) -> Workspace:
+    return quarantined(prepare(workspace, COMPOSITE))
 
 
-def simple_set_aside(workspace: Workspace) -> Workspace:
-    return set_aside(prepare(workspace))
+def simple_quarantined(workspace: Workspace) -> Workspace:
+    return quarantined(prepare(workspace))
 
 
-def set_aside(workspace: Workspace) -> Workspace:
+def quarantined(workspace: Workspace) -> Workspace:
     """Two runs, of which each finds facts that cannot be scored."""
     change(workspace, f"z = {MARKER}", *SET_ASIDE)
     change(workspace, "x = NULL", 3, 6, 9)
@@ -89,7 +89,7 @@ SELECTORS: dict[str, tuple[list[str], set[int]]] = {
 
 
 def still_open(workspace: Workspace) -> set[int]:
-    """The facts that are set aside now."""
+    """The facts that are quarantined now."""
     return {id_ for (id_,) in workspace.query("SELECT id FROM predictions_quarantine WHERE valid_to > '9999-01-01'")}
 
 
@@ -120,6 +120,7 @@ def test_each_selector_lists_and_exports_exactly_the_rows_it_says(broken: Worksp
                 assert sorted(rows) == sorted(expected), name
 
 
+@pytest.mark.slow
 def test_each_selector_makes_exactly_the_rows_it_says_due_again(broken: Workspace) -> None:
     broken.sql("CREATE TABLE kept AS SELECT * FROM predictions_quarantine")
     before = tables(broken, "predictions")
@@ -193,7 +194,7 @@ def test_the_next_run_tries_the_rows_and_scores_those_that_were_mended(simple: W
     assert simple.run("facts").due_count == 0
 
 
-def test_a_row_that_is_set_aside_is_due_again_without_a_retry_once_its_source_row_changes(broken: Workspace) -> None:
+def test_a_row_that_is_quarantined_is_due_again_without_a_retry_once_its_source_row_changes(broken: Workspace) -> None:
     change(broken, "x = 1.5", 6, at="2026-03-03 00:00:00")
     change(broken, "y = -7", 15, at="2025-01-01 00:00:00")
     run = broken.run("facts")
@@ -219,7 +220,7 @@ def test_keys_of_a_file_are_tried_again(broken: Workspace, way: str) -> None:
 
 
 def test_an_export_is_a_file_to_mend_the_source_by_and_to_retry_from(broken: Workspace) -> None:
-    out = broken.folder / "set aside.csv"
+    out = broken.folder / "quarantined.csv"
     done = broken.cli("quarantine", "export", "facts", "--code", "missing_value", "--out", str(out))
     assert (done.returncode, done.stdout) == (0, "")
     assert "wrote 5 rows" in done.stderr
@@ -337,7 +338,7 @@ RETRY = ("quarantine", "retry", "facts")
         pytest.param((*RETRY, "--older-than", "0 days"), ["longer than zero"], id="an age of nothing"),
         pytest.param((*RETRY[:2], "other", "--all"), ["'other'", "jobs there: facts"], id="unknown job"),
         pytest.param(
-            ("quarantine", "show", "facts", "1"), ["1 was never quarantined", "why facts 1"], id="not set aside"
+            ("quarantine", "show", "facts", "1"), ["1 was never quarantined", "why facts 1"], id="not quarantined"
         ),
         pytest.param(("quarantine", "show", "facts", "x"), ["id is INTEGER"], id="show no key"),
         pytest.param(("quarantine", "list", "facts", "--limit", "0"), ["--limit"], id="no limit"),
@@ -354,9 +355,9 @@ def test_what_cannot_be_meant_is_refused_and_changes_nothing(
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Facts that are set aside. Tests change nothing in it."""
+    """Facts that are quarantined. Tests change nothing in it."""
     folder = tmp_path_factory.mktemp("scored")
-    return set_aside(prepare(Workspace(folder, f"sqlite:///{folder}/test.db")))
+    return quarantined(prepare(Workspace(folder, f"sqlite:///{folder}/test.db")))
 
 
 @pytest.mark.parametrize(
@@ -379,7 +380,7 @@ def test_a_key_of_two_columns_that_is_none_is_refused(composite: Workspace, writ
 def composite(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The same with a key of two columns."""
     folder = tmp_path_factory.mktemp("composite")
-    return set_aside(prepare(Workspace(folder, f"sqlite:///{folder}/test.db"), COMPOSITE))
+    return quarantined(prepare(Workspace(folder, f"sqlite:///{folder}/test.db"), COMPOSITE))
 
 
 def test_a_job_without_tables_has_no_quarantine(workspace: Workspace) -> None:

@@ -86,6 +86,7 @@ def test_a_stored_score_that_was_altered_is_told_from_an_altered_input(keeping: 
     assert deviation.replayed == pytest.approx(2 * deviation.score)
 
 
+@pytest.mark.slow
 def test_each_prediction_is_replayed_with_the_model_and_the_inputs_of_its_time(
     keeping: Workspace, loan_train: pd.DataFrame
 ) -> None:
@@ -131,6 +132,7 @@ def test_what_was_not_kept_is_said(workspace: Workspace, loan_model: TrainedMode
         _replay(workspace, run_id=99)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_hundred_thousand_rows_is_reproduced_and_one_altered_input_found(
     postgresql_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -242,6 +244,7 @@ def test_a_chunk_writes_its_inputs_with_its_predictions_or_neither(
     assert keeping.scalar("SELECT count(*) FROM predictions_inputs") == 734
 
 
+@pytest.mark.slow
 def test_workers_keep_inputs_too(postgresql_workspace: Workspace, loan_model: TrainedModel) -> None:
     job = KEEPING.replace("# chunk_rows = 50000", "chunk_rows = 100")
     workspace = prepare_loans(postgresql_workspace, loan_model, job=job)

@@ -59,7 +59,7 @@ from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.records import list_runs
 from batch_scoring.store.schema.layout import layout_of
-from batch_scoring.store.source.conditions import parse
+from batch_scoring.store.source.condition_parser import parse
 from batch_scoring.store.source.selection import Request, Selection
 
 NAME = "loan_eligibility"
@@ -205,6 +205,7 @@ def by_hand(loan_test: pd.DataFrame, loan_model: TrainedModel, challenger: Train
     )
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing_at_all(story: Story) -> None:
     assert story.after_dry_runs == story.started
 
@@ -251,6 +252,7 @@ def test_the_twenty_rows_that_move_furthest_are_named(story: Story, by_hand: pd.
     assert len({row["key"] for row in largest}) == 20
 
 
+@pytest.mark.slow
 def test_the_rows_that_a_dry_run_writes_to_a_file_equal_those_by_hand(story: Story, by_hand: pd.DataFrame) -> None:
     columns = ["Loan_ID", "score", "prediction", "new_score", "new_prediction", "difference"]
     assert list(story.rows.columns) == columns, "the key by its own name, so that the file is one of keys too"
@@ -340,6 +342,7 @@ def test_an_ordinary_run_after_a_rescore_finds_nothing_due(story: Story) -> None
     assert (story.ordinary.status, story.ordinary.due_count, story.ordinary.scored_count) == ("succeeded", 0, 0)
 
 
+@pytest.mark.slow
 def test_a_rescore_makes_a_job_neither_healthy_nor_unhealthy(scored: Workspace) -> None:
     job = scored.job()
 
@@ -494,6 +497,7 @@ def test_a_rescore_killed_again_and_again_and_continued_supersedes_each_predicti
     print(f"killed {killed_midway} of {_KILLS} rescores midway; the last one did {rest.scored_count} of {len(keys)}")
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_rescore_is_what_no_run_has_settled_since(
     workspace: Workspace, loan_model: TrainedModel, challenger: TrainedModel
 ) -> None:
@@ -517,11 +521,12 @@ def test_the_rest_of_a_rescore_is_what_no_run_has_settled_since(
     assert (rest.due_count, rest.scored_count, rest.superseded_count) == (len(left) - 4,) * 3
     after = predictions_of(workspace)
     assert {key for key in keys if after[key] != before[key]} == set(left[4:])
-    assert after[left[3]] == [(1, 1, True)], "a row set aside since then keeps its prediction and is not tried again"
+    assert after[left[3]] == [(1, 1, True)], "a row quarantined since then keeps its prediction and is not tried again"
     assert_counters_equal_rows(workspace)
     assert continued(workspace, rest.run_id).due_count == 0, "what continued a rescore is continued, too"
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_rescore_is_scored_by_the_version_it_began_with(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=100))
     half = stopped_midway(scored, ALL, chunks=1)
@@ -531,6 +536,7 @@ def test_the_rest_of_a_rescore_is_scored_by_the_version_it_began_with(scored: Wo
     assert_each_was_superseded_once(scored, set(applicant_keys(scored)))
 
 
+@pytest.mark.slow
 def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=4))
     first = start_rescore(scored, ALL)
@@ -557,6 +563,7 @@ def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(scor
     assert_refused(refused, 2, f"run {skipped} ended before its selection was recorded; start the rescore again")
 
 
+@pytest.mark.slow
 def test_a_frozen_rescore_is_taken_over_by_its_continuation_and_fenced_when_it_wakes_up(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=2, stalled_after="2 seconds"))
     holder = scored.start("rescore", NAME, "--scored-by-version", "1", "--reason", "it will freeze", "--yes")
@@ -586,6 +593,7 @@ def test_a_frozen_rescore_is_taken_over_by_its_continuation_and_fenced_when_it_w
     assert_each_was_superseded_once(scored, set(applicant_keys(scored)))
 
 
+@pytest.mark.slow
 def test_keys_that_leave_the_source_meanwhile_are_left_out(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=5))
     keys = applicant_keys(scored)[:40]
@@ -849,7 +857,8 @@ def test_a_where_selects_what_it_says(workspace: Workspace, any_model: tuple[Pip
     assert workspace.scalar("SELECT count(*) FROM facts") == len(WHERE_FRAME)
 
 
-def test_version_and_moment_select_by_the_current_prediction(scored: Workspace) -> None:
+@pytest.mark.slow
+def test_version_and_timestamp_select_by_the_current_prediction(scored: Workspace) -> None:
     keys = applicant_keys(scored)
     applicant_changes(scored, *keys[:10])
     scored.run()
@@ -880,7 +889,7 @@ def test_version_and_moment_select_by_the_current_prediction(scored: Workspace) 
         assert json.loads(done.stdout)["row_count"] == count
 
 
-def test_rows_that_were_never_scored_or_are_set_aside_can_be_asked_for(
+def test_rows_that_were_never_scored_or_are_quarantined_can_be_asked_for(
     workspace: Workspace, any_model: tuple[Pipeline, pd.DataFrame]
 ) -> None:
     frame = pd.DataFrame({"id": range(1, 9), "x": [0.1, -0.2, 0.3, None, 0.5, 0.6, -0.7, 0.8]})
@@ -1027,6 +1036,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_rescored_is_said_and_nothing_changes(careful: Workspace, case: str) -> None:
     arguments, words = REFUSED[case]
@@ -1062,6 +1072,7 @@ REFUSED_PAIRS: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED_PAIRS)
 def test_a_key_of_several_columns_that_is_none_is_said(careful: Workspace, case: str) -> None:
     arguments, words = REFUSED_PAIRS[case]

@@ -142,6 +142,7 @@ def test_many_rows_go_some_thousand_a_transaction_and_what_an_interrupted_purge_
     assert _contents(aged) == {"predictions": 367, "predictions_quarantine": 0, "predictions_inputs": 367}
 
 
+@pytest.mark.slow
 def test_the_command_asks_for_what_it_needs(aged: Workspace) -> None:
     for arguments, said in {
         (): "expected --superseded-before",

@@ -243,6 +243,7 @@ def rescore(workspace: Workspace) -> Any:
     return workspace.run(trigger="rescore", rescore=planned.rescore, reason="a drift")
 
 
+@pytest.mark.slow
 def test_an_operator_does_all_that_is_done_by_hand(granted: Granted, loan_model: TrainedModel) -> None:
     operator, owner = granted.by("operator"), granted.owner
     model, sample = owner.folder / "model.joblib", owner.folder / "sample.csv"

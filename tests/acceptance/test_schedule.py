@@ -59,6 +59,7 @@ def test_each_slot_is_filled_by_a_run_of_its_own_process(scheduled: Workspace) -
     assert_each_applicant_has_one_current_prediction_of_its_present_version(scheduled)
 
 
+@pytest.mark.slow
 def test_two_services_give_each_slot_one_run(scheduled: Workspace) -> None:
     with serving(scheduled) as one, serving(scheduled) as two:
         wait_until(lambda: _succeeded(scheduled) >= 3)
@@ -73,6 +74,7 @@ def test_two_services_give_each_slot_one_run(scheduled: Workspace) -> None:
     assert_each_applicant_has_one_current_prediction_of_its_present_version(scheduled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_service_after_the_chunk_under_way(
     workspace: Workspace, loan_model: TrainedModel, number: signal.Signals
@@ -90,6 +92,7 @@ def test_a_signal_ends_the_service_after_the_chunk_under_way(
     assert_counters_equal_rows(workspace)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_everything_at_once_and_loses_nothing(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -114,6 +117,7 @@ def _is_zombie(process_id: int) -> bool:
     return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
@@ -132,6 +136,7 @@ def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Works
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_stopped_between_two_chunks(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -166,6 +171,7 @@ def test_a_frozen_run_that_takes_too_long_is_killed_and_closed(embedded: Workspa
     assert (ended.overran, ended.killed_by) == (True, "SIGKILL")
 
 
+@pytest.mark.slow
 def test_slots_that_passed_while_no_service_was_up_become_one_run(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -197,6 +203,7 @@ def test_a_new_job_waits_for_its_first_slot(embedded: Workspace) -> None:
     assert embedded.scalar("SELECT count(*) FROM scoring_runs") == 0
 
 
+@pytest.mark.slow
 def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(embedded: Workspace) -> None:
     embedded.write_job(NAME, without_schedule(LOAN_JOB) + NEVER)
     file = embedded.jobs_dir / f"{NAME}.toml"
@@ -219,6 +226,7 @@ def test_job_files_are_read_again_and_a_broken_one_keeps_its_last_good_version(e
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_it_answers_what_it_knows(scheduled: Workspace) -> None:
     with serving(scheduled) as service:
         wait_until(lambda: _succeeded(scheduled) >= 1)
@@ -232,6 +240,7 @@ def test_it_answers_what_it_knows(scheduled: Workspace) -> None:
     assert "batch_scoring_database_up 1.0" in metrics
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_said_and_waited_for(embedded: Workspace) -> None:
     database = embedded.folder / "test.db"
     hidden = embedded.folder / "hidden.db"
@@ -280,6 +289,7 @@ def test_an_address_that_is_taken_is_named_with_exit_code_2(embedded: Workspace)
     assert "cannot listen on 127.0.0.1" in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_a_service_is_killed_but_the_run_that_ends_by_itself(embedded: Workspace) -> None:
     with serving(embedded) as service:
         wait_until(lambda: service.events("slot_fired"))

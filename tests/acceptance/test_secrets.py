@@ -103,6 +103,7 @@ def test_the_reason_of_the_driver_is_reported_without_a_piece_of_the_password(
         assert_silent(done.stderr + done.stdout)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_password_records_and_prints_no_piece_of_it(
     tmp_path: Path, locked: Locked, loan_model: TrainedModel
 ) -> None:

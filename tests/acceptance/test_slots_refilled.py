@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from commands import assert_no_traceback
 from conftest import prepare_loans
 from serving import EVERY_SECOND, serving, without_schedule
@@ -35,6 +36,7 @@ def test_the_slot_of_a_run_that_failed_is_filled_by_the_same_command(loan_worksp
     assert loan_workspace.scalar("SELECT count(*) FROM predictions_current") == 367
 
 
+@pytest.mark.slow
 def test_the_service_tries_a_slot_that_fails_once_and_goes_on_with_the_next(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:

@@ -360,6 +360,7 @@ def test_a_source_that_is_gone_in_the_middle_of_a_run_is_named_and_scored_when_i
     _assert_nothing_lost_or_doubled(small_chunks)
 
 
+@pytest.mark.slow
 def test_a_command_says_what_became_of_a_column_in_the_middle_of_its_run_without_data(
     postgresql_small_chunks: Workspace,
 ) -> None:
@@ -442,7 +443,7 @@ def _added(key: str, changed_at: str) -> str:
     )
 
 
-def test_transactions_that_commit_long_after_others_with_lower_ids_and_older_moments_are_scored(
+def test_transactions_that_commit_long_after_others_with_lower_ids_and_older_timestamps_are_scored(
     postgresql_small_chunks: Workspace,
 ) -> None:
     workspace = postgresql_small_chunks
@@ -480,6 +481,7 @@ def _touch_one_in_three(workspace: Workspace) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ids_from_blocks_that_sessions_fetched_ahead_are_scored_in_whatever_order_they_arrive(
     postgresql_small_chunks: Workspace,
 ) -> None:
@@ -514,7 +516,7 @@ def _backfill(workspace: Workspace, loan_test: pd.DataFrame, place: str) -> None
 
 
 @pytest.mark.parametrize("place", ["A", "LP0015", "Z"], ids=["before", "among", "after"])
-def test_a_backfill_with_old_moments_in_the_middle_of_a_run_is_scored_by_it_or_by_the_next(
+def test_a_backfill_with_old_timestamps_in_the_middle_of_a_run_is_scored_by_it_or_by_the_next(
     small_chunks: Workspace, loan_test: pd.DataFrame, place: str
 ) -> None:
     during = small_chunks.run(observers=[_midway(lambda: _backfill(small_chunks, loan_test, place), chunks=5)])
@@ -531,6 +533,7 @@ LOOKBACK = loan_job(chunk_rows=CHUNK_ROWS).replace(
 )
 
 
+@pytest.mark.slow
 def test_a_backfill_behind_a_sweep_under_way_is_found_by_the_next_sweep_and_by_no_run_before(
     small_chunks: Workspace, loan_test: pd.DataFrame
 ) -> None:
@@ -553,7 +556,7 @@ def _let_a_day_pass(workspace: Workspace) -> None:
 
 @pytest.fixture
 def nullable(small_chunks: Workspace) -> Workspace:
-    """Applicants whose moment may be NULL."""
+    """Applicants whose timestamp may be NULL."""
     types = {**_types(small_chunks), "updated_at": _types(small_chunks)["updated_at"].removesuffix(" NOT NULL")}
     _rebuild(small_chunks, types)
     return small_chunks
@@ -573,7 +576,7 @@ def _assert_each_version_has_one_current_prediction(workspace: Workspace) -> Non
 
 
 @pytest.mark.parametrize("moment", ["NULL", "'1990-01-01 00:00:00.000000'", "'0001-01-01 00:00:00.000000'"])
-def test_moments_that_are_emptied_or_set_back_in_the_middle_of_a_run_are_versions_of_their_own(
+def test_timestamps_that_are_emptied_or_set_back_in_the_middle_of_a_run_are_versions_of_their_own(
     nullable: Workspace, moment: str
 ) -> None:
     def set_back() -> None:
@@ -600,6 +603,7 @@ def test_moments_that_are_emptied_or_set_back_in_the_middle_of_a_run_are_version
     _assert_each_version_has_one_current_prediction(nullable)
 
 
+@pytest.mark.slow
 def test_rows_that_arrive_all_the_time_while_runs_follow_each_other_are_each_scored_once(
     postgresql_small_chunks: Workspace,
 ) -> None:

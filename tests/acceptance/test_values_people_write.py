@@ -10,7 +10,7 @@ from support import Workspace
 from batch_scoring.cli.keys import parse_key
 from batch_scoring.errors import InputFault, NoSuchModel
 from batch_scoring.operations import rescore
-from batch_scoring.store.source.conditions import parse
+from batch_scoring.store.source.condition_parser import parse
 from batch_scoring.store.source.selection import Request, Selection
 
 _JOB = """
@@ -31,7 +31,7 @@ MOMENTS = ["2026-01-31 12:00:00.000000", "2026-02-01 00:00:00.000000", "2026-02-
 
 @pytest.fixture
 def events(workspace: Workspace) -> Workspace:
-    """Three rows by number, moment and day, and a view of them whose columns have no type on SQLite."""
+    """Three rows by number, timestamp and day, and a view of them whose columns have no type on SQLite."""
     workspace.sql(
         f"CREATE TABLE events (at {workspace.words.local_timestamp} PRIMARY KEY, id BIGINT NOT NULL UNIQUE, day DATE,"
         " amount DOUBLE PRECISION,"
@@ -100,7 +100,7 @@ def test_a_condition_on_a_view_of_untyped_columns_compares_numbers(events: Works
 @pytest.mark.parametrize(
     "key", ["2026-01-31 12:00:00", "2026-01-31 12:00:00.000000", "2026-01-31T12:00:00", "2026-01-31T12:00:00+00:00"]
 )
-def test_a_moment_is_found_as_a_key_however_it_is_written(events: Workspace, key: str) -> None:
+def test_a_timestamp_is_found_as_a_key_however_it_is_written(events: Workspace, key: str) -> None:
     assert _count(events, Request(keys=(parse_key(key, ["at"]),))) == 1
     again = events.cli("why", "events", key)
     assert "scored by run" in again.stdout, again.stderr

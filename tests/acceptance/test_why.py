@@ -59,7 +59,7 @@ def why(workspace: Workspace, key: str, job: str = "facts") -> dict[str, Any]:
 
 
 def moment(text: str) -> datetime:
-    """A moment of an answer, in UTC."""
+    """A timestamp of an answer, in UTC."""
     found = datetime.fromisoformat(text)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
@@ -165,7 +165,7 @@ def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Worksp
         assert word in shown.stdout
 
 
-def test_a_row_that_was_set_aside_after_it_was_scored_keeps_its_prediction(workspace: Workspace) -> None:
+def test_a_row_that_was_quarantined_after_it_was_scored_keeps_its_prediction(workspace: Workspace) -> None:
     prepare(workspace)
     workspace.run("facts")
     change(workspace, "x = NULL", 2, at=LATER)

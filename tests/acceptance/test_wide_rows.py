@@ -33,6 +33,7 @@ def narrow(postgresql_workspace: Workspace, loan_model: TrainedModel) -> Workspa
     return workspace
 
 
+@pytest.mark.slow
 def test_a_chunk_that_is_too_large_is_read_again_with_half_the_rows_until_it_fits(narrow: Workspace) -> None:
     run = narrow.run()
 

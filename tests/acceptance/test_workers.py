@@ -67,6 +67,7 @@ def test_two_processes_score_what_one_scores(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_the_job_may_ask_for_workers_and_the_command_line_for_others(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -80,6 +81,7 @@ def test_the_job_may_ask_for_workers_and_the_command_line_for_others(
     assert workspace.cli("run", "loan_eligibility", "--workers", "0").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_changed_artifact_is_refused_before_a_worker_starts(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_changed_artifact_is_refused_before_a_worker_starts(
     ]
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_worker_fails_the_run_with_its_own_name(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=100))
     workspace.sql('UPDATE applicants SET "LoanAmount" = -1')
@@ -144,6 +147,7 @@ def test_a_run_in_processes_killed_again_and_again_loses_and_doubles_nothing(
     print(f"killed {killed_midway} of {_KILLS} runs of two workers midway; lost 0, doubled 0")
 
 
+@pytest.mark.slow
 def test_workers_stop_when_the_process_of_their_run_is_gone(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
@@ -160,6 +164,7 @@ def test_workers_stop_when_the_process_of_their_run_is_gone(
     assert_counters_equal_rows(workspace)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_fails_the_run_and_the_next_run_does_the_rest(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
@@ -178,6 +183,7 @@ def test_a_worker_that_is_killed_fails_the_run_and_the_next_run_does_the_rest(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_all_processes_ends_the_run_between_two_chunks(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame, number: signal.Signals
@@ -199,6 +205,7 @@ def test_a_signal_to_all_processes_ends_the_run_between_two_chunks(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_workers_of_a_run_that_was_taken_over_are_fenced(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
@@ -219,6 +226,7 @@ def test_workers_of_a_run_that_was_taken_over_are_fenced(
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_workers_whose_connections_are_cut_finish_and_double_nothing(
     postgresql_workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:

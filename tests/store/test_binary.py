@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support import PostgresServer
 
 from batch_scoring.domain.column_types import Family
 from batch_scoring.domain.columns import Column
@@ -114,17 +113,9 @@ BOUNDED = settings(
 FEW = settings(parent=BOUNDED, max_examples=10)
 
 
-@pytest.fixture(scope="module")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
 @pytest.fixture
-def database(one_postgresql_url: str) -> Iterator[Database]:
-    """One database for the tests of this file, wiped before each: to make one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+def database(postgresql_url: str) -> Iterator[Database]:
+    database = Database(postgresql_url)
     yield database
     database.dispose()
 
@@ -311,7 +302,7 @@ def test_constants_of_every_type_stand_in_every_row(database: Database) -> None:
             assert _stored(connection) == _bits([row] * 3)
 
 
-def test_the_life_of_a_prediction_is_written_as_moments_of_utc(database: Database) -> None:
+def test_the_life_of_a_prediction_is_written_as_timestamps_of_utc(database: Database) -> None:
     table = sa.Table(
         "lives",
         sa.MetaData(),

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from round_trips import BOUNDED, create_table, insert_rows, round_trip, texts
-from support import PostgresServer
 
 from batch_scoring.domain.column_types import ColumnType, Family
 from batch_scoring.domain.columns import Column
@@ -32,21 +31,6 @@ WAYS: dict[str, type[Bulk]] = {
     "postgresql portable": PortableBulk,
     "postgresql copy": CopyBulk,
 }
-
-
-@pytest.fixture(scope="module")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
-def postgresql_url(one_postgresql_url: str) -> str:
-    """One database for the tests of this file, wiped before each: to make one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    database.dispose()
-    return one_postgresql_url
 
 
 @pytest.fixture

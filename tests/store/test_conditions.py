@@ -9,7 +9,7 @@ from batch_scoring.errors import InputFault
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.schema.layout import layout_of
-from batch_scoring.store.source.conditions import parse
+from batch_scoring.store.source.condition_parser import parse
 from batch_scoring.store.source.selection import Selection
 from batch_scoring.store.source.table import SourceTable
 

@@ -33,6 +33,12 @@ from batch_scoring.store.engine.timeouts import Timeouts
 
 
 @pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> str:
+    """A database of its own, since tests change its settings and leave sessions open."""
+    return postgres.create_database()
+
+
+@pytest.fixture
 def sqlite(sqlite_url: str) -> Iterator[Database]:
     """An SQLite database with a table of two rows."""
     yield from with_a_table(sqlite_url)
@@ -153,7 +159,7 @@ def test_a_session_carries_its_label_its_limits_and_utc(postgresql_url: str, dis
         }
 
 
-def test_what_the_server_or_the_role_sets_does_not_change_how_moments_are_read(
+def test_what_the_server_or_the_role_sets_does_not_change_how_timestamps_are_read(
     postgresql: Database, disposing: list[Database]
 ) -> None:
     name = postgresql.url.database

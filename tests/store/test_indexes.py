@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from support import PostgresServer, Workspace
+from support import Workspace
 
-from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.source import index_advice
 from batch_scoring.store.source.table import SourceTable
@@ -30,21 +29,6 @@ AWKWARD_NAMES = [
     "größe",
     "back\\slash",
 ]
-
-
-@pytest.fixture(scope="module")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
-def postgresql_url(one_postgresql_url: str) -> str:
-    """One database for the tests of this file, wiped before each: to make one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP SCHEMA IF EXISTS public, staging CASCADE; CREATE SCHEMA public")
-    database.dispose()
-    return one_postgresql_url
 
 
 def _execute(workspace: Workspace, *statements: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support import PostgresServer, Workspace
+from support import Workspace
 
 from batch_scoring.errors import BatchScoringError, InputFault
 from batch_scoring.store.engine.database import Database
@@ -64,21 +64,6 @@ class Desk:
     def tables(self) -> list[str]:
         with self.database.write(create=True) as connection:
             return sa.inspect(connection).get_table_names()
-
-
-@pytest.fixture(scope="module")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
-def postgresql_url(one_postgresql_url: str) -> str:
-    """One database for the tests of this file, wiped before each: to make one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP SCHEMA IF EXISTS public, staging CASCADE; CREATE SCHEMA public")
-    database.dispose()
-    return one_postgresql_url
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The registry: versions count up whoever registers, and an alias points at one version at every moment."""
+"""The registry: versions count up whoever registers, and an alias points at one version at any time."""
 
 from __future__ import annotations
 

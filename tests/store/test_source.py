@@ -15,30 +15,14 @@ from source_desk import (
     THREE,
     Prepare,
     assert_each_key_is_scored_once_and_superseded_once,
-    execute,
     insert_keys,
     prepared_desk,
     source_keys,
     stored_keys,
 )
-from support import PostgresServer, Workspace
+from support import Workspace
 
 from batch_scoring.errors import DatabaseFault, SourceFault
-from batch_scoring.store.engine.database import Database
-
-
-@pytest.fixture(scope="module")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
-def postgresql_url(one_postgresql_url: str) -> str:
-    """One database for the tests of this file, wiped before each: to make one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    execute(database, "DROP SCHEMA IF EXISTS public, staging CASCADE; CREATE SCHEMA public")
-    database.dispose()
-    return one_postgresql_url
 
 
 @pytest.fixture

@@ -529,6 +529,7 @@ bulk = "{bulk}"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bulk", ["auto", "portable"])
 @pytest.mark.parametrize("declared", ["character(10)", "padded_again"])
 def test_blanks_that_fill_a_character_up_are_part_of_no_value(

@@ -74,6 +74,7 @@ def test_a_quarantined_row_is_not_promised_to_return_by_itself(unversioned: Work
     assert "only after `batch-scoring quarantine retry j`: the job sets no changed_at" in explanation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["at", "day", "counter", "label"])
 def test_a_changed_at_that_is_named_later_is_an_upgrade_that_keeps_the_history(
     unversioned: Workspace, column: str

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.errors import InputFault
-from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value, from_record, parse
+from batch_scoring.store.source.condition_parser import from_record, parse
+from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 AWKWARD = st.text(st.sampled_from("'\"=<>!(),; -andortilkebw\n%_"), max_size=10)

@@ -175,7 +175,7 @@ def from_registry(manifest: Manifest) -> Manifest:
 
 
 def number_of(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every column as a float, a moment as its microseconds."""
+    """Every column as a float, a timestamp as its microseconds."""
     return pd.DataFrame({name: pd.to_numeric(frame[name]) for name in frame}).astype("float64")
 
 
@@ -391,6 +391,7 @@ SELECTIONS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", SELECTIONS)
 def test_columns_that_a_column_transformer_drops_are_not_in_the_signature(columns: Any) -> None:
     scale = StandardScaler() if columns != "a" else FunctionTransformer(lambda column: column.to_frame())

@@ -122,6 +122,7 @@ def _no_figures(text: str) -> str:
     return re.sub(r"probability of 0\.\d{3,}", "probability of its threshold", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "models"),
     [("scikit-learn", scikit_learn), ("variants", variants), ("other libraries", other_libraries)],

@@ -360,7 +360,7 @@ def test_booleans_as_text_are_of_the_wrong_type() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["infinity", "yesterday", "", "2026-02-30", "\ud800", 5, 1.5, True, b"2026-01-01"])
-def test_what_is_no_moment_is_of_the_wrong_type(wrong: Any) -> None:
+def test_what_is_no_timestamp_is_of_the_wrong_type(wrong: Any) -> None:
     checked = check(one(TIMESTAMP), [wrong, MOMENT])
 
     assert codes(checked) == {0: "wrong_type"}
@@ -368,7 +368,7 @@ def test_what_is_no_moment_is_of_the_wrong_type(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00", "9999-12-31T23:59:59.999999", "1677-01-01T00:00:00"])
-def test_moments_of_any_year_keep_their_microseconds(text: str) -> None:
+def test_timestamps_of_any_year_keep_their_microseconds(text: str) -> None:
     moment = datetime.fromisoformat(text)
     for value in (text, moment, moment.replace(tzinfo=UTC)):
         (found,) = check(one(TIMESTAMP), [value]).frame["x"].to_numpy().tolist()
@@ -382,7 +382,7 @@ def test_moments_of_any_year_keep_their_microseconds(text: str) -> None:
         datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))),
     ],
 )
-def test_a_moment_that_has_no_utc_time_costs_its_own_row_only(moment: datetime) -> None:
+def test_a_timestamp_that_has_no_utc_time_costs_its_own_row_only(moment: datetime) -> None:
     for value in (moment, moment.isoformat()):
         checked = check(one(TIMESTAMP), [value, MOMENT])
         assert codes(checked) == {0: "wrong_type"}

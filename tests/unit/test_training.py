@@ -59,6 +59,7 @@ def test_the_command_line_offers_the_algorithms_there_are() -> None:
     assert {choice.name: choice.value for choice in AlgorithmChoice} == {one.name: one.value for one in Algorithm}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", Algorithm)
 def test_every_algorithm_gives_a_pipeline_that_takes_raw_rows(
     algorithm: Algorithm, loan_job: Job, history: pd.DataFrame

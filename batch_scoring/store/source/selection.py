@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from batch_scoring.domain.keys import Key, TextKey
-from batch_scoring.store.source import conditions
+from batch_scoring.store.source.condition_parser import from_record
 from batch_scoring.store.source.conditions import Condition
 from batch_scoring.store.source.key_conditions import key_batches, key_in
 
@@ -83,7 +83,7 @@ class Request:
             scored_by_version=record["scored_by_version"],
             scored_before=timestamp("scored_before"),
             scored_after=timestamp("scored_after"),
-            where=tuple(map(conditions.from_record, record["where"])),
+            where=tuple(map(from_record, record["where"])),
         )
         keys = record["keys"]
         return cls(keys=None if keys is None else tuple(map(tuple, keys)), selection=selection)

@@ -14,7 +14,7 @@ import pytest
 from chunk_desk import Desk, prepare_desk
 from databases import DATABASES, Databases, SqliteFiles
 from source_desk import Prepare, prepared_desk
-from support import PostgresServer, Workspace
+from support import Workspace
 from toy_dialect import Toy
 
 from batch_scoring.store.bulk.choice import bulk_for
@@ -56,21 +56,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database of each dialect."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
-
-
-@pytest.fixture(scope="package")
-def one_postgresql_url(postgres: PostgresServer) -> str:
-    return postgres.create_database()
-
-
-@pytest.fixture
-def postgresql_url(one_postgresql_url: str) -> str:
-    """One database for the suite, wiped before each test: to create one takes longer than most of them."""
-    database = Database(one_postgresql_url)
-    with database.write() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    database.dispose()
-    return one_postgresql_url
 
 
 @pytest.fixture

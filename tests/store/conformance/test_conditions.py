@@ -19,7 +19,8 @@ from batch_scoring.errors import InputFault
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import RawType
-from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value, parse
+from batch_scoring.store.source.condition_parser import parse
+from batch_scoring.store.source.conditions import Combined, Comparison, Condition, Not, Value
 from batch_scoring.store.source.table import SourceTable
 
 Row = dict[str, Any]
@@ -197,6 +198,7 @@ CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=CONDITIONS)
 def test_the_database_selects_the_rows_for_which_a_condition_is_true(facts: Facts, condition: Condition) -> None:

@@ -119,6 +119,7 @@ def test_rows_that_are_due_no_more_when_their_chunk_is_read_are_not_read(prepare
     assert _cover(desk, ranges) == [[("10",)], []]
 
 
+@pytest.mark.slow
 def test_a_walk_through_few_due_rows_takes_wide_steps_and_misses_none(prepare: Prepare) -> None:
     desk = prepare(APPLICANTS)
     with desk.database.write() as connection:

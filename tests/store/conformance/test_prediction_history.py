@@ -14,7 +14,7 @@ from batch_scoring.store.engine.sql_types import FOREVER
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def test_a_superseded_prediction_ends_at_the_moment_the_new_one_begins(desk: Desk) -> None:
+def test_a_superseded_prediction_ends_at_the_time_the_new_one_begins(desk: Desk) -> None:
     desk.commit(scores=[0.1] * 5)
     for score in (0.2, 0.3):
         desk.change(2, 4)
@@ -30,7 +30,7 @@ def test_a_superseded_prediction_ends_at_the_moment_the_new_one_begins(desk: Des
         assert first_from < first_to == second_from < second_to == third_from < third_to == FOREVER
 
 
-def test_at_every_moment_since_the_first_a_key_has_exactly_one_prediction(desk: Desk) -> None:
+def test_at_every_time_since_the_first_a_key_has_exactly_one_prediction(desk: Desk) -> None:
     desk.commit()
     for changed in ((1, 2), (2,), (2, 5)):
         desk.change(*changed)

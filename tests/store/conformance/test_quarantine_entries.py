@@ -10,7 +10,7 @@ from batch_scoring.store.outcomes.chunk import Predictions, Quarantined, commit_
 from batch_scoring.store.outcomes.counts import count_by_version, count_quarantined
 
 
-def test_a_row_set_aside_says_why_and_by_which_run(desk: Desk) -> None:
+def test_a_row_quarantined_says_why_and_by_which_run(desk: Desk) -> None:
     counts = desk.commit(quarantine=[1])
 
     assert (counts.scored, counts.quarantined) == (4, 1)
@@ -21,7 +21,7 @@ def test_a_row_set_aside_says_why_and_by_which_run(desk: Desk) -> None:
     ]
 
 
-def test_a_chunk_may_be_set_aside_as_a_whole(desk: Desk) -> None:
+def test_a_chunk_may_be_quarantined_as_a_whole(desk: Desk) -> None:
     assert desk.commit(quarantine=range(5)) == ChunkCounts(scored=0, superseded=0, quarantined=5, unseen_category=0)
     assert desk.predictions("id") == []
     assert len(desk.quarantine("id")) == 5
@@ -82,7 +82,7 @@ def test_attempts_start_again_after_a_success(desk: Desk) -> None:
     assert [attempts for (attempts,) in desk.quarantine("attempts")] == [1, 1]
 
 
-def test_a_key_set_aside_keeps_its_prediction_until_it_is_scored_again(desk: Desk) -> None:
+def test_a_key_quarantined_keeps_its_prediction_until_it_is_scored_again(desk: Desk) -> None:
     desk.commit(scores=[0.1] * 5)
     desk.change(2)
     assert desk.commit(quarantine=[0]) == ChunkCounts(scored=0, superseded=0, quarantined=1, unseen_category=0)

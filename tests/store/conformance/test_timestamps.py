@@ -31,7 +31,7 @@ def test_the_clock_of_the_database_is_utc_and_moves_inside_a_transaction(databas
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
 
 
-def test_a_moment_written_by_the_database_compares_with_one_bound_by_us(database: Database) -> None:
+def test_a_timestamp_written_by_the_database_compares_with_one_bound_by_us(database: Database) -> None:
     table = sa.Table("moments", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("moment", UtcTimestamp))
     with database.write() as connection:
         table.create(connection)
@@ -53,7 +53,7 @@ def test_a_moment_written_by_the_database_compares_with_one_bound_by_us(database
         None,
     ],
 )
-def test_a_moment_comes_back_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
+def test_a_timestamp_comes_back_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
     table = sa.Table("moments", sa.MetaData(), sa.Column("moment", UtcTimestamp))
     with database.write() as connection:
         table.create(connection)
