@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from rewriting import rewrite
 from support import Workspace, claim_run
 
 from batch_scoring.domain.job import Kind
@@ -101,6 +102,10 @@ class Desk:
         with self.database.write() as connection:
             connection.exec_driver_sql(statement)
 
+    def rewrite(self, statement: str) -> None:
+        """Execute a statement without the triggers that preserve history."""
+        rewrite(self.database, statement)
+
     def change(self, *ids: int) -> None:
         """Make rows due again."""
         with self.database.write() as connection:
@@ -111,12 +116,12 @@ class Desk:
                 )
 
     def predictions(self, *columns: str) -> list[tuple[Any, ...]]:
-        return self._rows(self.layout.predictions_table, columns)
+        return self._rows(self.layout.all_predictions, columns)
 
     def quarantine(self, *columns: str) -> list[tuple[Any, ...]]:
-        return self._rows(self.layout.quarantine_table, columns)
+        return self._rows(self.layout.all_entries, columns)
 
-    def _rows(self, table: sa.Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    def _rows(self, table: sa.Subquery, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         query = sa.select(*(table.c[name] for name in columns)).order_by(table.c.id, table.c.valid_to)
         with self.database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]

@@ -133,7 +133,11 @@ def change(workspace: Workspace, assignment: str, *numbers: int, at: str | None 
 
 def tables(workspace: Workspace, *names: str) -> dict[str, list[tuple[Any, ...]]]:
     """What stands in tables, in an order that does not change."""
-    names = names or ("predictions", "predictions_quarantine", "scoring_runs")
+    names = names or (
+        *("predictions", "predictions_superseded"),
+        *("predictions_quarantine", "predictions_quarantine_closed"),
+        "scoring_runs",
+    )
     return {name: sorted(workspace.query(f"SELECT * FROM {name}"), key=str) for name in names}
 
 

@@ -147,24 +147,24 @@ def ready(
 def assert_counters_equal_rows(workspace: Workspace) -> None:
     """What each run counted is what stands in the tables."""
     counted = workspace.query(
-        "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions p WHERE p.run_id = r.run_id)"
+        "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions_history p WHERE p.run_id = r.run_id)"
         " FROM scoring_runs r"
     )
     assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
     superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM scoring_runs")
-    assert superseded == workspace.scalar("SELECT count(*) FROM predictions WHERE valid_to < '9999-01-01'")
+    assert superseded == workspace.scalar("SELECT count(*) FROM predictions_superseded")
 
 
 def assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace: Workspace) -> None:
     """The ledger: lost 0, doubled 0, and no two lives of a key overlap."""
     same_version = 'p."Loan_ID" = s."Loan_ID" AND p.source_changed_at = s.updated_at'
-    current = f"SELECT count(*) FROM predictions p WHERE {same_version} AND p.valid_to > '9999-01-01'"
+    current = f"SELECT count(*) FROM predictions p WHERE {same_version}"
     assert workspace.query(f'SELECT s."Loan_ID" FROM applicants s WHERE ({current}) <> 1') == []
     assert workspace.scalar("SELECT count(*) FROM predictions_current") == workspace.scalar(
         "SELECT count(*) FROM applicants"
     )
     overlapping = workspace.query(
-        'SELECT a."Loan_ID" FROM predictions a JOIN predictions b ON a."Loan_ID" = b."Loan_ID"'
+        'SELECT a."Loan_ID" FROM predictions_history a JOIN predictions_history b ON a."Loan_ID" = b."Loan_ID"'
         " AND a.valid_to < b.valid_to AND b.valid_from < a.valid_to"
     )
     assert overlapping == []

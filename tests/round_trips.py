@@ -27,7 +27,7 @@ def insert_rows(
     columns: Mapping[str, Column],
     constants: Mapping[str, Any] | None = None,
 ) -> int:
-    return bulk.prepare(table, columns).insert(connection, constants or {})
+    return bulk.prepare_insert(table, columns).write(connection, constants or {})
 
 
 def create_table(database: Database, types: Mapping[str, str], name: str = "samples") -> sa.Table:

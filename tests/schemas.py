@@ -128,15 +128,14 @@ def apply_script(url: str, script: str) -> None:
 
 
 def insert_prediction(workspace: Workspace, layout: PredictionsLayout, **values: Any) -> None:
-    """Insert a prediction by hand."""
-    table = layout.predictions_table
+    """Insert a prediction by hand: a superseded one where its end is given, else the current one."""
+    table = layout.superseded_table if "valid_to" in values else layout.predictions_table
     row = {
         "run_id": 1,
         "model_version": 1,
         "score": 0.5,
         "prediction": None if layout.kind == "regression" else "Y",
         "valid_from": FOREVER.replace(year=2026),
-        "valid_to": FOREVER,
         **values,
     }
     with workspace.database() as database, database.write() as connection:

@@ -72,7 +72,15 @@ class Words:
 
 
 def _split_after_semicolons(script: str) -> Iterator[str]:
-    yield from (part for part in re.split(r";[ \t]*$", script, flags=re.MULTILINE) if part.strip())
+    """At semicolons that end a line, except those in a body between dollar quotes."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        quotes = re.findall(r"\$\w*\$", statement)
+        if re.search(r";[ \t]*$", line) and len(quotes) % 2 == 0:
+            yield statement
+            statement = ""
+    assert not statement.strip(), f"the script ends inside a statement: {statement}"
 
 
 def _split_complete_statements(script: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 import watchdog
 from environment import leave_out, program
 from processes import Command
+from rewriting import rewrite
 from sql_words import Words, words_of
 
 from batch_scoring.domain.job import Job
@@ -42,6 +43,7 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import driver_sql
 from batch_scoring.store.runs.claim import Claim
 from batch_scoring.store.schema import upgrade
+from batch_scoring.store.schema.views import EXPRESSIONS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = loans.FOLDER
@@ -220,6 +222,17 @@ class Workspace:
         """Write to the database."""
         with self.database() as database, database.write(create=True) as connection:
             connection.execute(sa.text(statement), parameters)
+
+    def rewrite(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Write to the database while the triggers that preserve history are off, as no user does."""
+        with self.database() as database:
+            rewrite(database, statement, parameters)
+
+    def with_past(self, table: str = "predictions") -> str:
+        """A subquery of what is current in a predictions or quarantine table, and what was, with ``valid_to``."""
+        past = f"{table}_closed" if table.endswith("_quarantine") else f"{table}_superseded"
+        forever = EXPRESSIONS[self.dialect.templates].forever
+        return f"(SELECT c.*, {forever} AS valid_to FROM {table} c UNION ALL SELECT * FROM {past})"
 
     def query(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Read from the database."""

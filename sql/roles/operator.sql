@@ -9,4 +9,4 @@ GRANT USAGE ON SEQUENCE legal_holds_hold_id_seq TO operator;
 GRANT SELECT ON run_history, data_freshness, quarantine_summary TO operator;
 -- for each job
 GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution} TO operator;
-GRANT DELETE ON ${predictions}, ${quarantine}, ${inputs} TO operator;
+GRANT DELETE ON ${superseded}, ${quarantine_closed}, ${inputs} TO operator;

@@ -12,8 +12,7 @@ SELECT
   q.reason_code::text AS quarantine_reason
 FROM ${predictions} AS p
 JOIN scoring_runs AS r ON r.run_id = p.run_id
-LEFT JOIN ${quarantine} AS q ON ${quarantine_of_key} AND q.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00'
-WHERE p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00';
+LEFT JOIN ${quarantine} AS q ON ${quarantine_of_key};
 
 COMMENT ON VIEW ${current} IS 'One row per key: the current prediction';
 ${key_comments}

@@ -12,11 +12,10 @@ SELECT
   p.valid_from AS scored_at,
   p.source_changed_at,
   (
-    SELECT q.valid_from FROM ${quarantine} AS q WHERE ${quarantine_of_key} AND q.valid_to = '9999-12-31 00:00:00.000000'
+    SELECT q.valid_from FROM ${quarantine} AS q WHERE ${quarantine_of_key}
   ) AS quarantined_since,
   (
-    SELECT q.reason_code FROM ${quarantine} AS q WHERE ${quarantine_of_key} AND q.valid_to = '9999-12-31 00:00:00.000000'
+    SELECT q.reason_code FROM ${quarantine} AS q WHERE ${quarantine_of_key}
   ) AS quarantine_reason
 FROM ${predictions} AS p
-JOIN scoring_runs AS r ON r.run_id = p.run_id
-WHERE p.valid_to = '9999-12-31 00:00:00.000000';
+JOIN scoring_runs AS r ON r.run_id = p.run_id;

@@ -10,7 +10,7 @@ WITH bucket AS (
     count(*) FILTER (WHERE p.prediction = ${positive_label}) AS positive_n,
     sum(p.score) AS total,
     max(p.score) AS highest
-  FROM ${predictions} AS p
+  FROM ${all_predictions} AS p
   GROUP BY 1, 2, 3, 4
 ),
 ranked AS (

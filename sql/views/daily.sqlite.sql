@@ -13,7 +13,7 @@ WITH ranked AS (
     r."trigger" = 'rescore' AS is_rescore,
     row_number() OVER (PARTITION BY date(p.valid_from), r.model_name, p.model_version ORDER BY p.score) AS up_to_here,
     count(*) OVER (PARTITION BY date(p.valid_from), r.model_name, p.model_version) AS all_n
-  FROM ${predictions} AS p
+  FROM ${all_predictions} AS p
   JOIN scoring_runs AS r ON r.run_id = p.run_id
 )
 SELECT

@@ -30,7 +30,7 @@ FROM (
     count(*) FILTER (WHERE r."trigger" = 'rescore') AS rescored_count,
     avg(p.score) AS mean_score,
     percentile_disc(ARRAY[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) WITHIN GROUP (ORDER BY p.score) AS deciles
-  FROM ${predictions} AS p
+  FROM ${all_predictions} AS p
   JOIN scoring_runs AS r ON r.run_id = p.run_id
   GROUP BY 1, 2, 3
 ) AS g;

@@ -2,7 +2,7 @@ CREATE OR REPLACE VIEW ${distribution} AS
 WITH current AS (
   SELECT p.run_id, p.model_version, p.score
   FROM ${predictions} AS p
-  WHERE p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00' AND p.score IS NOT NULL
+  WHERE p.score IS NOT NULL
 ),
 span AS (
   ${span}

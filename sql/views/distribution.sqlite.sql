@@ -5,7 +5,7 @@ CREATE VIEW ${distribution} AS
 WITH current AS (
   SELECT p.run_id, p.model_version, p.score
   FROM ${predictions} AS p
-  WHERE p.valid_to = '9999-12-31 00:00:00.000000' AND p.score IS NOT NULL
+  WHERE p.score IS NOT NULL
 ),
 span AS (
   ${span}

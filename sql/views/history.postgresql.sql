@@ -13,7 +13,7 @@ SELECT
   p.valid_from,
   p.valid_to,
   p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00' AS is_current
-FROM ${predictions} AS p
+FROM ${all_predictions} AS p
 JOIN scoring_runs AS r ON r.run_id = p.run_id;
 
 COMMENT ON VIEW ${history} IS 'One row per prediction, current or superseded, with its validity period from valid_from to valid_to, exclusive';

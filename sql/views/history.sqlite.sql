@@ -16,5 +16,5 @@ SELECT
   p.valid_from,
   p.valid_to,
   p.valid_to = '9999-12-31 00:00:00.000000' AS is_current
-FROM ${predictions} AS p
+FROM ${all_predictions} AS p
 JOIN scoring_runs AS r ON r.run_id = p.run_id;

@@ -290,7 +290,7 @@ def test_a_backlog_that_grows_while_runs_take_all_the_time_there_is_is_trouble(
     for _ in range(3):
         workspace.run()
         workspace.sql("UPDATE applicants SET updated_at = '2026-03-03 00:00:00'")
-        workspace.sql("DELETE FROM predictions")
+        workspace.rewrite("DELETE FROM predictions")
     for run_id, due in ((1, 100), (2, 200), (3, 300)):
         workspace.sql(
             f"UPDATE scoring_runs SET due_count = {due}, started_at = '2026-01-01 0{run_id}:00:00',"

@@ -78,7 +78,7 @@ def prepare(workspace: Workspace, model: TrainedModel) -> Workspace:
     prepare_loans(workspace, model)
     workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = 'LP002989'""")
     workspace.run()
-    workspace.sql("UPDATE predictions SET valid_from = '2026-01-01 08:00:00.000000'")
+    workspace.rewrite("UPDATE predictions SET valid_from = '2026-01-01 08:00:00.000000'")
     workspace.sql(
         """UPDATE applicants SET "Credit_History" = 0, updated_at = '2026-07-01 00:00:00'
         WHERE "Loan_ID" = 'LP001015'"""
@@ -194,7 +194,9 @@ def test_what_held_at_a_time_is_the_same_by_query_and_by_function(on_postgresql:
         if "predictions_as_of(" in statement or "WHERE valid_from" in statement
     )
     (moment,) = {datetime.fromisoformat(f"{text}+00:00") for text in MOMENTS}
-    lives = on_postgresql.workspace.query('SELECT valid_from, valid_to, "Loan_ID", prediction, score FROM predictions')
+    lives = on_postgresql.workspace.query(
+        'SELECT valid_from, valid_to, "Loan_ID", prediction, score FROM predictions_history'
+    )
     held = [life for since, until, *life in lives if since <= moment < until]
     assert by_function == by_query == sorted(map(tuple, held))
 

@@ -78,11 +78,12 @@ def scored(
     workspace.run(trigger="rescore", rescore=rescore, reason="checked", requested_by="me")
     workspace.sql(f"""DELETE FROM applicants WHERE "Loan_ID" = '{GONE}'""")
     for parity, moment in enumerate((SUNDAY, MONDAY)):
-        workspace.sql(
-            f"UPDATE predictions SET valid_from = '{moment}' WHERE run_id = 1"
-            f' AND CAST(substr("Loan_ID", 8, 1) AS INTEGER) % 2 = {parity}'
-        )
-    predictions = frame(workspace, "SELECT * FROM predictions")
+        for table in ("predictions", "predictions_superseded"):
+            workspace.rewrite(
+                f"UPDATE {table} SET valid_from = '{moment}' WHERE run_id = 1"
+                f' AND CAST(substr("Loan_ID", 8, 1) AS INTEGER) % 2 = {parity}'
+            )
+    predictions = frame(workspace, f"SELECT * FROM {workspace.with_past()} p")
     runs = frame(workspace, "SELECT * FROM scoring_runs")
     predictions = predictions.merge(runs[["run_id", "model_name", "trigger", "requested_by", "reason"]], on="run_id")
     predictions["is_current"] = predictions["valid_to"].str.startswith("9999")
@@ -90,7 +91,7 @@ def scored(
     return Scored(
         workspace=workspace,
         predictions=predictions,
-        quarantine=frame(workspace, "SELECT * FROM predictions_quarantine"),
+        quarantine=frame(workspace, f"SELECT * FROM {workspace.with_past('predictions_quarantine')} q"),
         runs=runs,
     )
 

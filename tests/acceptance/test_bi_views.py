@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from rewriting import without_triggers
 from sklearn.linear_model import LogisticRegression, Ridge
 from support import Workspace, wait_until
 
@@ -135,11 +136,24 @@ class Story:
     def table(self) -> pd.DataFrame:
         """The predictions, each with what is to be known of its run."""
         runs = self.frame(f"SELECT {', '.join(map(quoted, RUN_COLUMNS))} FROM scoring_runs")
-        rows = self.frame(f"SELECT * FROM {self.predictions}").merge(runs, on="run_id")
+        rows = self.all_of("superseded").merge(runs, on="run_id")
         for column in ("valid_from", "valid_to"):
             rows[column] = rows[column].map(moment_of)
         rows["is_current"] = rows["valid_to"] == FOREVER
         return rows
+
+    def all_of(self, past: str) -> pd.DataFrame:
+        """The rows of a table and of that which has its past."""
+        current = self.predictions if past == "superseded" else self.view("quarantine")
+        rows = self.frame(f"SELECT * FROM {current}")
+        rows["valid_to"] = FOREVER
+        ended = self.frame(f"SELECT * FROM {self.view(past)}")
+        ended["valid_to"] = ended["valid_to"].map(moment_of)
+        return pd.concat([frame.astype(object) for frame in (rows, ended)], ignore_index=True)
+
+    def rewrite(self, statement: str) -> None:
+        with self.workspace.database() as database, database.write() as connection, without_triggers(connection):
+            connection.exec_driver_sql(driver_sql(connection.dialect, statement))
 
     def execute(self, statement: str) -> None:
         with self.workspace.database() as database, database.write(create=True) as connection:
@@ -236,9 +250,8 @@ def tell(story: Story) -> Story:
     workspace.run(story.name)
     story.look()
     for parity, moment in enumerate((LAST_OF_JANUARY, FIRST_OF_FEBRUARY)):
-        story.execute(
-            f"UPDATE {story.predictions} SET valid_from = '{moment}' WHERE run_id = 1 AND {key} % 2 = {parity}"
-        )
+        for table in (story.predictions, story.view("superseded")):
+            story.rewrite(f"UPDATE {table} SET valid_from = '{moment}' WHERE run_id = 1 AND {key} % 2 = {parity}")
     return story
 
 
@@ -271,8 +284,7 @@ def test_after_runs_changes_and_a_rescore_each_view_says_what_pandas_says(
 
 def assert_current(story: Story, table: pd.DataFrame) -> None:
     columns = ["score", "prediction", "model_name", "model_version", "run_id", "scored_at", "source_changed_at"]
-    schema, name = story.names.predictions
-    entries = story.frame(f"SELECT * FROM {quoted(schema, f'{name}_quarantine')}")
+    entries = story.all_of("quarantine_closed")
     still = entries[entries["valid_to"].map(moment_of) == FOREVER]
     since = still[[*story.keys, "valid_from", "reason_code"]]
     since = since.rename(columns={"valid_from": "quarantined_since", "reason_code": "quarantine_reason"})
@@ -385,8 +397,7 @@ def assert_distribution(story: Story, table: pd.DataFrame) -> None:
 
 
 def assert_quarantine_summary(story: Story) -> None:
-    schema, name = story.names.predictions
-    entries = story.frame(f"SELECT * FROM {quoted(schema, f'{name}_quarantine')}")
+    entries = story.all_of("quarantine_closed")
     entries["valid_from"], entries["valid_to"] = (entries[c].map(moment_of) for c in ("valid_from", "valid_to"))
     still = entries[entries["valid_to"] == FOREVER]
     assert (len(entries), len(still)) == (5, 2)
@@ -468,7 +479,6 @@ def write_scores(story: Story, scores: Mapping[datetime, Sequence[float]], *, fi
             "score": float(score),
             "prediction": label,
             "valid_from": moment,
-            "valid_to": FOREVER,
         }
         for number, (moment, score) in enumerate(made)
     ]

@@ -473,5 +473,9 @@ def test_settings_have_defaults_in_the_folder_of_the_process(sqlite_workspace: W
     assert sqlite_workspace.cli("load", "applicants", "one.csv", "--key", "Loan_ID").returncode == 0
     done = sqlite_workspace.cli("db", "upgrade")
     assert done.returncode == 0, done.stderr
-    assert "created predictions, predictions_quarantine and the views predictions_current, _history," in done.stdout
+    assert (
+        "created predictions, predictions_superseded, predictions_quarantine, predictions_quarantine_closed"
+        in done.stdout
+    )
+    assert "and the views predictions_current, _history," in done.stdout
     assert Path(sqlite_workspace.folder, "batch_scoring.db").is_file()

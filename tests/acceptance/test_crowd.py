@@ -255,7 +255,7 @@ def _text(moment: object) -> str:
 
 def _assert_nothing_is_lost_or_doubled(workspace: Workspace, ledger: _Ledger, model: TrainedModel) -> None:
     outcomes = workspace.query(
-        'SELECT "Loan_ID", source_changed_at, valid_to FROM predictions WHERE "Loan_ID" LIKE \'N%\''
+        'SELECT "Loan_ID", source_changed_at, valid_to FROM predictions_history WHERE "Loan_ID" LIKE \'N%\''
     )
     seen = Counter((key, _text(version)) for key, version, _ in outcomes)
     current = Counter((key, _text(version)) for key, version, valid_to in outcomes if str(valid_to) > "9999")

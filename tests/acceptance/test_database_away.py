@@ -174,7 +174,7 @@ def own_workspace(
     workspace.sql(
         "CREATE FUNCTION pass_the_gate() RETURNS trigger LANGUAGE plpgsql"
         " AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
-        "CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON predictions DEFERRABLE INITIALLY DEFERRED"
+        "CREATE CONSTRAINT TRIGGER gate AFTER INSERT OR UPDATE ON predictions DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION pass_the_gate()"
     )
     return workspace
@@ -188,6 +188,8 @@ def _due_in_every_way(
     prepare_loans(workspace, model, job=loan_job(chunk_rows=chunk_rows))
     workspace.sql(f"UPDATE applicants SET \"Education\" = NULL WHERE {digit} = '1'")
     assert workspace.run().status == "succeeded"
+    for table in ("predictions", "predictions_quarantine"):
+        workspace.sql(f"CREATE TABLE {table}_of_the_first AS SELECT * FROM {table}")
     changes = {
         "1": "\"Education\" = 'Graduate'",
         "2": '"Education" = NULL',
@@ -205,9 +207,11 @@ def _due_in_every_way(
 
 def _rewind(workspace: Workspace) -> None:
     """Undo every run but the first."""
-    undo = "DELETE FROM {0} WHERE run_id > 1; UPDATE {0} SET valid_to = '9999-12-31 00:00:00+00';"
-    workspace.sql(
-        undo.format("predictions") + undo.format("predictions_quarantine") + "DELETE FROM scoring_runs WHERE run_id > 1"
+    undo = "DELETE FROM {0}; INSERT INTO {0} SELECT * FROM {0}_of_the_first; DELETE FROM {1};"
+    workspace.rewrite(
+        undo.format("predictions", "predictions_superseded")
+        + undo.format("predictions_quarantine", "predictions_quarantine_closed")
+        + "DELETE FROM scoring_runs WHERE run_id > 1"
     )
 
 
@@ -218,7 +222,8 @@ def _figures(run: Run) -> tuple[int, ...]:
 def _assert_the_ledger_holds(workspace: Workspace) -> None:
     """Each version has one outcome, ever; that of the present one is current; counters equal rows."""
     outcomes = " UNION ALL ".join(
-        f"SELECT '{table}' AS kind, \"Loan_ID\", source_changed_at, valid_from, valid_to FROM {table}"
+        f"SELECT '{table}' AS kind, \"Loan_ID\", source_changed_at, valid_from, valid_to"
+        f" FROM {workspace.with_past(table)} p"
         for table in ("predictions", "predictions_quarantine")
     )
     lost = workspace.scalar(
@@ -240,7 +245,8 @@ def _assert_the_ledger_holds(workspace: Workspace) -> None:
     assert_counters_equal_rows(workspace)
     quarantined = workspace.query(
         "SELECT r.run_id, r.quarantined_count,"
-        " (SELECT count(*) FROM predictions_quarantine q WHERE q.run_id = r.run_id) FROM scoring_runs r"
+        " (SELECT count(*) FROM "
+        f"{workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id) FROM scoring_runs r"
     )
     assert [(run, count) for run, count, _ in quarantined] == [(run, rows) for run, _, rows in quarantined]
 

@@ -102,7 +102,7 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
 
         workspace.write_job("loan_eligibility", loan_job(chunk_rows=100, stalled_after="2 seconds"))
         successor = workspace.run()
-        after_takeover = workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to')
+        after_takeover = workspace.query('SELECT * FROM predictions_history ORDER BY "Loan_ID", valid_to')
         os.kill(holder.pid, signal.SIGCONT)
         _, err = holder.communicate(timeout=60)
     finally:
@@ -112,7 +112,7 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
     assert successor.run_id == 2
     assert holder.returncode == 1
     assert "fenced" in err
-    assert workspace.query('SELECT * FROM predictions ORDER BY "Loan_ID", valid_to') == after_takeover
+    assert workspace.query('SELECT * FROM predictions_history ORDER BY "Loan_ID", valid_to') == after_takeover
     assert workspace.query("SELECT status FROM scoring_runs ORDER BY run_id") == [("abandoned",), ("succeeded",)]
     assert_counters_equal_rows(workspace)
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)

@@ -232,12 +232,13 @@ def test_a_predictions_table_has_the_key_types_of_its_source(
     types = postgresql_workspace.query(
         "SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, character_maximum_length"
         " FROM information_schema.columns WHERE column_name IN ('id', 'n', 'c')"
-        " AND table_name IN ('facts', 'predictions', 'predictions_quarantine')"
+        " AND table_name IN ('facts', 'predictions', 'predictions_superseded', 'predictions_quarantine')"
     )
     by_table: dict[str, set[Any]] = {}
     for table, *rest in types:
         by_table.setdefault(table, set()).add(tuple(rest))
     assert by_table["predictions"] == by_table["predictions_quarantine"] == by_table["facts"]
+    assert by_table["predictions_superseded"] == by_table["facts"]
 
 
 NAMES = [

@@ -57,8 +57,9 @@ def assert_in_step(workspace: Workspace, predictions: str = "predictions") -> No
     """Each prediction has its inputs, and none are there without one."""
     names = ("id", "valid_from", "run_id")
     same = " AND ".join(f"i.{name} = p.{name}" for name in names)
-    together = workspace.scalar(f"SELECT count(*) FROM {predictions} p JOIN {predictions}_inputs i ON {same}")
-    assert together == workspace.scalar(f"SELECT count(*) FROM {predictions}")
+    every = workspace.with_past(predictions)
+    together = workspace.scalar(f"SELECT count(*) FROM {every} p JOIN {predictions}_inputs i ON {same}")
+    assert together == workspace.scalar(f"SELECT count(*) FROM {every} p")
     assert together == workspace.scalar(f"SELECT count(*) FROM {predictions}_inputs")
 
 
@@ -284,8 +285,8 @@ def test_one_key_is_replayed_with_its_score(kept: Workspace) -> None:
 
 
 def test_an_altered_score_is_told_from_an_altered_input(kept: Workspace) -> None:
-    kept.sql("UPDATE predictions SET score = score * 0.999 WHERE id = 7")
-    kept.sql("UPDATE predictions SET score = score + CASE WHEN score < 0.5 THEN 1e-11 ELSE -1e-11 END WHERE id = 8")
+    kept.rewrite("UPDATE predictions SET score = score * 0.999 WHERE id = 7")
+    kept.rewrite("UPDATE predictions SET score = score + CASE WHEN score < 0.5 THEN 1e-11 ELSE -1e-11 END WHERE id = 8")
     done = replayed(kept)
     assert (done.row_count, done.reproduced_count) == (COUNT, COUNT - 2)
     assert {one.key: list(one.altered) for one in done.deviations} == {"7": [], "8": []}
@@ -370,7 +371,7 @@ def test_the_prediction_that_held_at_a_time_is_replayed(kept: Workspace) -> None
     kept.promote(2, name="facts")
     change(kept, "x = -x", 7, at="2026-02-02 00:00:00")
     kept.run("facts")
-    first, second = kept.query("SELECT valid_from, score FROM predictions WHERE id = 7 ORDER BY valid_from")
+    first, second = kept.query("SELECT valid_from, score FROM predictions_history WHERE id = 7 ORDER BY valid_from")
     between = moment(second[0]) - (moment(second[0]) - moment(first[0])) / 2
 
     for as_of, score, version in ((None, second[1], 2), (moment(second[0]), second[1], 2), (between, first[1], 1)):
@@ -580,11 +581,11 @@ def test_chunks_make_no_difference_and_what_is_quarantined_has_no_inputs(workspa
 
 
 @pytest.mark.parametrize(
-    ("at", "call"), [("_insert", 4), ("_compare", 3)], ids=["between a prediction and its inputs", "before the commit"]
+    ("at", "call"), [("_compare", 3), ("_compare", 4)], ids=["between a prediction and its inputs", "before the commit"]
 )
 def test_a_run_that_is_killed_leaves_inputs_and_predictions_in_step(workspace: Workspace, at: str, call: int) -> None:
     prepare(workspace, predictions=KEEP, run="chunk_rows = 7")
-    # each chunk inserts into two tables and then compares two counts; the second chunk is the one that is killed
+    # each chunk inserts into two tables and compares the count of each; the second chunk is the one that is killed
     killed(workspace, "run", "facts", at=f"batch_scoring.store.outcomes.chunk.{at}", call=call)
     assert workspace.scalar("SELECT count(*) FROM predictions") == 7
     assert_in_step(workspace)

@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import prepare_loans
 from faults import assert_counters_equal_rows, loan_job
+from rewriting import without_triggers
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -32,8 +33,8 @@ from batch_scoring.errors import Fenced, TransientError
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
-from batch_scoring.store.bulk.postgresql import CopyBulk, CopyRows
-from batch_scoring.store.bulk.sqlite import SqliteBulk, SqliteRows
+from batch_scoring.store.bulk.postgresql import CopyBulk, CopyRows, UpdatedRows
+from batch_scoring.store.bulk.sqlite import SqliteBulk, SqliteRows, SqliteUpdatedRows
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.timeouts import Timeouts
 
@@ -54,6 +55,8 @@ _ENDINGS = {"not recorded": (0, 1), "running": (_FENCED,), "succeeded": (0,)}
 """How a woken run may end, by what was known of it when it was frozen: one that is not recorded yet begins anew and
 finds nothing due, or finds its session ended.
 """
+
+_TABLES = ("predictions", "predictions_superseded", "predictions_quarantine", "predictions_quarantine_closed")
 
 _LONG_AGO = "2026-01-01 00:00:00.000000"
 
@@ -117,10 +120,10 @@ def _watch(act: Callable[[Point], object]) -> None:
     watch_statements("before")
     watch_statements("after")
     watch_method(DefaultDialect, "do_commit")
-    for rows in (CopyRows, SqliteRows):
-        watch_method(rows, "insert")
+    for rows in (CopyRows, UpdatedRows, SqliteRows, SqliteUpdatedRows):
+        watch_method(rows, "write")
     for bulk in (CopyBulk, SqliteBulk):
-        watch_method(bulk, "close_current")
+        watch_method(bulk, "move")
 
 
 def _run_in_child(job: Job, workspace: Workspace, act: Callable[[Point], object], finish: Callable[[], object]) -> None:
@@ -196,14 +199,18 @@ class Scene:
         change(moved, "changed", "unsound", at="2026-02-01 00:00:00")
         change("\"Education\" = 'Graduate'", "mended", at="2026-02-01 00:00:00")
         change('"Education" = NULL', "worse", at="2026-02-01 00:00:00")
-        for table in ("predictions", "predictions_quarantine"):
+        for table in _TABLES:
             workspace.sql(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
         return cls(workspace=workspace, job=workspace.job(), first_run=first.run_id, is_stalled=is_stalled)
 
     def reset(self) -> None:
         """Go back to where the first run had ended, or, if it is stalled, had not yet said so."""
-        with self.workspace.database() as database, database.write() as connection:
-            for table in ("predictions", "predictions_quarantine"):
+        with (
+            self.workspace.database() as database,
+            database.write() as connection,
+            without_triggers(connection),
+        ):
+            for table in _TABLES:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
                 connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM {table}_before")
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
@@ -235,10 +242,11 @@ class Scene:
         """What stands in the tables, without what differs from run to run."""
         version = '"Loan_ID", source_changed_at'
         lives = self.workspace.query(
-            f"SELECT {version}, prediction, model_version, valid_to > '9999-01-01', score FROM predictions"
+            f"SELECT {version}, prediction, model_version, is_current, score FROM predictions_history"
         )
         entries = self.workspace.query(
-            f"SELECT {version}, reason_code, column_name, attempts, valid_to > '9999-01-01' FROM predictions_quarantine"
+            f"SELECT {version}, reason_code, column_name, attempts, valid_to > '9999-01-01'"
+            f" FROM {self.workspace.with_past('predictions_quarantine')} q"
         )
         return Outcomes(
             lives=Counter(life[:-1] for life in lives),
@@ -251,7 +259,7 @@ class Scene:
         assert_counters_equal_rows(self.workspace)
         differing = self.workspace.query(
             "SELECT run_id FROM scoring_runs r WHERE quarantined_count <>"
-            " (SELECT count(*) FROM predictions_quarantine q WHERE q.run_id = r.run_id)"
+            f" (SELECT count(*) FROM {self.workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id)"
         )
         assert differing == []
 
@@ -262,9 +270,7 @@ class Scene:
         settled = Counter(
             version
             for table in ("predictions", "predictions_quarantine")
-            for version in self.workspace.query(
-                f"SELECT \"Loan_ID\", source_changed_at FROM {table} WHERE valid_to > '9999-01-01'"
-            )
+            for version in self.workspace.query(f'SELECT "Loan_ID", source_changed_at FROM {table}')
         )
         lost = present - settled.keys()
         doubled = {version for version, times in settled.items() if times > 1}
@@ -355,8 +361,7 @@ def _contents(workspace: Workspace, upto: int) -> list[list[tuple[Any, ...]]]:
     return [
         workspace.query(f"SELECT * FROM {table} ORDER BY {order}")
         for table, order in (
-            ("predictions", '"Loan_ID", valid_to'),
-            ("predictions_quarantine", '"Loan_ID", valid_to'),
+            *((table, '"Loan_ID", valid_from') for table in _TABLES),
             (f"scoring_runs WHERE run_id <= {upto}", "run_id"),
         )
     ]

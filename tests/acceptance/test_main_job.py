@@ -49,11 +49,12 @@ def test_changed_and_new_applicants_are_scored_and_the_old_predictions_stay_as_h
     run = ready.cli_json("run", "loan_eligibility")
 
     assert (run["due_count"], run["scored_count"], run["superseded_count"]) == (5, 5, 3)
-    assert ready.scalar("SELECT count(*) FROM predictions") == 367 + 5
+    assert ready.scalar("SELECT count(*) FROM predictions_history") == 367 + 5
     assert ready.scalar("SELECT count(*) FROM predictions_current") == 369
     for key in changed["Loan_ID"]:
         old, current = ready.query(
-            'SELECT run_id, valid_from, valid_to FROM predictions WHERE "Loan_ID" = :key ORDER BY valid_from', key=key
+            'SELECT run_id, valid_from, valid_to FROM predictions_history WHERE "Loan_ID" = :key ORDER BY valid_from',
+            key=key,
         )
         assert (old[0], current[0]) == (1, 2)
         assert old[2] == current[1], "a life ends where the next one begins"

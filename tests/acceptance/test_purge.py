@@ -24,7 +24,9 @@ from facts import (
 )
 from support import Workspace
 
-TABLES = ("predictions", "predictions_quarantine", "predictions_inputs")
+CURRENT = ("predictions", "predictions_quarantine")
+PAST = ("predictions_superseded", "predictions_quarantine_closed")
+TABLES = (*CURRENT, *PAST, "predictions_inputs")
 OLD = "2026-03-01"
 """A timestamp after the first run's and before the third's."""
 
@@ -50,10 +52,12 @@ def run_in_month(workspace: Workspace, month: int) -> None:
     run = workspace.run("facts").run_id
     began = workspace.scalar("SELECT DISTINCT valid_from FROM predictions WHERE run_id = :run", run=run)
     then = workspace.words.timestamp_text(datetime(2026, month, 10, tzinfo=UTC))
-    for table in TABLES[:2]:
-        workspace.sql(f"UPDATE {table} SET valid_to = :then WHERE valid_to = :began", {"then": then, "began": began})
+    for table in PAST:
+        workspace.rewrite(
+            f"UPDATE {table} SET valid_to = :then WHERE valid_to = :began", {"then": then, "began": began}
+        )
     for table in TABLES:
-        workspace.sql(f"UPDATE {table} SET valid_from = :then WHERE run_id = :run", {"then": then, "run": run})
+        workspace.rewrite(f"UPDATE {table} SET valid_from = :then WHERE run_id = :run", {"then": then, "run": run})
 
 
 @pytest.fixture
@@ -64,7 +68,8 @@ def aged(request: pytest.FixtureRequest, workspace: Workspace) -> Workspace:
 
 def counts(workspace: Workspace) -> dict[str, int]:
     """Rows of each table."""
-    return {table: workspace.scalar(f"SELECT count(*) FROM {table}") for table in TABLES}
+    found = {table: workspace.scalar(f"SELECT count(*) FROM {workspace.with_past(table)} p") for table in CURRENT}
+    return {**found, "predictions_inputs": workspace.scalar("SELECT count(*) FROM predictions_inputs")}
 
 
 def purge(workspace: Workspace, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def test_a_purge_deletes_what_its_dry_run_counts_and_never_what_is_current(aged:
         run = purge(aged, *arguments)
 
         after = counts(aged)
-        assert tuple(before[table] - after[table] for table in TABLES) == expected, arguments
+        assert tuple(before[table] - after[table] for table in before) == expected, arguments
         assert (run["trigger"], run["status"], run["purged_count"], run["reason"]) == (
             "purge",
             "succeeded",
@@ -126,7 +131,7 @@ def test_a_purge_deletes_what_its_dry_run_counts_and_never_what_is_current(aged:
         assert aged.query("SELECT * FROM predictions_current ORDER BY id") == current
         assert previewed(aged, *arguments) == (0, 0, 0, 0)
         for table in TABLES:
-            aged.sql(f"DELETE FROM {table}")
+            aged.rewrite(f"DELETE FROM {table}")
             aged.sql(f"INSERT INTO {table} SELECT * FROM kept_{table}")
 
 
@@ -146,11 +151,11 @@ def test_what_is_on_hold_by_key_or_by_run_stays_until_the_hold_ends(aged: Worksp
     by_run = command_json(aged, "hold", "add", "facts", "--run", "2", "--reason", "an audit", "--requested-by", "Ana")
     assert previewed(aged, *everything) == (6, 0, 6, 6)
     assert purge(aged, *everything)["purged_count"] == 12
-    assert aged.query("SELECT id, run_id FROM predictions WHERE valid_to < '9999-01-01' ORDER BY run_id") == [
+    assert aged.query("SELECT id, run_id FROM predictions_superseded ORDER BY run_id") == [
         (1, 1),
         (1, 2),
     ]
-    assert aged.query("SELECT id FROM predictions_quarantine ORDER BY id") == [(8,), (9,)]
+    assert aged.query("SELECT id FROM predictions_quarantine_closed ORDER BY id") == [(8,), (9,)]
 
     holds = command_json(aged, "hold", "list", "facts")
     assert [(hold["hold_id"], hold["source_key"], hold["run_id"], hold["reason"]) for hold in holds] == [
@@ -203,7 +208,8 @@ def test_more_than_ten_thousand_rows_take_several_transactions(aged: Workspace) 
     columns = "run_id, model_version, score, prediction, source_changed_at, valid_from, valid_to"
     aged.sql(
         "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 12000)"
-        f" INSERT INTO predictions (branch, id, {columns}) SELECT 'C', n, {columns} FROM s, predictions p"
+        f" INSERT INTO predictions_superseded (branch, id, {columns})"
+        f" SELECT 'C', n, {columns} FROM s, predictions_superseded p"
         " WHERE p.id = 1 AND p.run_id = 1"
     )
     expected = (12_008, 2, 8, 0)

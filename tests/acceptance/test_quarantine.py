@@ -65,7 +65,7 @@ def quarantined(workspace: Workspace) -> Workspace:
     change(workspace, "y = -5", 15, 18)
     assert workspace.run("facts").quarantined_count == len(OLD)
     age = "UPDATE predictions_quarantine SET valid_from = :at"
-    workspace.sql(age, {"at": ago(workspace, days=3)})
+    workspace.rewrite(age, {"at": ago(workspace, days=3)})
     change(workspace, "x = NULL", 24, at="2026-02-02 00:00:00")
     assert workspace.run("facts").quarantined_count == 1
     return workspace
@@ -90,12 +90,12 @@ SELECTORS: dict[str, tuple[list[str], set[int]]] = {
 
 def still_open(workspace: Workspace) -> set[int]:
     """The facts that are quarantined now."""
-    return {id_ for (id_,) in workspace.query("SELECT id FROM predictions_quarantine WHERE valid_to > '9999-01-01'")}
+    return {id_ for (id_,) in workspace.query("SELECT id FROM predictions_quarantine")}
 
 
 def due(workspace: Workspace) -> set[int]:
     """The facts for whose present version nothing stands."""
-    stands = "o.id = facts.id AND o.source_changed_at = facts.at AND o.valid_to > '9999-01-01'"
+    stands = "o.id = facts.id AND o.source_changed_at = facts.at"
     tables = ("predictions", "predictions_quarantine")
     conditions = " AND ".join(f"NOT EXISTS (SELECT 1 FROM {table} o WHERE {stands})" for table in tables)
     return {id_ for (id_,) in workspace.query(f"SELECT id FROM facts WHERE {conditions}")}
@@ -129,13 +129,15 @@ def test_each_selector_makes_exactly_the_rows_it_says_due_again(broken: Workspac
         assert done["due"] == len(expected), name
         assert due(broken) == expected, name
         assert still_open(broken) == set(SET_ASIDE) - expected, name
-        assert broken.scalar("SELECT count(*) FROM predictions_quarantine") == len(SET_ASIDE), "entries stay"
+        entries = broken.with_past("predictions_quarantine")
+        assert broken.scalar(f"SELECT count(*) FROM {entries} q") == len(SET_ASIDE), "entries stay"
         recorded = broken.query(
             "SELECT trigger, status, due_count, scored_count, quarantined_count FROM scoring_runs WHERE run_id = :run",
             run=done["run_id"],
         )
         assert recorded == [("retry", "succeeded", len(expected), 0, 0)]
-        broken.sql("DELETE FROM predictions_quarantine")
+        broken.rewrite("DELETE FROM predictions_quarantine")
+        broken.rewrite("DELETE FROM predictions_quarantine_closed")
         broken.sql("INSERT INTO predictions_quarantine SELECT * FROM kept")
     assert tables(broken, "predictions") == before
 
@@ -172,7 +174,8 @@ def test_a_retry_is_a_run_with_who_asked_and_why(broken: Workspace) -> None:
         -1
     ] == ("retry", "succeeded", "the feed was mended", "Ana", 1)
     ended, finished = broken.query(
-        "SELECT q.valid_to, r.finished_at FROM predictions_quarantine q, scoring_runs r WHERE q.id = 3 AND r.run_id = 3"
+        "SELECT q.valid_to, r.finished_at FROM predictions_quarantine_closed q, scoring_runs r"
+        " WHERE q.id = 3 AND r.run_id = 3"
     )[0]
     assert ended <= finished, "the entry ended within the retry"
 
@@ -189,7 +192,8 @@ def test_the_next_run_tries_the_rows_and_scores_those_that_were_mended(simple: W
     assert still_open(simple) == set(SET_ASIDE) - {3}
     assert [entry["run_id"] for entry in command_json(simple, "quarantine", "show", "facts", "15")] == [run.run_id, 1]
     assert [entry["run_id"] for entry in command_json(simple, "quarantine", "show", "facts", "3")] == [1]
-    lives = simple.query("SELECT valid_from, valid_to FROM predictions_quarantine WHERE id = 15 ORDER BY run_id")
+    entries = simple.with_past("predictions_quarantine")
+    lives = simple.query(f"SELECT valid_from, valid_to FROM {entries} q WHERE id = 15 ORDER BY run_id")
     assert lives[0][0] < lives[0][1] <= lives[1][0], "the new entry begins after the old one ended"
     assert simple.run("facts").due_count == 0
 
@@ -200,7 +204,8 @@ def test_a_row_that_is_quarantined_is_due_again_without_a_retry_once_its_source_
     run = broken.run("facts")
     assert (run.due_count, run.scored_count, run.quarantined_count) == (2, 1, 1)
     assert still_open(broken) == set(SET_ASIDE) - {6}
-    again = broken.query("SELECT attempts FROM predictions_quarantine WHERE id = 15 ORDER BY run_id")
+    entries = broken.with_past("predictions_quarantine")
+    again = broken.query(f"SELECT attempts FROM {entries} q WHERE id = 15 ORDER BY run_id")
     assert again == [(1,), (2,)]
 
 

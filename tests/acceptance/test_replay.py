@@ -79,7 +79,7 @@ def test_an_input_that_was_altered_is_named_with_its_row(keeping: Workspace, wha
 
 
 def test_a_stored_score_that_was_altered_is_told_from_an_altered_input(keeping: Workspace) -> None:
-    keeping.sql("UPDATE predictions SET score = score / 2 WHERE \"Loan_ID\" = 'LP001022'")
+    keeping.rewrite("UPDATE predictions SET score = score / 2 WHERE \"Loan_ID\" = 'LP001022'")
     ((deviation),) = _replay(keeping).deviations
     assert (deviation.key, list(deviation.altered)) == ("LP001022", [])
     assert deviation.score is not None
@@ -91,7 +91,7 @@ def test_each_prediction_is_replayed_with_the_model_and_the_inputs_of_its_time(
     keeping: Workspace, loan_train: pd.DataFrame
 ) -> None:
     before = datetime.now(UTC) + timedelta(seconds=1)
-    keeping.sql("UPDATE predictions SET valid_from = '2026-01-01 00:00:00.000000'")
+    keeping.rewrite("UPDATE predictions SET valid_from = '2026-01-01 00:00:00.000000'")
     keeping.sql("UPDATE predictions_inputs SET valid_from = '2026-01-01 00:00:00.000000'")
     old = keeping.scalar("SELECT score FROM predictions WHERE \"Loan_ID\" = 'LP001015'")
     forest = train(keeping.job(), loan_train, "Loan_Status", Algorithm.DECISION_TREE)
@@ -234,10 +234,10 @@ def test_a_chunk_writes_its_inputs_with_its_predictions_or_neither(
     with pytest.raises(WrittenCountDiffers):
         keeping.run()
     monkeypatch.undo()
-    assert keeping.scalar("SELECT count(*) FROM predictions") == 367
+    assert keeping.scalar("SELECT count(*) FROM predictions_history") == 367
     keeping.run()
     without = (
-        'SELECT count(*) FROM predictions p LEFT JOIN predictions_inputs i ON i."Loan_ID" = p."Loan_ID"'
+        'SELECT count(*) FROM predictions_history p LEFT JOIN predictions_inputs i ON i."Loan_ID" = p."Loan_ID"'
         " AND i.valid_from = p.valid_from WHERE i.run_id IS NULL OR i.run_id <> p.run_id"
     )
     assert keeping.scalar(without) == 0
@@ -253,7 +253,7 @@ def test_workers_keep_inputs_too(postgresql_workspace: Workspace, loan_model: Tr
 
 
 def test_an_altered_label_and_inputs_that_are_gone_are_told(keeping: Workspace) -> None:
-    keeping.sql("UPDATE predictions SET prediction = 'N' WHERE \"Loan_ID\" = 'LP001022'")
+    keeping.rewrite("UPDATE predictions SET prediction = 'N' WHERE \"Loan_ID\" = 'LP001022'")
     keeping.sql("DELETE FROM predictions_inputs WHERE \"Loan_ID\" = 'LP001015'")
     done = _replay(keeping)
     ((deviation),) = done.deviations

@@ -286,19 +286,19 @@ def test_a_rescore_supersedes_each_prediction_once_and_keeps_the_old_one(story: 
     )
     workspace = story.workspace
     counts = workspace.query(
-        "SELECT model_version, run_id, valid_to > '9999-01-01', count(*) FROM predictions GROUP BY 1, 2, 3 ORDER BY 1"
+        "SELECT model_version, run_id, is_current, count(*) FROM predictions_history GROUP BY 1, 2, 3 ORDER BY 1"
     )
     assert [(version, run_id, bool(is_current), count) for version, run_id, is_current, count in counts] == [
         (1, 1, False, 367),
         (2, 2, True, 367),
     ]
     gaps = workspace.scalar(
-        'SELECT count(*) FROM predictions old JOIN predictions new ON old."Loan_ID" = new."Loan_ID"'
+        'SELECT count(*) FROM predictions_history old JOIN predictions_history new ON old."Loan_ID" = new."Loan_ID"'
         " WHERE old.run_id = 1 AND new.run_id = 2 AND old.valid_to <> new.valid_from"
     )
     assert gaps == 0, "a life ends where the next one begins"
     unchanged = workspace.scalar(
-        'SELECT count(*) FROM predictions old JOIN predictions new ON old."Loan_ID" = new."Loan_ID"'
+        'SELECT count(*) FROM predictions_history old JOIN predictions_history new ON old."Loan_ID" = new."Loan_ID"'
         " WHERE old.run_id = 1 AND new.run_id = 2 AND old.source_changed_at = new.source_changed_at"
     )
     assert unchanged == 367
@@ -426,7 +426,7 @@ def predictions_of(workspace: Workspace) -> dict[str, list[tuple[int, int, bool]
     """Each applicant's predictions from the first to the current: version, run, and whether it is current."""
     found: dict[str, list[tuple[int, int, bool]]] = {}
     for key, version, run_id, is_current in workspace.query(
-        "SELECT \"Loan_ID\", model_version, run_id, valid_to > '9999-01-01' FROM predictions ORDER BY valid_from"
+        'SELECT "Loan_ID", model_version, run_id, is_current FROM predictions_history ORDER BY valid_from'
     ):
         found.setdefault(key, []).append((version, run_id, bool(is_current)))
     return found
@@ -755,7 +755,7 @@ def test_composite_keys_of_any_type_are_found_exactly(
 
     run = rescored(workspace, request, name="any")
     assert (run.scored_count, run.superseded_count) == (11, 11)
-    done = workspace.query("SELECT account, note FROM predictions WHERE run_id = 2 AND valid_to > '9999-01-01'")
+    done = workspace.query("SELECT account, note FROM predictions WHERE run_id = 2")
     assert set(done) == {(int(row[0]), row[1]) for row in some}
     assert continued(workspace, 2, name="any").due_count == 0, "the keys that were kept with the run are the same"
 
@@ -913,7 +913,7 @@ def test_rows_that_were_never_scored_or_are_quarantined_can_be_asked_for(
 
     run = rescored(workspace, ALL, name="any")
     assert (run.due_count, run.scored_count, run.superseded_count, run.quarantined_count) == (9, 8, 7, 1)
-    entries = "SELECT id, run_id, attempts FROM predictions_quarantine WHERE valid_to > '9999-01-01'"
+    entries = "SELECT id, run_id, attempts FROM predictions_quarantine"
     assert workspace.query(entries) == [(4, 2, 2)]
 
     _, sample = any_model

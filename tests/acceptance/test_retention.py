@@ -34,8 +34,9 @@ def aged(workspace: Workspace, loan_model: TrainedModel) -> Workspace:
 
 
 def _contents(workspace: Workspace) -> dict[str, int]:
-    tables = ("predictions", "predictions_quarantine", "predictions_inputs")
-    return {table: workspace.scalar(f"SELECT count(*) FROM {table}") for table in tables}
+    tables = ("predictions", "predictions_quarantine")
+    found = {table: workspace.scalar(f"SELECT count(*) FROM {workspace.with_past(table)} p") for table in tables}
+    return {**found, "predictions_inputs": workspace.scalar("SELECT count(*) FROM predictions_inputs")}
 
 
 def _preview(workspace: Workspace, cutoffs: Cutoffs) -> Purged:
@@ -86,8 +87,8 @@ def test_a_legal_hold_on_a_key_or_a_run_keeps_its_rows_until_it_is_removed(aged:
     # of the key: two lives and their inputs, one of them the second run's; of the run: 367 lives and their inputs
     assert (found.predictions, found.inputs, found.held) == (365, 365, 2 * (367 + 1))
     scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
-    assert aged.scalar("SELECT count(*) FROM predictions WHERE \"Loan_ID\" = 'LP001022'") == 3
-    assert aged.scalar("SELECT count(*) FROM predictions WHERE run_id = 2") == 367
+    assert aged.scalar("SELECT count(*) FROM predictions_history WHERE \"Loan_ID\" = 'LP001022'") == 3
+    assert aged.scalar("SELECT count(*) FROM predictions_history WHERE run_id = 2") == 367
 
     with aged.database() as database:
         assert retention.remove_hold(database, by_run, removed_by="counsel")
@@ -95,7 +96,7 @@ def test_a_legal_hold_on_a_key_or_a_run_keeps_its_rows_until_it_is_removed(aged:
         assert [hold.hold_id for hold in retention.list_holds(database)] == [by_key]
         assert len(retention.list_holds(database, with_removed=True)) == 2
     scoring.purge(Database(aged.database_url), aged.job(), EVERYTHING, reason="retention")
-    assert aged.scalar("SELECT count(*) FROM predictions") == 367 + 2
+    assert aged.scalar("SELECT count(*) FROM predictions_history") == 367 + 2
 
 
 def test_what_cannot_be_held_is_said(aged: Workspace) -> None:

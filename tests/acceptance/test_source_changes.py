@@ -566,7 +566,7 @@ def _assert_each_version_has_one_current_prediction(workspace: Workspace) -> Non
     """The ledger where versions may be NULL."""
     assert_counters_equal_rows(workspace)
     current = (
-        'SELECT count(*) FROM predictions p WHERE p."Loan_ID" = s."Loan_ID" AND p.valid_to > \'9999-01-01\''
+        'SELECT count(*) FROM predictions p WHERE p."Loan_ID" = s."Loan_ID"'
         " AND p.source_changed_at IS NOT DISTINCT FROM s.updated_at"
     )
     assert workspace.query(f'SELECT s."Loan_ID" FROM applicants s WHERE ({current}) <> 1') == []

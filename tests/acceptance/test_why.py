@@ -142,7 +142,7 @@ def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Worksp
     assert moment(first["valid_to"]) == moment(second["valid_from"])
     assert moment(second["valid_to"]) == moment(last["valid_from"])
     assert moment(last["valid_to"]).year == 9999
-    stored = workspace.query("SELECT score, prediction FROM predictions WHERE id = 2 ORDER BY valid_from DESC")
+    stored = workspace.query("SELECT score, prediction FROM predictions_history WHERE id = 2 ORDER BY valid_from DESC")
     assert [(life["score"], life["prediction"]) for life in answer["predictions"]] == stored
     hashes = dict(workspace.query("SELECT version, artifact_sha256 FROM model_versions WHERE name = 'facts'"))
     assert [life["artifact_sha256"] for life in answer["predictions"]] == [hashes[1], hashes[2], hashes[1]]

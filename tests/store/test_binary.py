@@ -154,7 +154,7 @@ def _copy_in(
     connection: sa.Connection, table: sa.Table, columns: Mapping[str, Column], constants: Mapping[str, Any]
 ) -> int:
     bulk = CopyBulk()
-    return bulk.prepare(table, columns).insert(connection, constants)
+    return bulk.prepare_insert(table, columns).write(connection, constants)
 
 
 def _is_binary(columns: Mapping[str, Column], types: Mapping[str, str]) -> bool:

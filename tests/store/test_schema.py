@@ -105,7 +105,9 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "legal_holds",
         "scoring_jobs",
         "predictions",
+        "predictions_superseded",
         "predictions_quarantine",
+        "predictions_quarantine_closed",
         *SHARED,
         *(f"predictions_{view}" for view in PER_JOB),
     }

@@ -20,12 +20,12 @@ Scalar: TypeAlias = datetime | float | str | None
 
 
 class PreparedRows(Protocol):
-    """n rows of one table, in the form in which a strategy writes them."""
+    """n rows of one table, in the form in which a strategy inserts or updates them."""
 
     def __len__(self) -> int: ...
 
-    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
-        """Insert the rows, each with the constants; return the number of rows that the database wrote.
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Write the rows, each with the constants; return the number of rows that the database wrote.
 
         Errors of the driver are not wrapped.
         """
@@ -41,13 +41,30 @@ class Bulk(Protocol):
     def fetch(self, connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
         """Run a query; ``families`` are the types of its columns. Raises TooMuchAtOnce, DatabaseFault."""
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> PreparedRows:
-        """Convert n rows, given by column, to the form in which they are written; uses no connection."""
+    def prepare_insert(self, table: sa.Table, columns: Mapping[str, Column]) -> PreparedRows:
+        """Convert n new rows, given by column, to the form in which they are written; uses no connection."""
 
-    def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
+    def prepare_update(
+        self, table: sa.Table, columns: Mapping[str, Column], *, unchanged_since: datetime
+    ) -> PreparedRows:
+        """Convert n existing rows, whose primary keys are among the columns and in order; uses no connection.
+
+        Columns that are neither given nor constants become NULL. A row whose ``valid_from`` is after
+        ``unchanged_since`` is not updated: it was superseded since it was read.
+        """
+
+    def move(
+        self,
+        connection: sa.Connection,
+        current: sa.Table,
+        past: sa.Table,
+        keys: Mapping[str, Column],
+        constants: Mapping[str, Scalar],
     ) -> int:
-        """End the validity period of the current rows of these keys, given in order; return their number."""
+        """Move the rows of these keys, given in order, from one table to another that has ``constants`` besides.
+
+        Returns their number.
+        """
 
 
 def take(values: Column, positions: Iterable[int]) -> Column:

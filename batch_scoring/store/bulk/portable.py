@@ -11,9 +11,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from batch_scoring.domain.column_types import Family
-from batch_scoring.domain.columns import Column, as_list
+from batch_scoring.domain.columns import Column
 from batch_scoring.store.bulk.contract import Scalar
-from batch_scoring.store.engine.sql_types import FOREVER
 
 Result = TypeVar("Result")
 
@@ -35,7 +34,7 @@ class PortableRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
         """Insert with executemany."""
         columns = self.table.c
         statement = sa.insert(self.table).values(
@@ -61,33 +60,67 @@ class PortableBulk:
             rows = fetch_undecodable(connection, lambda: connection.execute(query).all())
         return by_column(rows, len(families))
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> PortableRows:
+    def prepare_insert(self, table: sa.Table, columns: Mapping[str, Column]) -> PortableRows:
         """Rows as dictionaries of bound parameters."""
-        labels = [_BOUND.format(i) for i in range(len(columns))]
-        rows = zip(*map(driver_values, columns.values()), strict=True)
-        return PortableRows(
-            table=table, names=list(columns), rows=[dict(zip(labels, row, strict=True)) for row in rows]
-        )
+        return PortableRows(table=table, names=list(columns), rows=_parameters(columns))
 
-    def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
+    def prepare_update(
+        self, table: sa.Table, columns: Mapping[str, Column], *, unchanged_since: datetime
+    ) -> PortableUpdatedRows:
+        """Rows as dictionaries of bound parameters."""
+        rows = _parameters(columns)
+        return PortableUpdatedRows(table=table, names=list(columns), rows=rows, unchanged_since=unchanged_since)
+
+    def move(
+        self,
+        connection: sa.Connection,
+        current: sa.Table,
+        past: sa.Table,
+        keys: Mapping[str, Column],
+        constants: Mapping[str, Scalar],
     ) -> int:
-        """Close one key after the other, each by the primary key."""
-        names = list(keys)
-        statement = (
-            sa.update(table)
-            .where(
-                *(
-                    table.c[name] == sa.bindparam(_BOUND.format(i), type_=table.c[name].type)
-                    for i, name in enumerate(names)
-                )
-            )
-            .where(table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type))
-            .values(valid_to=sa.literal(valid_to, table.c.valid_to.type))
-        )
-        labels = [_BOUND.format(i) for i in range(len(names))]
-        rows = [dict(zip(labels, row, strict=True)) for row in zip(*map(as_list, keys.values()), strict=True)]
-        return connection.execute(statement, rows).rowcount
+        """Copy and delete one key after the other, each by the primary key."""
+        same, rows = _same_key(current, list(keys)), _parameters(keys)
+        own = [sa.literal(value, past.c[name].type) for name, value in constants.items()]
+        names = [*(column.name for column in current.c), *constants]
+        connection.execute(sa.insert(past).from_select(names, sa.select(*current.c, *own).where(*same)), rows)
+        return connection.execute(sa.delete(current).where(*same), rows).rowcount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PortableUpdatedRows:
+    """n rows of bound parameters."""
+
+    table: sa.Table
+    names: list[str]
+    rows: list[dict[str, Any]]
+    unchanged_since: datetime
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Update one row after the other by its primary key."""
+        columns = self.table.c
+        keys = [column.name for column in self.table.primary_key]
+        places = {name: sa.bindparam(_BOUND.format(i), type_=columns[name].type) for i, name in enumerate(self.names)}
+        values = {column.name: places.get(column.name, sa.null()) for column in columns if column.name not in keys}
+        values |= {name: sa.literal(value, columns[name].type) for name, value in constants.items()}
+        start = columns.valid_from
+        same = [columns[name] == places[name] for name in keys]
+        statement = sa.update(self.table).where(*same, start <= sa.literal(self.unchanged_since, start.type))
+        statement = statement.values(values)
+        return connection.execute(statement, self.rows).rowcount
+
+
+def _parameters(columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    labels = [_BOUND.format(i) for i in range(len(columns))]
+    return [dict(zip(labels, row, strict=True)) for row in zip(*map(driver_values, columns.values()), strict=True)]
+
+
+def _same_key(table: sa.Table, names: Sequence[str]) -> list[sa.ColumnElement[bool]]:
+    columns = table.c
+    return [columns[name] == sa.bindparam(_BOUND.format(i), type_=columns[name].type) for i, name in enumerate(names)]
 
 
 def by_column(rows: Sequence[Any], column_count: int) -> list[Column]:

@@ -27,7 +27,6 @@ from batch_scoring.store.bulk import binary
 from batch_scoring.store.bulk.contract import Scalar
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
 from batch_scoring.store.engine.names import driver_sql, quoted
-from batch_scoring.store.engine.sql_types import FOREVER
 
 _BLOCK = 1 << 20
 """Bytes passed to the driver at once."""
@@ -50,9 +49,9 @@ class CopyRows:
     encoded: binary.Rows | None
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return _count(self.columns)
 
-    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
         """Insert with COPY."""
         if self.encoded is not None:
             names, form = [*self.encoded.names, *constants], "binary"
@@ -88,7 +87,7 @@ class CopyBulk:
                 raise
             raise TooMuchAtOnce("a chunk takes more than PostgreSQL's 1 GB a value; set [run] chunk_rows") from exc
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> CopyRows:
+    def prepare_insert(self, table: sa.Table, columns: Mapping[str, Column]) -> CopyRows:
         """Rows in COPY's binary format, or the columns if one of them has no encoder."""
         try:
             rows = binary.rows_of(columns, {name: _ddl(table.c[name].type) for name in columns})
@@ -96,29 +95,104 @@ class CopyBulk:
             return CopyRows(table=table, columns=columns, encoded=None)
         return CopyRows(table=table, columns=columns, encoded=rows)
 
-    def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
-    ) -> int:
-        """Close all keys in one UPDATE, which is restricted to the range from the first to the last key."""
-        names = [driver_sql(connection.dialect, quoted(connection.dialect, name)) for name in keys]
-        types = [_ddl(table.c[name].type) for name in keys]
-        texts = [_text(values) for values in keys.values()]
-        arrays = ", ".join(f"CAST(%s AS {ddl}[])" for ddl in types)
-        labels = ", ".join(f"k{i}" for i in range(len(names)))
-        same = " AND ".join(f"outcome.{name} = closing.k{i}" for i, name in enumerate(names))
-        key = ", ".join(f"outcome.{name}" for name in names)
-        bound = ", ".join(f"CAST(%s AS {ddl})" for ddl in types)
-        target = driver_sql(connection.dialect, quoted(connection.dialect, table.schema, table.name))
-        statement = (
-            f"UPDATE {target} AS outcome SET valid_to = %s"  # noqa: S608 - quoted identifiers
-            f" FROM unnest({arrays}) AS closing({labels}) WHERE {same} AND outcome.valid_to = %s"
-            f" AND ({key}) >= ({bound}) AND ({key}) <= ({bound})"
+    def prepare_update(
+        self, table: sa.Table, columns: Mapping[str, Column], *, unchanged_since: datetime
+    ) -> UpdatedRows:
+        """Rows as arrays in PostgreSQL's text form."""
+        arrays = {name: _array_literal(_text(values)) for name, values in columns.items()}
+        keys = {column.name: _text(columns[column.name]) for column in table.primary_key}
+        return UpdatedRows(
+            table=table, arrays=arrays, bounds=_bounds(keys), count=_count(columns), unchanged_since=unchanged_since
         )
-        bounds = [text[i].as_py() for i in (0, -1) for text in texts]
+
+    def move(
+        self,
+        connection: sa.Connection,
+        current: sa.Table,
+        past: sa.Table,
+        keys: Mapping[str, Column],
+        constants: Mapping[str, Scalar],
+    ) -> int:
+        """Copy the rows with one INSERT, then delete them with one DELETE, both restricted to the range of the keys."""
+        arrays = {name: _array_literal(_text(values)) for name, values in keys.items()}
+        given, same, values = _joined(connection, current, arrays, _bounds({k: _text(v) for k, v in keys.items()}))
+        names = [_name(connection, column.name) for column in current.columns]
+        source = _name(connection, current.schema, current.name)
+        target = _name(connection, past.schema, past.name)
+        listed = ", ".join([*names, *(_name(connection, name) for name in constants)])
+        chosen = ", ".join([*(f"outcome.{name}" for name in names), *("%s" for _ in constants)])
+        copy = f"INSERT INTO {target} ({listed}) SELECT {chosen} FROM {source} AS outcome, {given} WHERE {same}"  # noqa: S608
+        delete = f"DELETE FROM {source} AS outcome USING {given} WHERE {same}"  # noqa: S608 - quoted identifiers
         with _cursor(connection) as cursor:
-            cursor.execute(statement, [valid_to, *map(_array_literal, texts), FOREVER, *bounds])
-            closed: int = cursor.rowcount
-        return closed
+            cursor.execute(copy, [*constants.values(), *values])
+            cursor.execute(delete, values)
+            moved: int = cursor.rowcount
+        return moved
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdatedRows:
+    """n rows for one UPDATE, as an array literal for each column."""
+
+    table: sa.Table
+    arrays: Mapping[str, str]
+    bounds: Sequence[Sequence[Any]]
+    """The first and the last key."""
+    unchanged_since: datetime
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Update all rows with one UPDATE, which is restricted to the range from the first to the last key."""
+        given, same, values = _joined(connection, self.table, self.arrays, self.bounds)
+        places = {name: f"given.c{i}" for i, name in enumerate(self.arrays)} | dict.fromkeys(constants, "%s")
+        keys = {column.name for column in self.table.primary_key}
+        written = [column.name for column in self.table.columns if column.name not in keys]
+        settings = ", ".join(f"{_name(connection, name)} = {places.get(name, 'NULL')}" for name in written)
+        target = _name(connection, self.table.schema, self.table.name)
+        statement = (
+            f"UPDATE {target} AS outcome SET {settings} FROM {given}"  # noqa: S608 - quoted names
+            f" WHERE {same} AND outcome.valid_from <= %s"
+        )
+        with _cursor(connection) as cursor:
+            own = [constants[name] for name in written if name in constants]
+            cursor.execute(statement, [*own, *values, self.unchanged_since])
+            updated: int = cursor.rowcount
+        return updated
+
+
+def _joined(
+    connection: sa.Connection, table: sa.Table, arrays: Mapping[str, str], bounds: Sequence[Sequence[Any]]
+) -> tuple[str, str, list[Any]]:
+    """The rows as a table ``given``, the condition that joins them with ``outcome``, and the parameters of both."""
+    types = [_ddl(table.c[name].type) for name in arrays]
+    places = {name: f"c{i}" for i, name in enumerate(arrays)}
+    keys = [column.name for column in table.primary_key]
+    given = f"unnest({', '.join(f'CAST(%s AS {ddl}[])' for ddl in types)}) AS given({', '.join(places.values())})"
+    own = [f"outcome.{_name(connection, name)}" for name in keys]
+    bound = ", ".join(f"CAST(%s AS {_ddl(table.c[name].type)})" for name in keys)
+    same = " AND ".join(f"{column} = given.{places[name]}" for column, name in zip(own, keys, strict=True))
+    row = ", ".join(own)
+    return (
+        given,
+        f"{same} AND ({row}) >= ({bound}) AND ({row}) <= ({bound})",
+        [*arrays.values(), *(value for bound in bounds for value in bound)],
+    )
+
+
+def _bounds(keys: Mapping[str, pa.Array]) -> Sequence[Sequence[Any]]:
+    return [[values[position].as_py() for values in keys.values()] for position in (0, -1)]
+
+
+def _count(columns: Mapping[str, Column]) -> int:
+    return len(next(iter(columns.values())))
+
+
+def _name(connection: sa.Connection, *parts: str | None) -> str:
+    """A quoted name for a statement with parameters of the driver."""
+    return driver_sql(connection.dialect, quoted(connection.dialect, *parts))
 
 
 def _fetch_packed(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
@@ -166,12 +240,12 @@ def _array_literal(texts: pa.Array) -> str:
     """An array literal for PostgreSQL, which parses it a thousand times faster than a list of literals."""
     if pa.types.is_string(texts.type):
         quoted = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
-        texts = pc.binary_join_element_wise('"', quoted, '"', "")
-    return "{" + ",".join(map(str, texts.to_pylist())) + "}"
+        texts = pc.binary_join_element_wise('"', quoted, '"', "").fill_null("NULL")
+    return "{" + ",".join("NULL" if value is None else str(value) for value in texts.to_pylist()) + "}"
 
 
 def _csv(columns: Mapping[str, Column], constants: Mapping[str, Scalar]) -> bytes:
-    count = len(next(iter(columns.values())))
+    count = _count(columns)
     arrays = [_text(values) for values in columns.values()]
     arrays += [pa.repeat(_constant(value), count) for value in constants.values()]
     sink = io.BytesIO()

@@ -18,7 +18,6 @@ from batch_scoring.domain.columns import Column
 from batch_scoring.store.bulk.contract import Scalar
 from batch_scoring.store.bulk.portable import driver_values, fetch_undecodable, is_undecodable_text
 from batch_scoring.store.engine.names import quoted
-from batch_scoring.store.engine.sql_types import FOREVER
 
 _BLOCK = 500
 """Rows that are converted to Arrow at once."""
@@ -42,7 +41,7 @@ class SqliteRows:
     def __len__(self) -> int:
         return len(self.values) // len(self.names)
 
-    def insert(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
         """Insert with executemany, many rows in each statement; constants are part of the statement."""
         dialect, values = connection.dialect, self.values
         names = ", ".join(quoted(dialect, name) for name in [*self.names, *constants])
@@ -74,23 +73,66 @@ class SqliteBulk:
                 raise
             return fetch_undecodable(connection, lambda: _fetch(connection, query, families))
 
-    def prepare(self, table: sa.Table, columns: Mapping[str, Column]) -> SqliteRows:
+    def prepare_insert(self, table: sa.Table, columns: Mapping[str, Column]) -> SqliteRows:
         """The driver's values, row after row in one list."""
         rows = zip(*map(_storable, columns.values()), strict=True)
         return SqliteRows(table=table, names=list(columns), values=list(itertools.chain.from_iterable(rows)))
 
-    def close_current(
-        self, connection: sa.Connection, table: sa.Table, keys: Mapping[str, Column], valid_to: datetime
+    def prepare_update(
+        self, table: sa.Table, columns: Mapping[str, Column], *, unchanged_since: datetime
+    ) -> SqliteUpdatedRows:
+        """The driver's values, a tuple for each row with the key last."""
+        keys = [column.name for column in table.primary_key]
+        names = [*(name for name in columns if name not in keys), *keys]
+        rows = zip(*(_storable(columns[name]) for name in names), strict=True)
+        return SqliteUpdatedRows(table=table, names=names, rows=list(rows), unchanged_since=unchanged_since)
+
+    def move(
+        self,
+        connection: sa.Connection,
+        current: sa.Table,
+        past: sa.Table,
+        keys: Mapping[str, Column],
+        constants: Mapping[str, Scalar],
     ) -> int:
-        """Close one key after the other, each by the primary key."""
+        """Copy and delete one key after the other, each by the primary key."""
         dialect = connection.dialect
         same = " AND ".join(f"{quoted(dialect, name)} = ?" for name in keys)
-        target = quoted(dialect, table.schema, table.name)
-        statement = (
-            f"UPDATE {target} SET valid_to = {_literal(valid_to)}"  # noqa: S608 - quoted names, own literals
-            f" WHERE {same} AND valid_to = {_literal(FOREVER)}"
+        names = [quoted(dialect, column.name) for column in current.columns]
+        source, target = (quoted(dialect, table.schema, table.name) for table in (current, past))
+        listed = ", ".join([*names, *(quoted(dialect, name) for name in constants)])
+        chosen = ", ".join([*names, *map(_literal, constants.values())])
+        rows = list(zip(*map(driver_values, keys.values()), strict=True))
+        _execute(connection, f"INSERT INTO {target} ({listed}) SELECT {chosen} FROM {source} WHERE {same}", rows)  # noqa: S608
+        return _execute(connection, f"DELETE FROM {source} WHERE {same}", rows)  # noqa: S608 - quoted names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteUpdatedRows:
+    """n rows as parameters of the driver, the key last."""
+
+    table: sa.Table
+    names: list[str]
+    rows: list[tuple[Any, ...]]
+    unchanged_since: datetime
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def write(self, connection: sa.Connection, constants: Mapping[str, Scalar]) -> int:
+        """Update one row after the other by its primary key."""
+        dialect = connection.dialect
+        keys = [column.name for column in self.table.primary_key]
+        places = dict.fromkeys(self.names, "?") | {name: _literal(value) for name, value in constants.items()}
+        given = [name for name in self.names if name not in keys]
+        missing = [c.name for c in self.table.columns if c.name not in keys and c.name not in places]
+        settings = ", ".join(
+            f"{quoted(dialect, name)} = {places.get(name, 'NULL')}" for name in [*given, *constants, *missing]
         )
-        return _execute(connection, statement, zip(*map(driver_values, keys.values()), strict=True))
+        same = " AND ".join(f"{quoted(dialect, name)} = ?" for name in keys)
+        same += f" AND valid_from <= {_literal(self.unchanged_since)}"
+        target = quoted(dialect, self.table.schema, self.table.name)
+        return _execute(connection, f"UPDATE {target} SET {settings} WHERE {same}", self.rows)  # noqa: S608 - quoted names
 
 
 class _Column:

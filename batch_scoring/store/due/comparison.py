@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from batch_scoring.domain.keys import KeyRange, Version
 from batch_scoring.domain.names import TableName
 from batch_scoring.store.engine.names import exactly
-from batch_scoring.store.engine.sql_types import FOREVER, RAW, UtcTimestamp
+from batch_scoring.store.engine.sql_types import RAW, UtcTimestamp
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import within
 
@@ -27,7 +27,6 @@ def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
         sa.column("source_changed_at", RAW),
         sa.column("attempts", sa.Integer),
         sa.column("valid_from", UtcTimestamp()),
-        sa.column("valid_to", UtcTimestamp()),
         schema=exactly(name.schema),
     )
 
@@ -38,7 +37,6 @@ def holds_for(
     own = [outcome.c[name] for name in layout.key_names]
     return [
         *(key == other for key, other in zip(keys, own, strict=True)),
-        outcome.c.valid_to == sa.literal(FOREVER, outcome.c.valid_to.type),
         *within(own, chunk),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -15,7 +16,6 @@ from batch_scoring.domain.runs import ChunkCounts
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk.contract import Bulk, PreparedRows, Scalar, take
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.runs.records import fence
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import SourceRows
@@ -50,10 +50,11 @@ class Quarantined:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Close:
-    """Rows of a table whose validity period ends with the chunk."""
+class Move:
+    """Rows whose validity period ends with the chunk, and that no new row replaces."""
 
-    table: sa.Table
+    current: sa.Table
+    past: sa.Table
     keys: Mapping[str, Column]
     """Their keys, in order; columns of length n."""
 
@@ -64,14 +65,15 @@ class Close:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Insert:
-    """Rows that a chunk adds to a table."""
+class Write:
+    """Rows that a chunk inserts into a table, or updates."""
 
     table: sa.Table
     rows: PreparedRows
+    verb: Literal["written", "superseded"]
+    """What happens to them, for messages."""
     constants: Mapping[str, Scalar] = field(default_factory=dict)
-    """Columns that hold the same value in every row. ``run_id``, ``valid_from`` and, where the table has it,
-    ``valid_to`` are added when the rows are written."""
+    """Columns that hold the same value in every row. ``run_id`` and ``valid_from`` are added when they are written."""
 
     @property
     def count(self) -> int:
@@ -81,13 +83,16 @@ class Insert:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkWrites:
-    """The writes of a chunk, in one transaction and in this order: closes, then inserts."""
+    """The writes of a chunk, in one transaction and in this order: moves, then writes.
+
+    The database appends the old form of each updated row to history by itself.
+    """
 
     counts: ChunkCounts
-    closes: Sequence[Close]
-    inserts: Sequence[Insert]
-    closed_since: Collection[datetime]
-    """``valid_from`` of the rows that are closed."""
+    moves: Sequence[Move]
+    writes: Sequence[Write]
+    ended: Collection[datetime]
+    """``valid_from`` of the rows whose validity period ends."""
 
 
 def prepare_writes(
@@ -95,16 +100,13 @@ def prepare_writes(
 ) -> ChunkWrites:
     """Prepare the writes of a chunk, without a connection."""
     superseding = _present(rows.current_since, predictions.positions)
-    settled = (
-        sorted([*predictions.positions, *quarantined.positions]) if quarantined.positions else predictions.positions
-    )
-    leaving = _present(rows.quarantined_since, settled)
-    since = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in leaving}
-    closes = [
-        Close(table=table, keys=_keys(layout, rows, positions))
-        for table, positions in ((layout.predictions_table, superseding), (layout.quarantine_table, leaving))
-        if positions
-    ]
+    leaving = _present(rows.quarantined_since, predictions.positions)
+    again = _present(rows.quarantined_since, quarantined.positions)
+    ended = {rows.current_since[i] for i in superseding} | {rows.quarantined_since[i] for i in (*leaving, *again)}
+    moves = []
+    if leaving:
+        keys = _keys(layout, rows, leaving)
+        moves.append(Move(current=layout.quarantine_table, past=layout.quarantine_closed_table, keys=keys))
     return ChunkWrites(
         counts=ChunkCounts(
             scored=len(predictions.positions),
@@ -112,39 +114,76 @@ def prepare_writes(
             quarantined=len(quarantined.positions),
             unseen_category=predictions.unseen_category_count,
         ),
-        closes=closes,
-        inserts=list(_inserts(bulk, layout, rows, predictions, quarantined)),
-        closed_since=[start for start in since if start is not None],
+        moves=moves,
+        writes=[
+            *_writes_of_predictions(bulk, layout, rows, predictions),
+            *_writes_of_entries(bulk, layout, rows, quarantined),
+        ],
+        ended=[start for start in ended if start is not None],
     )
 
 
-def _inserts(
-    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
-) -> Iterator[Insert]:
-    if predictions.positions:
-        table = layout.predictions_table
-        scored = _version(layout, rows, predictions.positions)
-        if predictions.scores is not None:
-            scored["score"] = predictions.scores
-        if predictions.labels is not None:
-            scored["prediction"] = predictions.labels
-        constants = {"model_version": predictions.model_version}
-        yield Insert(table=table, rows=bulk.prepare(table, scored), constants=constants)
-    if predictions.positions and predictions.inputs is not None:
+def _writes_of_predictions(
+    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions
+) -> Iterator[Write]:
+    if not predictions.positions:
+        return
+    scored = _version(layout, rows, predictions.positions)
+    if predictions.scores is not None:
+        scored["score"] = predictions.scores
+    if predictions.labels is not None:
+        scored["prediction"] = predictions.labels
+    since = [rows.current_since[position] for position in predictions.positions]
+    yield from _writes(
+        bulk, layout.predictions_table, scored, since, constants={"model_version": predictions.model_version}
+    )
+    if predictions.inputs is not None:
         table = layout.inputs_table(predictions.stored_inputs)
         inputs = _keys(layout, rows, predictions.positions)
         inputs |= {name: values for name, values in predictions.inputs.items() if name not in inputs}
-        yield Insert(table=table, rows=bulk.prepare(table, inputs))
-    if quarantined.positions:
-        table = layout.quarantine_table
-        entries: dict[str, Column] = {
-            **_version(layout, rows, quarantined.positions),
-            "reason_code": list(quarantined.reason_codes),
-            "column_name": list(quarantined.column_names),
-            "message": list(quarantined.messages),
-            "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
-        }
-        yield Insert(table=table, rows=bulk.prepare(table, entries))
+        yield Write(table=table, rows=bulk.prepare_insert(table, inputs), verb="written")
+
+
+def _writes_of_entries(
+    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, quarantined: Quarantined
+) -> Iterator[Write]:
+    if not quarantined.positions:
+        return
+    entries: dict[str, Column] = {
+        **_version(layout, rows, quarantined.positions),
+        "reason_code": list(quarantined.reason_codes),
+        "column_name": list(quarantined.column_names),
+        "message": list(quarantined.messages),
+        "attempts": [(rows.attempts[i] or 0) + 1 for i in quarantined.positions],
+    }
+    since = [rows.quarantined_since[position] for position in quarantined.positions]
+    yield from _writes(bulk, layout.quarantine_table, entries, since, constants={})
+
+
+def _writes(
+    bulk: Bulk,
+    table: sa.Table,
+    columns: Mapping[str, Column],
+    since: Sequence[datetime | None],
+    *,
+    constants: Mapping[str, Scalar],
+) -> Iterator[Write]:
+    """An INSERT of the rows that are new, and an UPDATE of those that supersede one."""
+    new = [position for position, start in enumerate(since) if start is None]
+    old = [position for position, start in enumerate(since) if start is not None]
+    if new:
+        rows = bulk.prepare_insert(table, _at(columns, new, len(since)))
+        yield Write(table=table, rows=rows, verb="written", constants=constants)
+    if old:
+        last = max(start for start in since if start is not None)
+        rows = bulk.prepare_update(table, _at(columns, old, len(since)), unchanged_since=last)
+        yield Write(table=table, rows=rows, verb="superseded", constants=constants)
+
+
+def _at(columns: Mapping[str, Column], positions: Sequence[int], count: int) -> Mapping[str, Column]:
+    if len(positions) == count:
+        return columns
+    return {name: take(values, positions) for name, values in columns.items()}
 
 
 def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrites) -> ChunkCounts:
@@ -156,22 +195,15 @@ def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrite
     with database.write() as connection:
         time = fence(connection, run_id, writes.counts)
         # if the clock was set back, a validity period must still not end before its start
-        time = max([time, *(start + _TICK for start in writes.closed_since)])
-        stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time, "valid_to": FOREVER}
-        closed = [bulk.close_current(connection, close.table, close.keys, time) for close in writes.closes]
-        try:
-            written = [_insert(connection, insert, stamps) for insert in writes.inserts]
-        finally:  # a row that was not closed makes the insert fail, so it is reported as the cause
-            for close, count in zip(writes.closes, closed, strict=True):
-                _compare(count, close.count, close.table, "closed")
-        for insert, count in zip(writes.inserts, written, strict=True):
-            _compare(count, insert.count, insert.table, "written")
+        time = max([time, *(start + _TICK for start in writes.ended)])
+        stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time}
+        for move in writes.moves:
+            moved = bulk.move(connection, move.current, move.past, move.keys, {"valid_to": time})
+            _compare(moved, move.count, move.current, "closed")
+        for write in writes.writes:
+            written = write.rows.write(connection, {**stamps, **write.constants})
+            _compare(written, write.count, write.table, write.verb)
     return writes.counts
-
-
-def _insert(connection: sa.Connection, insert: Insert, stamps: Mapping[str, Scalar]) -> int:
-    own = {name: value for name, value in stamps.items() if name in insert.table.c}
-    return insert.rows.insert(connection, {**own, **insert.constants})
 
 
 def _present(since: Sequence[datetime | None], positions: Sequence[int]) -> list[int]:

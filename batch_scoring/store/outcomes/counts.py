@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from batch_scoring.store.engine.sql_types import FOREVER
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_runs
 
@@ -15,11 +14,8 @@ from batch_scoring.store.schema.tables import scoring_runs
 def count_quarantined(connection: sa.Connection, layout: PredictionsLayout) -> int:
     """The number of open quarantine entries of a job."""
     table = layout.quarantine_table
-    # a new Table object would not match SQLAlchemy's statement cache
-    ends = sa.column("valid_to", table.c.valid_to.type)
-    rows = sa.table(table.name, ends, schema=table.schema)
-    is_open = ends == sa.literal(FOREVER, ends.type)
-    return connection.execute(sa.select(sa.func.count()).select_from(rows).where(is_open)).scalar_one()
+    rows = sa.table(table.name, schema=table.schema)  # a new Table object would not match SQLAlchemy's statement cache
+    return connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +31,11 @@ class VersionCount:
 def count_by_version(connection: sa.Connection, layout: PredictionsLayout) -> Sequence[VersionCount]:
     """Current predictions of a job by model version. Reads every current prediction once."""
     table = layout.predictions_table
-    columns = [sa.column(name, table.c[name].type) for name in ("run_id", "model_version", "valid_to")]
-    run_id, version, ends = columns
+    columns = [sa.column(name, table.c[name].type) for name in ("run_id", "model_version")]
+    run_id, version = columns
     rows = sa.table(table.name, *columns, schema=table.schema)
     of_run = (
-        sa.select(run_id, version, sa.func.count().label("n"))
-        .select_from(rows)
-        .where(ends == sa.literal(FOREVER, ends.type))
-        .group_by(run_id, version)
-        .subquery()
+        sa.select(run_id, version, sa.func.count().label("n")).select_from(rows).group_by(run_id, version).subquery()
     )
     query = (
         sa.select(scoring_runs.c.model_name, of_run.c.model_version, sa.func.sum(of_run.c.n))

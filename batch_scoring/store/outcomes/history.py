@@ -87,7 +87,7 @@ def predictions_of(
     connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]
 ) -> Sequence[PredictionRecord]:
     """The prediction history of a key, the latest first. ``keys`` are the possible forms of the key."""
-    table, run = layout.predictions_table, scoring_runs
+    table, run = layout.all_predictions, scoring_runs
     columns = [run.c[f.name] if f.name in _OF_RUN else table.c[f.name] for f in fields(PredictionRecord)]
     query = (
         sa.select(*columns)
@@ -100,7 +100,7 @@ def predictions_of(
 
 def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: int) -> int:
     """The number of predictions of a run that still exist."""
-    table = layout.predictions_table
+    table = layout.all_predictions
     return connection.execute(
         sa.select(sa.func.count()).select_from(table).where(table.c.run_id == run_id)
     ).scalar_one()
@@ -118,7 +118,7 @@ def entries(
     is_open: bool = True,
 ) -> Sequence[Entry]:
     """Quarantine entries, the latest first; only open ones unless ``is_open`` is False."""
-    table = layout.quarantine_table
+    table = layout.open_entries if is_open else layout.all_entries
     query: sa.Select[Any] = (
         sa.select(
             *(table.c[name] for name in layout.key_names),
@@ -132,7 +132,7 @@ def entries(
     found = [
         Entry(key=tuple(row[:key_length]), **dict(zip(names, row[key_length:], strict=True)))
         for batch in _batches(chosen)
-        for row in connection.execute(query.where(*_chosen(table, layout, batch, is_open=is_open)))
+        for row in connection.execute(query.where(*_chosen(table, layout, batch)))
     ]
     return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
 
@@ -144,13 +144,24 @@ def close_entries(
     table = layout.quarantine_table
     closed = 0
     for batch in _batches(chosen):
-        conditions = _chosen(table, layout, batch, is_open=True)
+        conditions = _chosen(table, layout, batch)
         latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
         if latest is not None:  # if the clock was set back, a validity period must still not end before its start
             end = max(valid_to, latest + timedelta(microseconds=1))
-            closing = sa.update(table).where(*conditions).values(valid_to=sa.literal(end, table.c.valid_to.type))
-            closed += connection.execute(closing).rowcount
+            connection.execute(move_entries(layout, conditions, end))
+            closed += connection.execute(sa.delete(table).where(*conditions)).rowcount
     return closed
+
+
+def move_entries(
+    layout: PredictionsLayout, conditions: Sequence[sa.ColumnElement[bool]], valid_to: datetime
+) -> sa.Insert:
+    """The statement that copies open entries to the closed ones, after which they may be deleted."""
+    current, past = layout.quarantine_table, layout.quarantine_closed_table
+    ends = sa.literal(valid_to, past.c.valid_to.type)
+    return sa.insert(past).from_select(
+        [*(column.name for column in current.c), "valid_to"], sa.select(*current.c, ends).where(*conditions)
+    )
 
 
 def _batches(chosen: EntryFilter) -> Iterator[EntryFilter]:
@@ -158,12 +169,8 @@ def _batches(chosen: EntryFilter) -> Iterator[EntryFilter]:
     return (replace(chosen, keys=batch.keys) for batch in Selection(keys=chosen.keys).batches())
 
 
-def _chosen(
-    table: sa.Table, layout: PredictionsLayout, chosen: EntryFilter, *, is_open: bool
-) -> list[sa.ColumnElement[bool]]:
+def _chosen(table: sa.FromClause, layout: PredictionsLayout, chosen: EntryFilter) -> list[sa.ColumnElement[bool]]:
     conditions = _of_keys(table, layout, chosen.keys)
-    if is_open:
-        conditions.append(table.c.valid_to == sa.literal(FOREVER, table.c.valid_to.type))
     if chosen.reason_code is not None:
         conditions.append(table.c.reason_code == chosen.reason_code)
     if chosen.column_name is not None:
@@ -173,5 +180,7 @@ def _chosen(
     return conditions
 
 
-def _of_keys(table: sa.Table, layout: PredictionsLayout, keys: tuple[Key, ...] | None) -> list[sa.ColumnElement[bool]]:
+def _of_keys(
+    table: sa.FromClause, layout: PredictionsLayout, keys: tuple[Key, ...] | None
+) -> list[sa.ColumnElement[bool]]:
     return Selection(keys=keys).of_keys([table.c[name] for name in layout.key_names])

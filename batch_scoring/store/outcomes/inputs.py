@@ -81,7 +81,7 @@ def _page(
     which: InputsSelection,
     after: Key | None,
 ) -> StoredInputs:
-    predictions, inputs = layout.predictions_table, layout.inputs_table(columns)
+    predictions, inputs = layout.all_predictions, layout.inputs_table(columns)
     own = [predictions.c[name] for name in layout.key_names]
     same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
     keys = {column.name: column for column in key_columns(connection, layout)}

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.sql_types import FOREVER, database_now
+from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.outcomes.history import keys_of
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.layout import PredictionsLayout
@@ -145,7 +145,8 @@ def purge_some(database: Database, run_id: int, job: str, layout: PredictionsLay
 
 def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> list[_Target]:
     """The tables in the order in which they are emptied: inputs go before the predictions they belong to."""
-    predictions, quarantine, inputs = layout.predictions_table, layout.quarantine_table, layout.inputs_table(())
+    predictions, entries = layout.superseded_table, layout.quarantine_closed_table
+    inputs = layout.inputs_table(())
     holds = connection.execute(
         sa.select(legal_holds.c.source_key, legal_holds.c.run_id).where(
             legal_holds.c.job == job, legal_holds.c.removed_at.is_(None)
@@ -166,8 +167,7 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         return _Target(kind=kind, table=table, is_old=is_old, is_held=sa.or_(*is_held))
 
     def ended(table: sa.Table, before: datetime) -> sa.ColumnElement[bool]:
-        type_ = table.c.valid_to.type
-        return sa.and_(table.c.valid_to < sa.literal(before, type_), table.c.valid_to < sa.literal(FOREVER, type_))
+        return table.c.valid_to < sa.literal(before, table.c.valid_to.type)
 
     has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
     found: list[_Target] = []
@@ -184,5 +184,5 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
                 gone = sa.and_(gone, valid_from >= sa.literal(cutoffs.inputs_before, valid_from.type))  # counted once
             found.append(target("inputs", inputs, gone))
         found.append(target("predictions", predictions, ended(predictions, cutoffs.superseded_before)))
-        found.append(target("quarantine_entries", quarantine, ended(quarantine, cutoffs.superseded_before)))
+        found.append(target("quarantine_entries", entries, ended(entries, cutoffs.superseded_before)))
     return found

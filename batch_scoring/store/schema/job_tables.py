@@ -22,14 +22,18 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import driver_sql, quoted
 from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.schema import triggers
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.retype import execute, holds_versions
 from batch_scoring.store.schema.revision import check_revision
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
 
-SUFFIXES = ("quarantine", "inputs", *FUNCTIONS, *PER_JOB)
-"""Suffixes of the tables, views and functions whose names start with that of a predictions table."""
+TABLES = ("superseded", "quarantine", "quarantine_closed", "inputs")
+"""Suffixes of a job's tables besides that of its predictions."""
+
+SUFFIXES = (*TABLES, *FUNCTIONS, *PER_JOB, *triggers.NAMES)
+"""Suffixes of the tables, views, functions and triggers whose names start with that of a predictions table."""
 
 
 def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
@@ -44,16 +48,20 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         database.dialect.lock_schema(connection)
         created = create_tables(connection, job, layout)
         if created:
-            execute(connection, view_statements(connection, job, layout))
+            execute(connection, dependent_statements(connection, job, layout))
             execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
     return created
 
 
-def view_statements(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
-    """The statements that create or replace a job's views and functions."""
+def dependent_statements(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
+    """The statements that create or replace a job's triggers, views and functions."""
     dialect = dialect_of(connection)
-    views = job_sql(dialect, layout, job.predictions.positive_label)
-    return [*views, *gone_sql(dialect, layout, job.source, dialect.search_path(connection))]
+    schemas = dialect.search_path(connection)
+    return [
+        *triggers.trigger_sql(dialect, layout, schemas),
+        *job_sql(dialect, layout, job.predictions.positive_label),
+        *gone_sql(dialect, layout, job.source, schemas),
+    ]
 
 
 def ensure_inputs(database: Database, layout: PredictionsLayout, stored: Sequence[InputColumn]) -> bool:
@@ -155,7 +163,12 @@ def check_names(dialect: Dialect, job: Job) -> None:
 
 
 def table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLElement]:
-    for table in (layout.predictions_table, layout.quarantine_table):
+    for table in (
+        layout.predictions_table,
+        layout.superseded_table,
+        layout.quarantine_table,
+        layout.quarantine_closed_table,
+    ):
         yield from _ddl_of(dialect, table)
 
 
@@ -169,8 +182,7 @@ def _ddl_of(dialect: sa.Dialect, table: sa.Table) -> Iterator[DDLElement]:
 def create_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> bool:
     if check_tables(connection, job, layout):
         return False
-    views = [view_name(layout, view) for view in PER_JOB]
-    for name in (layout.table, layout.quarantine, layout.inputs, *views):
+    for name in (layout.table, *(view_name(layout, suffix) for suffix in (*TABLES, *PER_JOB))):
         if sa.inspect(connection).has_table(name.name, schema=name.schema):
             message = (
                 f"{name} exists already and was not created for job {job.name};"

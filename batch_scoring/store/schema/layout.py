@@ -14,7 +14,7 @@ from batch_scoring.domain.job import Job, Kind
 from batch_scoring.domain.names import TableName
 from batch_scoring.errors import ConfigurationError, Problem, SourceFault
 from batch_scoring.store.engine.names import exactly
-from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp
+from batch_scoring.store.engine.sql_types import FOREVER, RawType, UtcTimestamp
 from batch_scoring.store.schema.tables import metadata
 from batch_scoring.store.source.table import SourceTable
 
@@ -45,12 +45,23 @@ class PredictionsLayout:
         return tuple(name for name, _ in self.key)
 
     @property
+    def superseded(self) -> TableName:
+        return self._named("superseded")
+
+    @property
     def quarantine(self) -> TableName:
-        return self.table._replace(name=f"{self.table.name}_quarantine")
+        return self._named("quarantine")
+
+    @property
+    def quarantine_closed(self) -> TableName:
+        return self._named("quarantine_closed")
 
     @property
     def inputs(self) -> TableName:
-        return self.table._replace(name=f"{self.table.name}_inputs")
+        return self._named("inputs")
+
+    def _named(self, suffix: str) -> TableName:
+        return self.table._replace(name=f"{self.table.name}_{suffix}")
 
     def inputs_table(self, columns: Sequence[InputColumn]) -> sa.Table:
         """The table of the model's inputs: a row for each prediction, by key and start of its validity period.
@@ -82,67 +93,117 @@ class PredictionsLayout:
 
     @cached_property
     def predictions_table(self) -> sa.Table:
-        """The table whose primary key is (key columns…, valid_to): one current prediction per key."""
-        label = "expected NULL for a regression" if self.kind == "regression" else "the predicted label"
-        return self._table(
-            self.table,
-            [
-                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
-                sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that scored"),
-                sa.Column("score", sa.Double, nullable=self.kind == "label", comment=SCORE_COMMENTS[self.kind]),
-                sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
-            ],
-            [sa.CheckConstraint(_SCORE_CHECKS[self.kind], name="score")],
-            "One row per prediction; the current one of a key has valid_to 9999-12-31",
+        """The current predictions: one row per key, whose primary key is the key."""
+        return self._current(self.table, self._of_prediction(), "One row per key: its current prediction")
+
+    @cached_property
+    def superseded_table(self) -> sa.Table:
+        """The superseded predictions. Rows are appended in the order of their start, so that history does not slow down
+        writers: with the key first in the primary key, each row would be written to another page of a growing index."""
+        return self._past(
+            self.superseded, self._of_prediction(), "One row per superseded prediction. Rows are never changed"
         )
 
     @cached_property
     def quarantine_table(self) -> sa.Table:
-        """The table of quarantined rows, with the same key and validity period as predictions."""
-        return self._table(
-            self.quarantine,
-            [
-                sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that quarantined the row"),
-                sa.Column("reason_code", sa.String(32), nullable=False, comment="Why it could not be scored"),
-                sa.Column("column_name", sa.Text, comment="The column at fault, where there is one"),
-                sa.Column("message", sa.Text, nullable=False, comment="The reason as text; never applicant data"),
-                sa.Column("attempts", sa.Integer, nullable=False, comment="Number of consecutive failed attempts"),
-            ],
-            [],
-            "One row per quarantined source row; an open entry has valid_to 9999-12-31",
+        """The open quarantine entries, with the key of predictions."""
+        return self._current(self.quarantine, self._of_entry(), "One row per key in quarantine: its open entry")
+
+    @cached_property
+    def quarantine_closed_table(self) -> sa.Table:
+        """The closed quarantine entries."""
+        return self._past(
+            self.quarantine_closed, self._of_entry(), "One row per closed quarantine entry. Rows are never changed"
         )
 
-    def _table(
-        self, name: TableName, columns: list[sa.Column[Any]], constraints: list[sa.Constraint], comment: str
-    ) -> sa.Table:
-        keys = [_key_column(name, ddl) for name, ddl in self.key]
-        changed_at: sa.Column[Any] = sa.Column(
-            "source_changed_at",
-            RawType(self.changed_at_type),
-            comment="Version of the source row that was read",
-        )
-        validity_period: list[sa.Column[Any]] = [
-            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Start of the validity period, UTC"),
-            sa.Column(
-                "valid_to",
-                UtcTimestamp,
-                primary_key=True,
-                comment="End of the validity period, exclusive, UTC; 9999-12-31 while current",
-            ),
+    @cached_property
+    def all_predictions(self) -> sa.Subquery:
+        """Current and superseded predictions, with ``valid_to``."""
+        return _both(self.predictions_table, self.superseded_table)
+
+    @cached_property
+    def open_entries(self) -> sa.Subquery:
+        """Open quarantine entries, with ``valid_to``."""
+        return _open(self.quarantine_table).subquery()
+
+    @cached_property
+    def all_entries(self) -> sa.Subquery:
+        """Open and closed quarantine entries, with ``valid_to``."""
+        return _both(self.quarantine_table, self.quarantine_closed_table)
+
+    def _of_prediction(self) -> list[sa.schema.SchemaItem]:
+        label = "expected NULL for a regression" if self.kind == "regression" else "the predicted label"
+        return [
+            sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+            sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that scored"),
+            sa.Column("score", sa.Double, nullable=self.kind == "label", comment=SCORE_COMMENTS[self.kind]),
+            sa.Column("prediction", sa.Text, comment=f"Label: {label}"),
+            sa.CheckConstraint(_SCORE_CHECKS[self.kind], name="score"),
         ]
+
+    def _of_entry(self) -> list[sa.schema.SchemaItem]:
+        return [
+            sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that quarantined the row"),
+            sa.Column("reason_code", sa.String(32), nullable=False, comment="Why it could not be scored"),
+            sa.Column("column_name", sa.Text, comment="The column at fault, where there is one"),
+            sa.Column("message", sa.Text, nullable=False, comment="The reason as text; never applicant data"),
+            sa.Column("attempts", sa.Integer, nullable=False, comment="Number of consecutive failed attempts"),
+        ]
+
+    def _current(self, name: TableName, columns: list[sa.schema.SchemaItem], comment: str) -> sa.Table:
+        start: sa.Column[Any] = sa.Column(
+            "valid_from", UtcTimestamp, nullable=False, comment="Start of the validity period, UTC"
+        )
+        keys = [_key_column(name, ddl) for name, ddl in self.key]
+        return self._table(name, [*keys, *columns, self._changed_at(), start], comment, postgresql_with=_ROOM_TO_UPDATE)
+
+    def _past(self, name: TableName, columns: list[sa.schema.SchemaItem], comment: str) -> sa.Table:
+        keys = [_key_column(name, ddl, is_primary=False) for name, ddl in self.key]
+        period: list[sa.Column[Any]] = [
+            sa.Column("valid_from", UtcTimestamp, nullable=False, comment="Start of the validity period, UTC"),
+            sa.Column("valid_to", UtcTimestamp, nullable=False, comment="End of the validity period, exclusive, UTC"),
+        ]
+        return self._table(
+            name,
+            [
+                *keys,
+                *columns,
+                self._changed_at(),
+                *period,
+                sa.PrimaryKeyConstraint("valid_from", *(key.name for key in keys)),
+                sa.CheckConstraint("valid_from < valid_to", name="validity_period"),
+            ],
+            comment,
+        )
+
+    def _changed_at(self) -> sa.Column[Any]:
+        return sa.Column(
+            "source_changed_at", RawType(self.changed_at_type), comment="Version of the source row that was read"
+        )
+
+    def _table(self, name: TableName, items: list[sa.schema.SchemaItem], comment: str, **options: Any) -> sa.Table:
         return sa.Table(
             exactly(name.name),
             sa.MetaData(naming_convention=metadata.naming_convention),
-            *keys,
-            *columns,
-            changed_at,
-            *validity_period,
-            *constraints,
-            sa.CheckConstraint("valid_from < valid_to", name="validity_period"),
+            *items,
             schema=exactly(name.schema),
             comment=comment,
             sqlite_with_rowid=False,  # the table is stored in its primary key: one B-tree to write and to search
+            **options,
         )
+
+
+_ROOM_TO_UPDATE = {"fillfactor": 50}
+"""A superseding UPDATE then finds room on the page of its row, and no index changes (HOT)."""
+
+
+def _open(current: sa.Table) -> sa.Select[Any]:
+    return sa.select(*current.c, sa.literal(FOREVER, UtcTimestamp()).label("valid_to"))
+
+
+def _both(current: sa.Table, past: sa.Table) -> sa.Subquery:
+    columns = [past.c[column.name] for column in current.c]
+    return sa.union_all(_open(current), sa.select(*columns, past.c.valid_to)).subquery()
 
 
 def layout_of(job: Job, source: SourceTable) -> PredictionsLayout:
@@ -168,9 +229,14 @@ def layout_of(job: Job, source: SourceTable) -> PredictionsLayout:
     )
 
 
-def _key_column(name: str, ddl: str) -> sa.Column[Any]:
+def _key_column(name: str, ddl: str, *, is_primary: bool = True) -> sa.Column[Any]:
     return sa.Column(
-        exactly(name), RawType(ddl), primary_key=True, autoincrement=False, comment="Key of the source row"
+        exactly(name),
+        RawType(ddl),
+        primary_key=is_primary,
+        nullable=False,
+        autoincrement=False,
+        comment="Key of the source row",
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.names import TableName
 from batch_scoring.store.engine.dialects.registered import dialect_of
 from batch_scoring.store.engine.names import driver_sql, exactly
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_jobs
+from batch_scoring.store.schema.triggers import drop_triggers_sql
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
 
 _COLUMN = "source_changed_at"
@@ -17,7 +19,7 @@ _COLUMN = "source_changed_at"
 
 def holds_versions(connection: sa.Connection, layout: PredictionsLayout) -> bool:
     """Whether some prediction or quarantine entry records a version of its source row."""
-    for name in (layout.table, layout.quarantine):
+    for name in _versioned(layout):
         column: sa.ColumnClause[object] = sa.column(_COLUMN)
         table = sa.table(exactly(name.name), column, schema=exactly(name.schema))
         found = sa.select(sa.literal(1)).select_from(table).where(column.is_not(None)).limit(1)
@@ -26,8 +28,12 @@ def holds_versions(connection: sa.Connection, layout: PredictionsLayout) -> bool
     return False
 
 
-def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views: Iterable[str]) -> None:
-    """Change the type of an empty source_changed_at in the current transaction, and create the job's views again.
+def _versioned(layout: PredictionsLayout) -> tuple[TableName, ...]:
+    return (layout.table, layout.superseded, layout.quarantine, layout.quarantine_closed)
+
+
+def retype_versions(connection: sa.Connection, layout: PredictionsLayout, dependent: Iterable[str]) -> None:
+    """Change the type of an empty source_changed_at in the current transaction, and create triggers and views again.
 
     Privileges on the views are granted again.
     """
@@ -39,7 +45,8 @@ def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views:
         execute(connection, [f"DROP FUNCTION IF EXISTS {function}" for function in functions])
     execute(connection, [f"DROP VIEW IF EXISTS {name}" for name in names])
     ddl = layout.changed_at_type
-    for table in (dialect.quoted(*layout.table), dialect.quoted(*layout.quarantine)):
+    execute(connection, drop_triggers_sql(dialect, layout))
+    for table in (dialect.quoted(*name) for name in _versioned(layout)):
         if dialect.changes_column_types:
             execute(connection, [f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} TYPE {ddl} USING NULL"])
         else:
@@ -50,7 +57,7 @@ def retype_versions(connection: sa.Connection, layout: PredictionsLayout, views:
         .where(scoring_jobs.c.predictions_table == str(layout.table))
         .values(changed_at_type=layout.changed_at_type)
     )
-    execute(connection, [*views, *grants])
+    execute(connection, [*dependent, *grants])
 
 
 _GRANTS_ON_VIEWS = sa.text(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from string import Template
 
+import sqlalchemy as sa
+
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
@@ -45,11 +47,21 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
     tables: dict[str, TableName] = {
         "source": job.source.table_name,
         "predictions": layout.table,
+        "superseded": layout.superseded,
         "quarantine": layout.quarantine,
+        "quarantine_closed": layout.quarantine_closed,
         "inputs": layout.inputs,
         **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
     }
-    return {name: dialect.quoted(*table) for name, table in tables.items()}
+
+    def updated(table: sa.Table) -> str:
+        return ", ".join(dialect.quoted(column.name) for column in table.columns if not column.primary_key)
+
+    return {
+        **{name: dialect.quoted(*table) for name, table in tables.items()},
+        "updated": updated(layout.predictions_table),
+        "updated_entry": updated(layout.quarantine_table),
+    }
 
 
 def _fitting(filled: str, dialect: Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:

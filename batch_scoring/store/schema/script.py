@@ -23,6 +23,7 @@ from batch_scoring.store.schema.job_tables import check_names, job_row, table_dd
 from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.revision import alembic_config
 from batch_scoring.store.schema.tables import scoring_jobs
+from batch_scoring.store.schema.triggers import trigger_sql
 from batch_scoring.store.schema.views import gone_sql, job_sql, shared_sql
 from batch_scoring.store.source.table import SourceTable
 
@@ -69,6 +70,7 @@ def _schema_sql(dialect: Dialect, layouts: Sequence[tuple[Job, PredictionsLayout
         parts += [
             f"{statement_text(element, dialect.sqlalchemy)};" for element in table_ddl(dialect.sqlalchemy, layout)
         ]
+        parts += [f"{statement};" for statement in trigger_sql(dialect, layout)]
         parts += [f"{statement};" for statement in job_sql(dialect, layout, job.predictions.positive_label)]
         parts += [f"{statement};" for statement in gone_sql(dialect, layout, job.source)]
         row = job_row(job, layout)

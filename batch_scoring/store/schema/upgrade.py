@@ -13,9 +13,9 @@ from batch_scoring.errors import (
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.job_tables import (
     create_tables,
+    dependent_statements,
     needs_versions,
     registered_layouts,
-    view_statements,
     waiting_problem,
 )
 from batch_scoring.store.schema.layout import layout_of
@@ -74,14 +74,14 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             except SourceFault as exc:
                 waiting.append(waiting_problem(job, exc))
                 continue
-            views = view_statements(connection, job, layout)
+            dependent = dependent_statements(connection, job, layout)
             if needs_versions(connection, job, layout):
-                retype_versions(connection, layout, views)
+                retype_versions(connection, layout, dependent)
                 versioned.append(job.predictions.table)
             if create_tables(connection, job, layout):
                 created.append(job.predictions.table)
             advice += index_advice.advice(connection, job, source)
-            execute(connection, views)
+            execute(connection, dependent)
         execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
     return Upgrade(
         revision_before=before,

@@ -77,7 +77,7 @@ def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) 
     """The statements that create or replace the views that cover all jobs; none for a dialect without templates."""
     entries = "\n  UNION ALL\n  ".join(
         f"SELECT {literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
-        f" FROM {dialect.quoted(*layout.quarantine)} WHERE valid_to = {EXPRESSIONS[dialect.templates].forever}"
+        f" FROM {dialect.quoted(*layout.quarantine)}"
         for job, layout in jobs
     )
     nothing = (
@@ -157,6 +157,7 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
     return {
         **views,
         "predictions": predictions,
+        "all_predictions": _all_predictions(dialect, layout),
         "keys": ",\n  ".join(f"p.{dialect.quoted(name)}" for name in layout.key_names),
         "key_comments": comments(views["current"]),
         "history_key_comments": comments(views["history"]),
@@ -170,6 +171,16 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
         "span": span,
         "daily_comments": Template(_text("daily_comments.sql")).substitute(views),
     }
+
+
+def _all_predictions(dialect: Dialect, layout: PredictionsLayout) -> str:
+    """Current and superseded predictions, with ``valid_to``."""
+    columns = ", ".join(dialect.quoted(column.name) for column in layout.predictions_table.columns)
+    forever = EXPRESSIONS[dialect.templates].forever
+    return (
+        f"(\n    SELECT {columns}, {forever} AS valid_to FROM {dialect.quoted(*layout.table)}"  # noqa: S608 - quoted names
+        f"\n    UNION ALL\n    SELECT {columns}, valid_to FROM {dialect.quoted(*layout.superseded)}\n  )"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

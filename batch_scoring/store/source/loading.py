@@ -235,7 +235,7 @@ def _upsert(
     )
     stage.create(connection)
     bulk = bulk_for(database)
-    bulk.prepare(stage, columns).insert(connection, {})
+    bulk.prepare_insert(stage, columns).write(connection, {})
     names = ", ".join(quote(column) for column in columns)
     others = [column for column in columns if column not in key]
     same = " AND ".join(f"target.{quote(column)} = stage.{quote(column)}" for column in key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -167,33 +168,79 @@ def test_awkward_names_of_tables_and_columns_are_written_and_read(way: tuple[Dat
     assert round_trip(way, table, columns, dict.fromkeys(names, Family.INTEGER)) == columns
 
 
-def test_closing_ends_the_current_rows_of_the_keys_named_and_no_others(way: tuple[Database, Bulk]) -> None:
-    database, bulk = way
+def _lives(database: Database, name: str, *more: sa.Column[Any]) -> sa.Table:
+    """A table of rows by branch and id, with the start of their validity period."""
     table = sa.Table(
-        "lives",
+        name,
         sa.MetaData(),
-        sa.Column("branch", RawType("TEXT")),
-        sa.Column("id", RawType("BIGINT")),
-        sa.Column("valid_to", UtcTimestamp),
+        sa.Column("branch", RawType("TEXT"), primary_key=True),
+        sa.Column("id", RawType("BIGINT"), primary_key=True, autoincrement=False),
+        sa.Column("note", sa.Text),
+        sa.Column("run_id", sa.BigInteger),
+        sa.Column("valid_from", UtcTimestamp),
+        *more,
     )
-    ended = FOREVER.replace(year=2020)
-    current = [("a", 1), ("a", 2), ("it's", 1), ("\\.", 2**53 + 1), ("", 3), ("A", 1)]
-    rows = [*((branch, id_, FOREVER) for branch, id_ in current), ("a", 1, ended)]
-    closing = [("", 3), ("\\.", 2**53 + 1), ("a", 1), ("it's", 1), ("nowhere", 9)]
     with database.write(create=True) as connection:
         table.create(connection)
-        connection.execute(
-            sa.insert(table), [dict(zip(("branch", "id", "valid_to"), row, strict=True)) for row in rows]
-        )
-        keys: dict[str, Column] = {"branch": [branch for branch, _ in closing], "id": [id_ for _, id_ in closing]}
-        closed = bulk.close_current(connection, table, keys, MOMENT)
+    return table
+
+
+AWKWARD_KEYS = [("a", 1), ("a", 2), ("it's", 1), ("\\.", 2**53 + 1), ("", 3), ("A", 1), ('{"x",NULL}', 4)]
+CHOSEN_KEYS = [("", 3), ("\\.", 2**53 + 1), ("a", 1), ("it's", 1), ("nowhere", 9), ('{"x",NULL}', 4)]
+NOTES = [None, "", "NULL", 'a,"b"\\', "größe", "x"]
+
+
+def _fill(connection: sa.Connection, table: sa.Table) -> None:
+    rows = [
+        {"branch": branch, "id": id_, "note": "old", "run_id": 1, "valid_from": MOMENT} for branch, id_ in AWKWARD_KEYS
+    ]
+    connection.execute(sa.insert(table), rows)
+
+
+def test_an_update_writes_the_rows_of_the_keys_named_and_no_others(way: tuple[Database, Bulk]) -> None:
+    database, bulk = way
+    table = _lives(database, "lives")
+    later = MOMENT.replace(year=2030)
+    keys: dict[str, Column] = {"branch": [branch for branch, _ in CHOSEN_KEYS], "id": [id_ for _, id_ in CHOSEN_KEYS]}
+    with database.write() as connection:
+        _fill(connection, table)
+        rows = bulk.prepare_update(table, {**keys, "note": list(NOTES)}, unchanged_since=MOMENT)
+        assert len(rows) == 6
+        assert rows.write(connection, {"valid_from": later, "run_id": 2}) == 5
+        again = bulk.prepare_update(table, keys, unchanged_since=MOMENT)
+        assert again.write(connection, {"valid_from": later, "run_id": 3}) == 0, "they were superseded since"
         found = {tuple(row) for row in connection.execute(sa.select(table))}
 
-    assert closed == 4
-    assert found == {
-        *((branch, id_, MOMENT if (branch, id_) in closing else FOREVER) for branch, id_ in current),
-        ("a", 1, ended),
-    }
+    noted = dict(zip(CHOSEN_KEYS, NOTES, strict=True))
+    assert found == {(*key, noted[key], 2, later) if key in noted else (*key, "old", 1, MOMENT) for key in AWKWARD_KEYS}
+
+
+def test_a_column_that_an_update_is_not_given_becomes_null(way: tuple[Database, Bulk]) -> None:
+    database, bulk = way
+    table = _lives(database, "lives")
+    with database.write() as connection:
+        _fill(connection, table)
+        rows = bulk.prepare_update(table, {"branch": ["a"], "id": [1]}, unchanged_since=MOMENT)
+        assert rows.write(connection, {"valid_from": MOMENT}) == 1
+        found = connection.execute(sa.select(table).where(table.c.branch == "a", table.c.id == 1)).one()
+
+    assert tuple(found) == ("a", 1, None, None, MOMENT)
+
+
+def test_a_move_takes_the_rows_of_the_keys_named_and_no_others(way: tuple[Database, Bulk]) -> None:
+    database, bulk = way
+    current, past = _lives(database, "lives"), _lives(database, "past", sa.Column("valid_to", UtcTimestamp))
+    later = MOMENT.replace(year=2030)
+    keys: dict[str, Column] = {"branch": [branch for branch, _ in CHOSEN_KEYS], "id": [id_ for _, id_ in CHOSEN_KEYS]}
+    with database.write() as connection:
+        _fill(connection, current)
+        moved = bulk.move(connection, current, past, keys, {"valid_to": later})
+        left = {tuple(row) for row in connection.execute(sa.select(current))}
+        found = {tuple(row) for row in connection.execute(sa.select(past))}
+
+    assert moved == 5
+    assert left == {(*key, "old", 1, MOMENT) for key in AWKWARD_KEYS if key not in CHOSEN_KEYS}
+    assert found == {(*key, "old", 1, MOMENT, later) for key in AWKWARD_KEYS if key in CHOSEN_KEYS}
 
 
 def test_values_are_taken_by_position_in_the_form_they_have(way: tuple[Database, Bulk]) -> None:

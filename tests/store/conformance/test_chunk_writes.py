@@ -130,8 +130,8 @@ def test_a_chunk_whose_quarantine_cannot_be_written_writes_no_prediction_either(
 def test_a_key_that_somebody_else_predicted_meanwhile_rolls_the_chunk_back(desk: Desk) -> None:
     rows = desk.read()
     desk.execute(
-        "INSERT INTO predictions (id, run_id, model_version, score, prediction, valid_from, valid_to)"
-        " VALUES (3, 99, 1, 0.9, 'N', '2026-01-01 00:00:00.000000', '9999-12-31 00:00:00.000000')"
+        "INSERT INTO predictions (id, run_id, model_version, score, prediction, valid_from)"
+        " VALUES (3, 99, 1, 0.9, 'N', '2026-01-01 00:00:00.000000')"
     )
 
     with pytest.raises(ConstraintViolated):
@@ -185,20 +185,33 @@ def test_a_trigger_that_swallows_supersessions_is_found_by_the_count(desk: Desk)
     desk.change(2, 3)
     before = everything(desk)
 
-    with pytest.raises(WrittenCountDiffers, match="2 rows were sent to predictions and 1 closed"):
+    with pytest.raises(WrittenCountDiffers, match="2 rows were sent to predictions and 1 superseded"):
         desk.commit()
 
     assert everything(desk) == before
 
 
-def test_a_prediction_that_somebody_else_closed_meanwhile_is_found_by_the_count(desk: Desk) -> None:
+def test_a_chunk_of_superseding_predictions_committed_twice_is_written_once(desk: Desk) -> None:
+    desk.commit(quarantine=[0, 1])
+    desk.change(1, 2, 3)
+    rows = desk.read()
+    desk.commit(rows, quarantine=[0])
+    before = everything(desk)
+
+    with pytest.raises(WrittenCountDiffers):
+        desk.commit(rows, quarantine=[0])
+
+    assert everything(desk) == before
+
+
+def test_a_prediction_that_somebody_else_superseded_meanwhile_is_found_by_the_count(desk: Desk) -> None:
     desk.commit()
     desk.change(2, 3)
     rows = desk.read()
-    desk.execute("UPDATE predictions SET valid_to = '2999-01-01 00:00:00.000000' WHERE id = 2")
+    desk.execute("UPDATE predictions SET valid_from = '2999-01-01 00:00:00.000000' WHERE id = 2")
     before = everything(desk)
 
-    with pytest.raises(WrittenCountDiffers, match="2 rows were sent to predictions and 1 closed"):
+    with pytest.raises(WrittenCountDiffers, match="2 rows were sent to predictions and 1 superseded"):
         desk.commit(rows)
 
     assert everything(desk) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rewriting import rewrite
 from source_desk import (
     APPLICANTS,
     THREE,
@@ -106,7 +107,12 @@ def test_a_quarantined_row_without_a_timestamp_column_waits_until_its_entry_is_c
     desk.execute("UPDATE applicants SET income = 1")
     assert desk.due() == []
 
-    desk.execute("UPDATE predictions_quarantine SET valid_to = '2999-01-01 00:00:00.000000'")
+    columns = "id, run_id, reason_code, column_name, message, attempts, source_changed_at, valid_from"
+    desk.execute(
+        f"INSERT INTO predictions_quarantine_closed ({columns}, valid_to)"
+        f" SELECT {columns}, '2999-01-01 00:00:00.000000' FROM predictions_quarantine"
+    )
+    desk.execute("DELETE FROM predictions_quarantine")
 
     assert desk.due() == ["2"]
 
@@ -129,7 +135,13 @@ def test_a_superseded_prediction_makes_nothing_up_to_date(prepare: Prepare) -> N
     desk = prepare(APPLICANTS, THREE)
     desk.settle()
 
-    desk.execute("UPDATE predictions SET valid_to = '2999-01-01 00:00:00.000000' WHERE id = 2")
+    columns = "id, run_id, model_version, score, prediction, source_changed_at, valid_from"
+    rewrite(
+        desk.database,
+        f"INSERT INTO predictions_superseded ({columns}, valid_to)"
+        f" SELECT {columns}, '2999-01-01 00:00:00.000000' FROM predictions WHERE id = 2",
+    )
+    rewrite(desk.database, "DELETE FROM predictions WHERE id = 2")
 
     assert desk.due() == ["2"]
 

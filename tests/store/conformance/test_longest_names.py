@@ -10,14 +10,14 @@ from support import Workspace
 
 from batch_scoring.store.engine.dialects.dialect import Dialect
 
-LONGEST_VIEW = "_distribution"
+LONGEST = "_quarantine_closed"
 """What is added to the name of a predictions table, at most."""
 
 
 def _room(dialect: Dialect) -> int:
     """How many bytes the name of a predictions table may have."""
     assert dialect.longest_name is not None
-    return dialect.longest_name - len(LONGEST_VIEW)
+    return dialect.longest_name - len(LONGEST)
 
 
 @pytest.mark.requires(longest_name=True)

@@ -49,8 +49,7 @@ def test_a_superseded_prediction_keeps_what_it_said(desk: Desk) -> None:
     desk.change(1, 2, 3, 4, 5)
     desk.commit(scores=[0.75] * 5)
 
-    table = desk.layout.predictions_table
-    query = sa.select(table).where(table.c.valid_to < FOREVER).order_by(table.c.id)
+    query = sa.select(desk.layout.superseded_table).order_by(desk.layout.superseded_table.c.id)
     with desk.database.read() as connection:
         closed = [tuple(row)[:-1] for row in connection.execute(query)]
     assert closed == before
@@ -61,7 +60,7 @@ def test_a_clock_that_was_set_back_still_gives_a_life_before_its_end_and_one_cur
     desk: Desk, table: str
 ) -> None:
     desk.commit(quarantine=[3])
-    desk.execute(f"UPDATE {table} SET valid_from = '2100-01-01 00:00:00.000000'")
+    desk.rewrite(f"UPDATE {table} SET valid_from = '2100-01-01 00:00:00.000000'")
     desk.change(2, 4)
 
     desk.commit()
@@ -77,7 +76,7 @@ def test_a_clock_that_was_set_back_still_gives_a_life_before_its_end_and_one_cur
 
 def test_a_second_supersession_before_the_clock_has_caught_up_gives_lives_without_overlap(desk: Desk) -> None:
     desk.commit()
-    desk.execute("UPDATE predictions SET valid_from = '2100-01-01 00:00:00.000000'")
+    desk.rewrite("UPDATE predictions SET valid_from = '2100-01-01 00:00:00.000000'")
     for _ in range(2):
         desk.change(3)
         desk.commit()
