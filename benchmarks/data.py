@@ -78,6 +78,35 @@ def add_to_postgres(url: str, first_id: int, count: int) -> None:
     connection.close()
 
 
+def change(url: str, count: int, *, seed: int) -> None:
+    """Set ``updated_at`` of some applicants, chosen at random, to the current time."""
+    connection = psycopg2.connect(url)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setseed(%s)", [seed / 1000])
+        cursor.execute(
+            f'UPDATE applicants SET updated_at = now() WHERE "{KEY}" IN'
+            f' (SELECT "{KEY}" FROM applicants ORDER BY random() LIMIT {count})'
+        )
+    connection.commit()
+    connection.close()
+
+
+def deepen(url: str, target: str, depth: int) -> None:
+    """Append history to a predictions table, until each key has ``depth`` predictions."""
+    columns = f'"{KEY}", run_id, model_version, score, prediction, source_changed_at'
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for day in range(depth - 1):
+            cursor.execute(
+                f"INSERT INTO {target}_superseded ({columns}, valid_from, valid_to)"
+                f" SELECT {columns}, timestamptz '2020-01-01' + make_interval(days => {day}),"
+                f" timestamptz '2020-01-02' + make_interval(days => {day}) FROM {target}"
+            )
+        cursor.execute("VACUUM ANALYZE")
+    connection.close()
+
+
 def _copy(cursor: psycopg2.extensions.cursor, block: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     pacsv.write_csv(pa.Table.from_pandas(block, preserve_index=False), buffer, pacsv.WriteOptions(include_header=False))

@@ -21,6 +21,12 @@ CONTENDERS = {
 }
 ALGORITHMS = {"logistic_regression": "logistic regression", "hist_gradient_boosting": "histogram gradient boosting"}
 
+_OTHERS = (
+    *("large", "small", "history", "forest", "sqlite"),
+    *("superseding every row", "replacing every row", "keeping inputs"),
+)
+"""The parts of the names of measurements that have no table of their own."""
+
 Measured = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -105,6 +111,22 @@ def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         "0.6×",
         times(one, "superseding every row"),
     )
+    row(
+        ["replacing every row", "superseding every row"],
+        "superseding every row: against to_sql that replaces the table",
+        "≥ 4×",
+        "6×",
+        times("replacing every row", "superseding every row"),
+    )
+    for what in ("nothing due", "changed rows"):
+        deep, flat = f"history/{what}, 50 deep", f"history/{what}, 1 deep"
+        row(
+            [deep, flat],
+            f"{what} of {rows.get('history', 0):,}: 50 predictions a key against 1",
+            "≤ 1.1×",
+            "1.05×",
+            times(deep, flat),
+        )
     row(
         [one, "keeping inputs"],
         "storing the inputs, against not storing them",
@@ -213,7 +235,7 @@ def _others(results: Mapping[str, Any]) -> str:
             f"{max(r['peak_mib'] for r in found):,.0f}",
         )
         for name, found in measured.items()
-        if name.partition("/")[0] in ("large", "small", "forest", "sqlite", "superseding every row", "keeping inputs")
+        if name.partition("/")[0] in _OTHERS
     ]
     lines += [(result["name"], _spread(result["seconds"], 2), "") for result in measured.get("start", [])]
     return _table(["measure", "seconds, median (from, to)", "peak memory, MiB"], lines)

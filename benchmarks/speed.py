@@ -36,11 +36,16 @@ from benchmarks.server import Postgres, postgres
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGISTIC, BOOSTING, FOREST = Algorithm.LOGISTIC_REGRESSION, Algorithm.HIST_GRADIENT_BOOSTING, Algorithm.RANDOM_FOREST
+REPLACING = "pandas_replacing"
 SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
 """Costly peers, measured once: they take minutes and no target refers to them."""
 NEW_ROWS = 10_000
+CHANGED_ROWS = 10_000
+DEPTHS = (1, 50)
+"""Predictions of each applicant, current and superseded."""
 TOLERANCE = 1e-9
 _LOOKUPS = 100
+PARTS = ("compare", "large", "history", "forest", "sqlite", "start")
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Bench:
     large: int
     small: int
     sqlite_rows: int
+    history: int
     repetitions: int
     measured: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -146,14 +152,14 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
         report_progress(f"{bench.rows:,} applicants on PostgreSQL, {algorithm}")
         target = f"{algorithm}_predictions"
         for repetition in range(bench.repetitions):
-            sql(f"TRUNCATE {target}, {target}_quarantine")
+            empty(bench, database, target)
             sql("CHECKPOINT")
             bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
             if algorithm is LOGISTIC:
-                stored = ("kept_predictions", "kept_predictions_quarantine")
                 sql("CHECKPOINT")
                 bench.ours("keeping inputs", url, "keeping")
-                sql(f"DROP TABLE kept_predictions_inputs; TRUNCATE {', '.join(stored)}")
+                sql("DROP TABLE kept_predictions_inputs")
+                empty(bench, database, "kept_predictions")
                 sql("CHECKPOINT")
             for peer in peers:
                 if peer in SLOW_PEERS and (repetition or algorithm is not LOGISTIC):
@@ -174,7 +180,17 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
                 sql("CHECKPOINT")
                 again = bench.ours("superseding every row", url, algorithm)
                 _expect(again["superseded"] == bench.rows, "every row is superseded")
+                sql(f"CREATE TABLE {TARGET} AS SELECT * FROM {target}")
+                sql("CHECKPOINT")
+                bench.peer("replacing every row", REPLACING, url, algorithm)
+                sql(f"DROP TABLE {TARGET}")
     bench.server.execute("postgres", f"DROP DATABASE {database}")
+
+
+def empty(bench: Bench, database: str, target: str) -> None:
+    """Empty the tables of a job, which only a superuser can do, since triggers preserve what was predicted."""
+    tables = ", ".join(f"{target}{suffix}" for suffix in ("", "_superseded", "_quarantine", "_quarantine_closed"))
+    bench.server.execute(database, f"SET session_replication_role = replica; TRUNCATE {tables}")
 
 
 def _check_same_scores(sql: Callable[[str], list[tuple[Any, ...]]], target: str, peer: str, rows: int) -> None:
@@ -214,6 +230,29 @@ def large_tables(bench: Bench) -> None:
     bench.server.execute("postgres", "DROP DATABASE large")
 
 
+def history(bench: Bench) -> None:
+    """Measure runs on two databases that differ in how often each prediction has been superseded."""
+    report_progress(f"{bench.history:,} applicants with {DEPTHS[0]} and with {DEPTHS[1]} predictions each")
+    urls = {}
+    for depth in DEPTHS:
+        name = f"deep_{depth}"
+        urls[depth] = bench.server.create(name)
+        data.fill_postgres(urls[depth], bench.history)
+        set_up(bench, urls[depth], [LOGISTIC])
+        bench.ours(f"history/first, {depth} deep", urls[depth], LOGISTIC)
+        data.deepen(urls[depth], f"{LOGISTIC}_predictions", depth)
+    for repetition in range(bench.repetitions):
+        for depth in DEPTHS if repetition % 2 else DEPTHS[::-1]:
+            url, name = urls[depth], f"deep_{depth}"
+            idle = bench.ours(f"history/nothing due, {depth} deep", url, LOGISTIC)
+            data.change(url, CHANGED_ROWS, seed=repetition)
+            bench.server.execute(name, "VACUUM ANALYZE")
+            changed = bench.ours(f"history/changed rows, {depth} deep", url, LOGISTIC)
+            _expect((idle["scored"], changed["superseded"]) == (0, CHANGED_ROWS), "the changed rows are superseded")
+    for depth in DEPTHS:
+        bench.server.execute("postgres", f"DROP DATABASE deep_{depth}")
+
+
 def ask(bench: Bench, database: str) -> None:
     """What BI asks of a large predictions table, on a connection that is open already."""
     import psycopg2
@@ -245,7 +284,7 @@ def forest(bench: Bench) -> None:
     target = f"{FOREST}_predictions"
     for _ in range(bench.repetitions):
         for workers in ("1", "2"):
-            bench.server.execute("forest", f"TRUNCATE {target}, {target}_quarantine")
+            empty(bench, "forest", target)
             bench.server.execute("forest", "CHECKPOINT")
             bench.ours(f"forest/{workers} workers", url, FOREST, workers)
     bench.server.execute("postgres", "DROP DATABASE forest")
@@ -288,23 +327,31 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=4_000_000, help="applicants of the large table")
     parser.add_argument("--small", type=int, default=100_000, help="applicants of the small table")
     parser.add_argument("--sqlite-rows", type=int, default=500_000, help="applicants on SQLite")
+    parser.add_argument("--history", type=int, default=200_000, help="applicants with a deep history")
     parser.add_argument("--repetitions", type=int, default=3, help="repetitions of each measurement")
-    parser.add_argument(
-        "--only", choices=["compare", "large", "forest", "sqlite", "start"], action="append", help="only these parts"
-    )
+    parser.add_argument("--only", choices=PARTS, action="append", help="only these parts")
     chosen = parser.parse_args()
-    parts = chosen.only or ["compare", "large", "forest", "sqlite", "start"]
+    parts = chosen.only or PARTS
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres() as server:
         bench = Bench(
-            Path(folder), server, chosen.rows, chosen.large, chosen.small, chosen.sqlite_rows, chosen.repetitions
+            folder=Path(folder),
+            server=server,
+            rows=chosen.rows,
+            large=chosen.large,
+            small=chosen.small,
+            sqlite_rows=chosen.sqlite_rows,
+            history=chosen.history,
+            repetitions=chosen.repetitions,
         )
         ((server_version,),) = server.execute("postgres", "SHOW server_version")
         prepare(bench, [LOGISTIC, BOOSTING, *([FOREST] if "forest" in parts else [])])
         if "compare" in parts:
-            compare(bench, [LOGISTIC, BOOSTING], tuple(PEERS))
+            compare(bench, [LOGISTIC, BOOSTING], tuple(name for name in PEERS if name != REPLACING))
         if "large" in parts:
             large_tables(bench)
+        if "history" in parts:
+            history(bench)
         if "forest" in parts:
             forest(bench)
         if "sqlite" in parts:
@@ -322,6 +369,7 @@ def main() -> None:
                 "new": NEW_ROWS,
                 "forest": bench.rows,
                 "sqlite": bench.sqlite_rows,
+                "history": bench.history,
             },
             "trees": data.TREES,
             "measured": bench.measured,
