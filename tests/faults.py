@@ -148,10 +148,10 @@ def assert_counters_equal_rows(workspace: Workspace) -> None:
     """What each run counted is what stands in the tables."""
     counted = workspace.query(
         "SELECT r.run_id, r.scored_count, (SELECT count(*) FROM predictions_history p WHERE p.run_id = r.run_id)"
-        " FROM scoring_runs r"
+        " FROM run_history r"
     )
     assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
-    superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM scoring_runs")
+    superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM run_history")
     assert superseded == workspace.scalar("SELECT count(*) FROM predictions_superseded")
 
 

@@ -116,6 +116,15 @@ class ChunkCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageSeconds:
+    """Seconds that a chunk took in each stage. Stages of adjacent chunks overlap."""
+
+    read: float
+    score: float
+    write: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Takeover:
     """A stalled run that was marked abandoned."""
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
-from batch_scoring.domain.runs import ChunkCounts, Run
+from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.scoring.events import Observer
 from batch_scoring.scoring.heartbeat import Heartbeat
@@ -23,8 +23,6 @@ from batch_scoring.store.schema.job_tables import existing_layout
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.table import SourceTable
 from batch_scoring.store.source.values import unmatched
-
-_NOTHING = ChunkCounts(scored=0, superseded=0, quarantined=0, unseen_category=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +88,7 @@ def retry(
     def work(own: Database, run_id: int, _heartbeat: Heartbeat) -> tuple[int, int]:
         wanted = _filter(own, layout, chosen)
         with own.write() as connection:
-            time = records.fence(connection, run_id, _NOTHING)
+            time = records.fence(connection, run_id)
             keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
             closed = history.close_entries(connection, layout, wanted, valid_to=time)
         due = _due_among(own, job, layout, keys)

@@ -14,10 +14,11 @@ from typing import Protocol
 
 from batch_scoring.domain.columns import Column
 from batch_scoring.domain.keys import KeyRange, Version
+from batch_scoring.domain.runs import StageSeconds
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
-from batch_scoring.scoring.events import CommittedChunk, StageSeconds
+from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
@@ -100,7 +101,14 @@ class ChunkStages:
         """
         started = perf_counter()
         try:
-            counts = commit_chunk(self.database, self.bulk, self.plan.run_id, chunk.writes)
+            counts = commit_chunk(
+                self.database,
+                self.bulk,
+                self.plan.run_id,
+                chunk.writes,
+                read_seconds=chunk.read_seconds,
+                score_seconds=chunk.score_seconds,
+            )
         except ConnectionLost:
             if not retry_transient(lambda: self._is_committed(chunk)):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from batch_scoring.domain.runs import ChunkCounts, Mode, Run, Takeover
+from batch_scoring.domain.runs import ChunkCounts, Mode, Run, StageSeconds, Takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,15 +62,6 @@ class ScoringIsolated:
     run_id: int
     job: str
     crashes: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageSeconds:
-    """Seconds that a chunk took in each stage. Stages of adjacent chunks overlap."""
-
-    read: float
-    score: float
-    write: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,10 @@ from datetime import timedelta
 from time import perf_counter
 
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
+from batch_scoring.domain.runs import StageSeconds
 from batch_scoring.errors import TooMuchAtOnce, TransientError
 from batch_scoring.scoring.chunk import ChunkStages
-from batch_scoring.scoring.events import CommittedChunk, StageSeconds
+from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.due.reader import Chunk, KeysetReader
 

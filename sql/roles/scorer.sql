@@ -4,7 +4,8 @@ DO $$$$ BEGIN CREATE ROLE scorer NOLOGIN; EXCEPTION WHEN duplicate_object THEN N
 GRANT USAGE ON SCHEMA ${schemas} TO scorer;
 GRANT SELECT ON alembic_version, model_versions, model_promotions, scoring_jobs TO scorer;
 GRANT SELECT, INSERT, UPDATE ON scoring_runs TO scorer;
-GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq TO scorer;
+GRANT SELECT, INSERT ON scoring_chunks TO scorer;
+GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq, scoring_chunks_number_seq TO scorer;
 -- for each job
 GRANT SELECT ON ${source} TO scorer;
 GRANT SELECT, INSERT, UPDATE (${updated}) ON ${predictions} TO scorer;

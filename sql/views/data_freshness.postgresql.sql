@@ -13,7 +13,10 @@ LEFT JOIN LATERAL (
   SELECT
     max(finished_at) FILTER (WHERE status = 'succeeded') AS last_success_at,
     max(started_at) FILTER (WHERE status = 'succeeded' AND mode = 'sweep') AS complete_as_of,
-    max(coalesce(finished_at, heartbeat_at)) FILTER (WHERE scored_count > 0) AS last_scored_at
+    max(coalesce(finished_at, heartbeat_at)) FILTER (WHERE scored_count > 0 OR (
+      status = 'running'
+      AND EXISTS (SELECT 1 FROM scoring_chunks AS c WHERE c.run_id = scoring_runs.run_id AND c.scored_count > 0)
+    )) AS last_scored_at
   FROM scoring_runs
   WHERE scoring_runs.job = j.job AND "trigger" IN ('cli', 'schedule')
 ) AS r ON true

@@ -17,7 +17,10 @@ LEFT JOIN (
     job,
     max(CASE WHEN status = 'succeeded' THEN finished_at END) AS last_success_at,
     max(CASE WHEN status = 'succeeded' AND mode = 'sweep' THEN started_at END) AS complete_as_of,
-    max(CASE WHEN scored_count > 0 THEN coalesce(finished_at, heartbeat_at) END) AS last_scored_at,
+    max(CASE WHEN scored_count > 0 OR (
+      status = 'running'
+      AND EXISTS (SELECT 1 FROM scoring_chunks AS c WHERE c.run_id = scoring_runs.run_id AND c.scored_count > 0)
+    ) THEN coalesce(finished_at, heartbeat_at) END) AS last_scored_at,
     max(CASE WHEN status <> 'skipped' THEN run_id END) AS last_run_id
   FROM scoring_runs
   WHERE "trigger" IN ('cli', 'schedule')

@@ -1,38 +1,54 @@
 CREATE OR REPLACE VIEW run_history AS
 SELECT
-  run_id,
-  job,
-  "trigger",
-  status,
-  scheduled_for,
-  started_at,
-  finished_at,
-  round(extract(epoch FROM coalesce(finished_at, heartbeat_at) - started_at)::numeric, 3) AS seconds,
-  due_count,
-  scored_count,
-  superseded_count,
-  quarantined_count,
-  unseen_category_count,
-  chunk_count,
+  r.run_id,
+  r.job,
+  r."trigger",
+  r.status,
+  r.scheduled_for,
+  r.started_at,
+  r.finished_at,
+  round(extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.started_at)::numeric, 3) AS seconds,
+  r.due_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.scored_count, 0) ELSE r.scored_count END AS scored_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.superseded_count, 0) ELSE r.superseded_count END AS superseded_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.quarantined_count, 0) ELSE r.quarantined_count END AS quarantined_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.unseen_category_count, 0) ELSE r.unseen_category_count END AS unseen_category_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.chunk_count, 0) ELSE r.chunk_count END AS chunk_count,
   round(
-    (scored_count + quarantined_count)
-    / nullif(extract(epoch FROM coalesce(finished_at, heartbeat_at) - started_at), 0)::numeric,
+    CASE
+      WHEN r.status = 'running' THEN coalesce(c.scored_count + c.quarantined_count, 0)
+      ELSE r.scored_count + r.quarantined_count
+    END
+    / nullif(extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.started_at), 0)::numeric,
     1
   ) AS rows_per_second,
-  model_name,
-  model_version,
-  artifact_sha256,
-  requested_by,
-  reason,
-  error_type,
-  error_message,
-  host,
-  package_version,
-  mode,
-  sweep_only_count,
-  continues_run_id,
-  purged_count
-FROM scoring_runs;
+  r.model_name,
+  r.model_version,
+  r.artifact_sha256,
+  r.requested_by,
+  r.reason,
+  r.error_type,
+  r.error_message,
+  r.host,
+  r.package_version,
+  r.mode,
+  r.sweep_only_count,
+  r.continues_run_id,
+  r.purged_count
+FROM scoring_runs AS r
+LEFT JOIN (
+  -- the counts of a run are stored when it ends
+  SELECT
+    run_id,
+    sum(scored_count)::bigint AS scored_count,
+    sum(superseded_count)::bigint AS superseded_count,
+    sum(quarantined_count)::bigint AS quarantined_count,
+    sum(unseen_category_count)::bigint AS unseen_category_count,
+    count(*) AS chunk_count
+  FROM scoring_chunks
+  WHERE run_id IN (SELECT run_id FROM scoring_runs WHERE status = 'running')
+  GROUP BY run_id
+) AS c ON c.run_id = r.run_id;
 
 COMMENT ON VIEW run_history IS 'One row per run, with its duration and throughput';
 COMMENT ON COLUMN run_history.run_id IS 'Number of the run';

@@ -47,7 +47,7 @@ def assert_recorded(workspace: Workspace, done: Done, error_type: str) -> None:
     """The one run stands in the database as failed, with what the command said; nothing was predicted."""
     assert_nothing_predicted(workspace)
     (run,) = workspace.query(
-        "SELECT status, error_type, error_message, scored_count, quarantined_count, chunk_count FROM scoring_runs"
+        "SELECT status, error_type, error_message, scored_count, quarantined_count, chunk_count FROM run_history"
         " WHERE finished_at IS NOT NULL"
     )
     assert run == ("failed", error_type, said(done), 0, 0, 0)
@@ -618,7 +618,7 @@ def assert_survives_a_full_disk(workspace: Workspace, disk: Path, *, leave: int)
     written = count_rows(workspace, "predictions")
     assert written % 1000 == 0
     assert 0 < written < count
-    (run,) = workspace.query("SELECT status, error_type, error_message, scored_count FROM scoring_runs")
+    (run,) = workspace.query("SELECT status, error_type, error_message, scored_count FROM run_history")
     assert run == ("failed", "DatabaseFull", said(done), written)
     workspace.run()
     assert count_rows(workspace, "predictions") == count

@@ -35,7 +35,7 @@ def test_a_condition_of_several_comparisons_is_scored_again_recorded_and_continu
     done = scored.cli("rescore", NAME, "--where", BOTH, *REASON, "--yes")
     assert_no_traceback(done)
     assert done.returncode == 0, done.stderr
-    assert scored.query("SELECT due_count, scored_count, superseded_count FROM scoring_runs WHERE run_id = 2") == [
+    assert scored.query("SELECT due_count, scored_count, superseded_count FROM run_history WHERE run_id = 2") == [
         (expected, expected, expected)
     ]
     record = scored.scalar("SELECT selection FROM rescore_requests WHERE run_id = 2")

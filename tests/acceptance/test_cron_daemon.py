@@ -197,7 +197,7 @@ def test_a_real_cron_runs_the_example(
         assert "367 scored, 367 superseded, 0 quarantined" in said
         assert "unhealthy" not in said
         assert "error" not in said.replace('"error_type": null, "error": null', "")
-        runs = workspace.query("SELECT trigger, status, scored_count FROM scoring_runs ORDER BY run_id")
+        runs = workspace.query("SELECT trigger, status, scored_count FROM run_history ORDER BY run_id")
         assert runs[:2] == [("cli", "succeeded", 367)] * 2
         assert {scored for _, _, scored in runs[2:]} <= {0}, "another minute began"
         assert_counters_equal_rows(workspace)

@@ -211,7 +211,7 @@ def _rewind(workspace: Workspace) -> None:
     workspace.rewrite(
         undo.format("predictions", "predictions_superseded")
         + undo.format("predictions_quarantine", "predictions_quarantine_closed")
-        + "DELETE FROM scoring_runs WHERE run_id > 1"
+        + "DELETE FROM scoring_chunks WHERE run_id > 1; DELETE FROM scoring_runs WHERE run_id > 1"
     )
 
 
@@ -246,7 +246,7 @@ def _assert_the_ledger_holds(workspace: Workspace) -> None:
     quarantined = workspace.query(
         "SELECT r.run_id, r.quarantined_count,"
         " (SELECT count(*) FROM "
-        f"{workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id) FROM scoring_runs r"
+        f"{workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id) FROM run_history r"
     )
     assert [(run, count) for run, count, _ in quarantined] == [(run, rows) for run, _, rows in quarantined]
 
@@ -293,7 +293,7 @@ def test_a_commit_whose_answer_is_lost_loses_and_doubles_nothing_whichever_it_is
 
             assert workspace.run().status == "succeeded"
             _assert_the_ledger_holds(workspace)
-            assert workspace.scalar("SELECT sum(scored_count) FROM scoring_runs WHERE run_id > 1") == whole.scored_count
+            assert workspace.scalar("SELECT sum(scored_count) FROM run_history WHERE run_id > 1") == whole.scored_count
     print(
         f"{commits} COMMITs of a run of {whole.chunk_count} chunks, due {whole.due_count}, scored {whole.scored_count},"
         f" superseded {whole.superseded_count}, quarantined {whole.quarantined_count}; each cut once,"

@@ -139,7 +139,7 @@ def _assert_nothing_lost_or_doubled(workspace: Workspace) -> None:
 
 def _assert_partly_done(workspace: Workspace) -> None:
     """The run under test committed whole chunks and left the rest."""
-    (written,) = workspace.query("SELECT scored_count, chunk_count FROM scoring_runs WHERE run_id = 2")
+    (written,) = workspace.query("SELECT scored_count, chunk_count FROM run_history WHERE run_id = 2")
     assert 0 < written[0] < ALL
     assert written[0] == written[1] * CHUNK_ROWS
     assert_counters_equal_rows(workspace)
@@ -416,7 +416,7 @@ def test_a_database_that_turns_read_only_in_the_middle_of_a_run_ends_it_and_the_
     changed.write_job("loan_eligibility", loan_job(chunk_rows=1, stalled_after="2 seconds"))
     process = changed.start("run", "loan_eligibility")
     try:
-        wait_until(lambda: changed.scalar("SELECT count(*) FROM scoring_runs WHERE run_id = 2 AND chunk_count > 2"))
+        wait_until(lambda: changed.scalar("SELECT count(*) FROM run_history WHERE run_id = 2 AND chunk_count > 2"))
         with _another_session(changed) as other:
             other.execute(sa.text(f"ALTER DATABASE {_name(changed)} SET default_transaction_read_only = on"))
             other.commit()
@@ -429,7 +429,7 @@ def test_a_database_that_turns_read_only_in_the_middle_of_a_run_ends_it_and_the_
     assert "can only be read; connect to the primary server" in err
     assert "Traceback" not in err
     assert _statuses(changed) == ["running"], "nobody could write down how it ended"
-    done = changed.scalar("SELECT scored_count FROM scoring_runs WHERE run_id = 2")
+    done = changed.scalar("SELECT scored_count FROM run_history WHERE run_id = 2")
     assert 0 < done < ALL
     assert_counters_equal_rows(changed)
 
@@ -442,7 +442,7 @@ def test_a_database_that_turns_read_only_in_the_middle_of_a_run_ends_it_and_the_
         changed.run()
     statuses = _statuses(changed)
     assert (statuses[0], statuses[-1]) == ("abandoned", "succeeded")
-    assert changed.query("SELECT scored_count FROM scoring_runs ORDER BY run_id DESC LIMIT 1") == [(ALL - done,)]
+    assert changed.query("SELECT scored_count FROM run_history ORDER BY run_id DESC LIMIT 1") == [(ALL - done,)]
     _assert_nothing_lost_or_doubled(changed)
 
 

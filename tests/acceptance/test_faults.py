@@ -61,7 +61,7 @@ def test_a_run_killed_twenty_times_loses_and_doubles_nothing(
     assert clean.status == "succeeded"
     assert statuses.get("running", 0) == 0
     assert killed_midway >= _KILLS // 2, "the kills came too late to mean anything"
-    while_writing = workspace.scalar("SELECT count(*) FROM scoring_runs WHERE status = 'abandoned' AND chunk_count > 0")
+    while_writing = workspace.scalar("SELECT count(*) FROM run_history WHERE status = 'abandoned' AND chunk_count > 0")
     print(
         f"killed {killed_midway} of {_KILLS} runs midway, {while_writing} of them between or in their chunks;"
         f" runs by status: {statuses}; lost 0, doubled 0"
@@ -73,7 +73,7 @@ def test_of_two_runs_at_once_one_succeeds_and_the_other_is_skipped(
 ) -> None:
     prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=2))
     first = start_run(workspace)
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
 
     second = workspace.cli("run", "loan_eligibility")
 
@@ -94,9 +94,9 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
     prepare_loans(workspace, loan_model, job=loan_job(chunk_rows=1, stalled_after="2 seconds"))
     holder = workspace.start("run", "loan_eligibility")
     try:
-        wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count >= 3"))
+        wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count >= 3"))
         freeze_between_transactions(workspace, holder.pid)
-        frozen_at = workspace.scalar("SELECT chunk_count FROM scoring_runs")
+        frozen_at = workspace.scalar("SELECT chunk_count FROM run_history")
         assert frozen_at < 367, "the run must be frozen midway"
         wait_until(lambda: seconds_without_heartbeat(workspace, 1) > 2.1)
 
@@ -191,11 +191,11 @@ def test_sigterm_ends_a_run_between_two_chunks_and_the_next_run_does_the_rest(
 ) -> None:
     workspace = prepare_loans(sqlite_workspace, loan_model, job=loan_job(chunk_rows=1))
     process = workspace.start("run", "loan_eligibility")
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
 
-    stopped = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")[0]
+    stopped = workspace.query("SELECT status, error_type, scored_count FROM run_history")[0]
     assert process.returncode == 1
     assert "stopping after the current chunk" in err
     assert stopped[:2] == ("failed", "RunStopped")

@@ -213,6 +213,7 @@ class Scene:
             for table in _TABLES:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
                 connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM {table}_before")
+            connection.exec_driver_sql(f"DELETE FROM scoring_chunks WHERE run_id <> {self.first_run}")
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
             if self.is_stalled:
                 connection.exec_driver_sql(
@@ -230,7 +231,7 @@ class Scene:
         points: list[Point] = receiver.recv()
         process.join()
         assert process.exitcode == 0
-        counted = "SELECT chunk_count, scored_count, superseded_count, quarantined_count FROM scoring_runs"
+        counted = "SELECT chunk_count, scored_count, superseded_count, quarantined_count FROM run_history"
         assert self.workspace.query(f"{counted} WHERE run_id <> {self.first_run}") == [(2, 12, 7, 2)]
         return points, self.outcomes()
 
@@ -258,7 +259,7 @@ class Scene:
         """What each run counted is what stands in the tables."""
         assert_counters_equal_rows(self.workspace)
         differing = self.workspace.query(
-            "SELECT run_id FROM scoring_runs r WHERE quarantined_count <>"
+            "SELECT run_id FROM run_history r WHERE quarantined_count <>"
             f" (SELECT count(*) FROM {self.workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id)"
         )
         assert differing == []

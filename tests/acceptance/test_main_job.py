@@ -26,7 +26,7 @@ def test_a_second_run_finds_nothing_due_and_writes_no_prediction(loan_workspace:
     assert again.returncode == 0
     assert "nothing was due" in again.stdout
     assert ready.query('SELECT * FROM predictions ORDER BY "Loan_ID"') == before
-    assert ready.query("SELECT status, due_count, scored_count FROM scoring_runs ORDER BY run_id")[-1] == (
+    assert ready.query("SELECT status, due_count, scored_count FROM run_history ORDER BY run_id")[-1] == (
         "succeeded",
         0,
         0,

@@ -182,7 +182,7 @@ def test_above_the_share_that_the_job_allows_the_exit_code_is_4_and_the_rest_is_
     assert done.returncode == 4, done.stderr
     assert "348 scored" in done.stdout
     assert "19 of 367 rows were quarantined, more than the share of 0.05 that job loan_eligibility" in done.stderr
-    assert loan_workspace.query("SELECT status, scored_count, quarantined_count FROM scoring_runs") == [
+    assert loan_workspace.query("SELECT status, scored_count, quarantined_count FROM run_history") == [
         ("succeeded", 348, 19)
     ]
 

@@ -132,7 +132,7 @@ def test_each_selector_makes_exactly_the_rows_it_says_due_again(broken: Workspac
         entries = broken.with_past("predictions_quarantine")
         assert broken.scalar(f"SELECT count(*) FROM {entries} q") == len(SET_ASIDE), "entries stay"
         recorded = broken.query(
-            "SELECT trigger, status, due_count, scored_count, quarantined_count FROM scoring_runs WHERE run_id = :run",
+            "SELECT trigger, status, due_count, scored_count, quarantined_count FROM run_history WHERE run_id = :run",
             run=done["run_id"],
         )
         assert recorded == [("retry", "succeeded", len(expected), 0, 0)]

@@ -439,7 +439,7 @@ def assert_each_was_superseded_once(workspace: Workspace, keys: set[str]) -> Non
     assert {tuple((version, is_current) for version, _, is_current in each) for each in found.values()} == {
         ((1, False), (2, True))
     }
-    assert workspace.scalar("SELECT sum(superseded_count) FROM scoring_runs") == len(keys)
+    assert workspace.scalar("SELECT sum(superseded_count) FROM run_history") == len(keys)
     assert_counters_equal_rows(workspace)
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
@@ -470,7 +470,7 @@ def test_a_rescore_killed_again_and_again_and_continued_supersedes_each_predicti
         if chance.random() < 0.7:  # in or between its chunks, else wherever it is
 
             def has_committed(process: Any = process, last: int = last) -> bool:
-                writing = "SELECT count(*) FROM scoring_runs WHERE run_id > :last AND chunk_count > 0"
+                writing = "SELECT count(*) FROM run_history WHERE run_id > :last AND chunk_count > 0"
                 return not process.is_alive() or bool(workspace.scalar(writing, last=last))
 
             wait_until(has_committed)
@@ -540,7 +540,7 @@ def test_the_rest_of_a_rescore_is_scored_by_the_version_it_began_with(scored: Wo
 def test_of_a_rescore_and_what_is_started_beside_it_only_the_rescore_writes(scored: Workspace) -> None:
     scored.write_job(NAME, loan_job(chunk_rows=4))
     first = start_rescore(scored, ALL)
-    wait_until(lambda: scored.scalar("SELECT count(*) FROM scoring_runs WHERE run_id = 2 AND chunk_count > 0"))
+    wait_until(lambda: scored.scalar("SELECT count(*) FROM run_history WHERE run_id = 2 AND chunk_count > 0"))
     try:
         freeze_between_transactions(scored, first.pid)  # however slow the machine is, the others find it there
         others = [
@@ -568,9 +568,9 @@ def test_a_frozen_rescore_is_taken_over_by_its_continuation_and_fenced_when_it_w
     scored.write_job(NAME, loan_job(chunk_rows=2, stalled_after="2 seconds"))
     holder = scored.start("rescore", NAME, "--scored-by-version", "1", "--reason", "it will freeze", "--yes")
     try:
-        wait_until(lambda: scored.scalar("SELECT count(*) FROM scoring_runs WHERE run_id = 2 AND chunk_count >= 3"))
+        wait_until(lambda: scored.scalar("SELECT count(*) FROM run_history WHERE run_id = 2 AND chunk_count >= 3"))
         freeze_between_transactions(scored, holder.pid)
-        assert scored.scalar("SELECT chunk_count FROM scoring_runs WHERE run_id = 2") < 184, "it must be midway"
+        assert scored.scalar("SELECT chunk_count FROM run_history WHERE run_id = 2") < 184, "it must be midway"
         wait_until(lambda: seconds_without_heartbeat(scored, 2) > 2.1)
 
         scored.write_job(NAME, loan_job(chunk_rows=100, stalled_after="2 seconds"))

@@ -129,7 +129,15 @@ def not_refused(workspace: Workspace, statements: Iterable[str]) -> list[str]:
 CURRENT = ("predictions", "predictions_quarantine")
 PAST = ("predictions_superseded", "predictions_quarantine_closed")
 OF_A_JOB = (*CURRENT, *PAST, "predictions_inputs")
-OF_ALL = ("scoring_runs", "scoring_jobs", "model_versions", "model_promotions", "legal_holds", "rescore_requests")
+OF_ALL = (
+    "scoring_runs",
+    "scoring_chunks",
+    "scoring_jobs",
+    "model_versions",
+    "model_promotions",
+    "legal_holds",
+    "rescore_requests",
+)
 TABLES = (*OF_A_JOB, *OF_ALL, "alembic_version", "applicants")
 
 ONLY_AN_OWNER = [
@@ -182,6 +190,7 @@ THE_SOURCE = [
     """INSERT INTO applicants ("Loan_ID") VALUES ('me')""",
 ]
 RECORDS = [
+    "UPDATE scoring_chunks SET scored_count = 1",
     "UPDATE model_versions SET artifact_sha256 = ''",
     "UPDATE legal_holds SET reason = ''",
     "UPDATE rescore_requests SET model_version = 1",

@@ -81,12 +81,12 @@ def test_a_signal_ends_the_service_after_the_chunk_under_way(
 ) -> None:
     prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
-        wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
+        wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 3"))
         assert service.stop(number) == 0
 
         assert not service.events("service_fault")
         assert service.events()[-1]["event"] == "service_stopped"
-    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
+    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM run_history")
     assert (status, error_type) == ("failed", "RunStopped")
     assert 0 < scored < 367
     assert_counters_equal_rows(workspace)
@@ -98,7 +98,7 @@ def test_a_second_signal_ends_everything_at_once_and_loses_nothing(
 ) -> None:
     prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
-        wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
+        wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 3"))
         (run,) = service.events("slot_fired")
         os.kill(run["process_id"], signal.SIGSTOP)  # a run that does not stop when asked
         service.process.send_signal(signal.SIGTERM)
@@ -121,7 +121,7 @@ def _is_zombie(process_id: int) -> bool:
 def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=without_schedule(loan_job(chunk_rows=1)) + EVERY_SECOND)
     with serving(workspace) as service:
-        wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 3"))
+        wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 3"))
         workspace.write_job(NAME, without_schedule(loan_job(chunk_rows=100)) + EVERY_SECOND)
         os.kill(service.events("slot_fired")[0]["process_id"], signal.SIGKILL)
         wait_until(lambda: _succeeded(workspace))

@@ -196,7 +196,7 @@ def _assert_each_row_was_scored_once(soak: _Soak) -> None:
         assert (lost, doubled) == (set(), [])
         assert outcomes.keys() == set(inserted), "a job scores its own rows only"
         assert soak.workspace.scalar(f"SELECT count(*) FROM predictions_{job}_quarantine") == 0
-        counted = "SELECT sum(scored_count) FROM scoring_runs WHERE job = :job AND status = 'succeeded'"
+        counted = "SELECT sum(scored_count) FROM run_history WHERE job = :job AND status = 'succeeded'"
         assert soak.workspace.scalar(counted, job=job) == len(inserted)
 
 

@@ -335,7 +335,7 @@ def test_a_change_during_a_run_that_matters_ends_it_by_the_name_of_the_column_an
     assert raised.value.exit_code in (ExitCode.RUN_FAILED, fault.exit_code)
     assert fault.column in str(raised.value)
     _assert_recorded(small_chunks, raised.value)
-    done = small_chunks.scalar("SELECT scored_count FROM scoring_runs WHERE run_id = 2")
+    done = small_chunks.scalar("SELECT scored_count FROM run_history WHERE run_id = 2")
     assert done in range(CHUNK_ROWS, ALL, CHUNK_ROWS), "whole chunks were written and the rest was not"
     with pytest.raises(fault.error, match=fault.words):
         small_chunks.run()

@@ -92,7 +92,7 @@ def test_a_changed_artifact_is_refused_before_a_worker_starts(
     with pytest.raises(ArtifactChanged):
         workspace.run(workers=2)
 
-    assert workspace.query("SELECT status, error_type, chunk_count FROM scoring_runs") == [
+    assert workspace.query("SELECT status, error_type, chunk_count FROM run_history") == [
         ("failed", "ArtifactChanged", 0)
     ]
 
@@ -107,14 +107,14 @@ def test_a_fault_in_a_worker_fails_the_run_with_its_own_name(workspace: Workspac
     assert done.returncode == 1
     assert "failed alike" in done.stderr or "failed with" in done.stderr
     assert "Traceback" not in done.stderr
-    assert workspace.query("SELECT status, error_type, scored_count FROM scoring_runs") == [
+    assert workspace.query("SELECT status, error_type, scored_count FROM run_history") == [
         ("failed", "EveryRowFailed", 0)
     ]
     assert workspace.scalar("SELECT count(*) FROM predictions_quarantine") == 0
 
 
 def _is_midway_or_over(workspace: Workspace, process: Any) -> bool:
-    chunks = workspace.query("SELECT chunk_count FROM scoring_runs ORDER BY run_id DESC LIMIT 1")
+    chunks = workspace.query("SELECT chunk_count FROM run_history ORDER BY run_id DESC LIMIT 1")
     return not process.is_alive() or bool(chunks and chunks[0][0] > 2)
 
 
@@ -153,14 +153,14 @@ def test_workers_stop_when_the_process_of_their_run_is_gone(
 ) -> None:
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = start_run(workspace, workers=2)
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
     workers = children(process.pid)
     assert len(workers) == 2
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
     wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    assert workspace.scalar("SELECT scored_count FROM scoring_runs") < _ALL
+    assert workspace.scalar("SELECT scored_count FROM run_history") < _ALL
     assert_counters_equal_rows(workspace)
 
 
@@ -170,13 +170,13 @@ def test_a_worker_that_is_killed_fails_the_run_and_the_next_run_does_the_rest(
 ) -> None:
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
     os.kill(children(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1
     assert "a worker process ended without reporting a result" in err
-    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
+    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM run_history")
     assert (status, error_type) == ("failed", "WorkerCrashed")
     assert _run_the_rest(workspace).scored_count == _ALL - scored
     assert_counters_equal_rows(workspace)
@@ -190,14 +190,14 @@ def test_a_signal_to_all_processes_ends_the_run_between_two_chunks(
 ) -> None:
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
     for pid in [process.pid, *children(process.pid)]:  # as a terminal or a service manager does
         os.kill(pid, number)
     _, err = process.communicate(timeout=60)
 
     assert process.returncode == 1, err
     assert "stopping after the current chunk" in err
-    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM scoring_runs")
+    ((status, error_type, scored),) = workspace.query("SELECT status, error_type, scored_count FROM run_history")
     assert (status, error_type) == ("failed", "RunStopped")
     assert 0 < scored < _ALL
     assert _run_the_rest(workspace).scored_count == _ALL - scored
@@ -211,7 +211,7 @@ def test_workers_of_a_run_that_was_taken_over_are_fenced(
 ) -> None:
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
-    wait_until(lambda: workspace.scalar("SELECT count(*) FROM scoring_runs WHERE chunk_count > 0"))
+    wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
     workspace.sql(
         "UPDATE scoring_runs SET status = 'abandoned', end_reason = 'stalled', finished_at = heartbeat_at"
         " WHERE run_id = 1"

@@ -104,6 +104,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "rescore_requests",
         "legal_holds",
         "scoring_jobs",
+        "scoring_chunks",
         "predictions",
         "predictions_superseded",
         "predictions_quarantine",

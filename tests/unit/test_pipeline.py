@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batch_scoring.scoring.events import StageSeconds
+from batch_scoring.domain.runs import StageSeconds
 from batch_scoring.scoring.pipeline import ChunkSize
 
 NARROW = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Literal
 
 import sqlalchemy as sa
@@ -12,11 +13,11 @@ import sqlalchemy as sa
 from batch_scoring.counting import counted, were
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.columns import Column
-from batch_scoring.domain.runs import ChunkCounts
+from batch_scoring.domain.runs import ChunkCounts, StageSeconds
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk.contract import Bulk, PreparedRows, Scalar, take
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.runs.records import fence
+from batch_scoring.store.runs.records import fence, record_chunk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import SourceRows
 
@@ -186,14 +187,24 @@ def _at(columns: Mapping[str, Column], positions: Sequence[int], count: int) -> 
     return {name: take(values, positions) for name, values in columns.items()}
 
 
-def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrites) -> ChunkCounts:
-    """Write a chunk in one transaction, or nothing: the fence first, the comparison of counts last.
+def commit_chunk(
+    database: Database,
+    bulk: Bulk,
+    run_id: int,
+    writes: ChunkWrites,
+    *,
+    read_seconds: float = 0.0,
+    score_seconds: float = 0.0,
+) -> ChunkCounts:
+    """Write a chunk in one transaction, or nothing: the fence first, the record of the chunk last.
 
-    Raises Fenced where the run lost its job, WrittenCountDiffers where the database wrote another number of rows than
-    it was sent, and DatabaseFault.
+    The number of rows that each statement wrote is compared with the number sent. The seconds that it took to read and
+    to score the chunk are recorded with it. Raises Fenced where the run lost its job, WrittenCountDiffers where the
+    database wrote another number of rows than it was sent, and DatabaseFault.
     """
     with database.write() as connection:
-        time = fence(connection, run_id, writes.counts)
+        started = perf_counter()
+        time = fence(connection, run_id)
         # if the clock was set back, a validity period must still not end before its start
         time = max([time, *(start + _TICK for start in writes.ended)])
         stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time}
@@ -203,6 +214,8 @@ def commit_chunk(database: Database, bulk: Bulk, run_id: int, writes: ChunkWrite
         for write in writes.writes:
             written = write.rows.write(connection, {**stamps, **write.constants})
             _compare(written, write.count, write.table, write.verb)
+        seconds = StageSeconds(read=read_seconds, score=score_seconds, write=perf_counter() - started)
+        record_chunk(connection, run_id, writes.counts, seconds, time)
     return writes.counts
 
 

@@ -19,7 +19,15 @@ from batch_scoring.login import login
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.runs.records import filling, get_run, run_of_claim, running, session_label
+from batch_scoring.store.runs.records import (
+    filling,
+    get_run,
+    lock_for_close,
+    run_of_claim,
+    running,
+    session_label,
+    sums,
+)
 from batch_scoring.store.schema.tables import scoring_runs
 
 
@@ -155,21 +163,22 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
         f"no heartbeat since {stalled.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC, longer than the {stalled_after} allowed;"
         " its finished chunks stay, the rest is due"
     )
+    is_it = scoring_runs.c.run_id == stalled.run_id
     with database.write() as connection:
-        result = connection.execute(
-            sa.update(scoring_runs)
-            .where(
-                scoring_runs.c.run_id == stalled.run_id,
-                scoring_runs.c.status == Status.RUNNING,
-                scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
-            )
-            .values(_abandoned(message, EndReason.STALLED))
+        is_stalled = (
+            scoring_runs.c.status == Status.RUNNING,
+            scoring_runs.c.heartbeat_at < now(connection) - stalled_after,
         )
-    return stalled if result.rowcount else None
+        if lock_for_close(connection, is_it, *is_stalled) is None:
+            return None
+        values = _abandoned(stalled.run_id, message, EndReason.STALLED)
+        connection.execute(sa.update(scoring_runs).where(is_it).values(values))
+    return stalled
 
 
-def _abandoned(message: str, reason: EndReason) -> dict[str, Any]:
+def _abandoned(run_id: int, message: str, reason: EndReason) -> dict[str, Any]:
     return {
+        **sums(run_id),
         "status": Status.ABANDONED,
         "end_reason": reason,
         "finished_at": database_now(),
@@ -196,7 +205,8 @@ def abandon_crashed(database: Database, job: str, *, process_id: int, message: s
             scoring_runs.c.process_id == process_id,
         )
         run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
-        if run_id is None:
+        if run_id is None or lock_for_close(connection, mine) is None:
             return None
-        connection.execute(sa.update(scoring_runs).where(mine).values(_abandoned(message, EndReason.PROCESS_CRASHED)))
+        values = _abandoned(run_id, message, EndReason.PROCESS_CRASHED)
+        connection.execute(sa.update(scoring_runs).where(mine).values(values))
     return get_run(database, run_id)

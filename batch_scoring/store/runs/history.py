@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.runs import ORDINARY, EndReason, Status
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs.records import counts_now
 from batch_scoring.store.schema.tables import scoring_runs
 
 _RUNS_CONSIDERED = 20
@@ -100,15 +101,13 @@ def over_limit_in_a_row(database: Database, job: str, limit: float, *, until: in
 
 def run_totals(database: Database) -> Sequence[RunTotals]:
     """Totals by job and status, ordered by name. Raises DatabaseFault."""
-    c = scoring_runs.c
+    c, counts = scoring_runs.c, counts_now()
     query = (
         sa.select(
             c.job,
             c.status,
             sa.func.count(),
-            sa.func.sum(c.scored_count),
-            sa.func.sum(c.superseded_count),
-            sa.func.sum(c.quarantined_count),
+            *(sa.func.sum(counts[name]) for name in ("scored_count", "superseded_count", "quarantined_count")),
         )
         .group_by(c.job, c.status)
         .order_by(c.job, c.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -11,12 +12,12 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, Status
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, StageSeconds, Status
 from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.schema.tables import scoring_runs
+from batch_scoring.store.schema.tables import scoring_chunks, scoring_runs
 
 
 def last_slot(database: Database, job: str) -> datetime | None:
@@ -42,25 +43,64 @@ def heartbeat(database: Database, run_id: int) -> None:
         _update_running(connection, run_id, {"heartbeat_at": database_now()})
 
 
-def fence(connection: sa.Connection, run_id: int, counts: ChunkCounts) -> datetime:
-    """Inside a chunk's transaction: check that the run owns its job, count the chunk, and lock the run's row.
+def fence(connection: sa.Connection, run_id: int) -> datetime:
+    """Inside a chunk's transaction: check that the run owns its job, and lock the run's row until the end.
 
-    Returns the database's time, read after the lock was acquired. Raises Fenced; the transaction must then not commit.
+    The lock is shared: other chunks of the run and its heartbeats do not wait for it, but a take-over and the close of
+    the run do. Returns the database's time, read after the lock was acquired. Raises Fenced; the transaction must then
+    not commit.
     """
-    columns = scoring_runs.c
-    _update_running(
-        connection,
-        run_id,
-        {
-            "heartbeat_at": database_now(),
-            "scored_count": columns.scored_count + counts.scored,
-            "superseded_count": columns.superseded_count + counts.superseded,
-            "quarantined_count": columns.quarantined_count + counts.quarantined,
-            "unseen_category_count": columns.unseen_category_count + counts.unseen_category,
-            "chunk_count": columns.chunk_count + 1,
-        },
+    owns = sa.select(scoring_runs.c.run_id).where(
+        scoring_runs.c.run_id == run_id, scoring_runs.c.status == Status.RUNNING
     )
+    if connection.execute(owns.with_for_update(read=True, key_share=True)).first() is None:
+        raise _fenced(run_id)
     return now(connection)
+
+
+def record_chunk(
+    connection: sa.Connection, run_id: int, counts: ChunkCounts, seconds: StageSeconds, committed_at: datetime
+) -> None:
+    """Inside a chunk's transaction, after the fence: record the chunk."""
+    connection.execute(
+        sa.insert(scoring_chunks).values(
+            run_id=run_id,
+            worker=os.getpid(),
+            read_count=counts.scored + counts.quarantined,
+            scored_count=counts.scored,
+            superseded_count=counts.superseded,
+            quarantined_count=counts.quarantined,
+            unseen_category_count=counts.unseen_category,
+            read_seconds=seconds.read,
+            score_seconds=seconds.score,
+            write_seconds=seconds.write,
+            committed_at=committed_at,
+        )
+    )
+
+
+SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count")
+
+
+def sums(run_id: sa.ColumnElement[int] | int) -> dict[str, sa.ScalarSelect[Any]]:
+    """The counts of a run as sums over its chunks, by column of ``scoring_runs``."""
+    chunks = scoring_chunks.c
+    of_run = sa.select(sa.func.count()).select_from(scoring_chunks).where(chunks.run_id == run_id)
+    found = {"chunk_count": of_run.scalar_subquery()}
+    for name in SUMMED:
+        total = sa.cast(sa.func.coalesce(sa.func.sum(chunks[name]), 0), sa.BigInteger)
+        found[name] = of_run.with_only_columns(total).scalar_subquery()
+    return found
+
+
+def lock_for_close(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Status | None:
+    """Lock a run's row exclusively, which waits for its chunks under way; returns its status, None where there is none.
+
+    The next statement sees all chunks of the run, and no chunk follows once its status is not running.
+    """
+    query = sa.select(scoring_runs.c.status).where(*conditions).with_for_update()
+    status = connection.execute(query).scalar_one_or_none()
+    return None if status is None else Status(status)
 
 
 def record_plan(
@@ -129,9 +169,8 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
                 "error_message": str(error)[:4000],
                 "failed_keys": getattr(error, "failed_keys", None),
             }
-        status = connection.execute(sa.select(scoring_runs.c.status).where(scoring_runs.c.run_id == run_id))
-        if status.scalar_one() != values["status"]:
-            _update_running(connection, run_id, values)
+        if lock_for_close(connection, scoring_runs.c.run_id == run_id) != values["status"]:
+            _update_running(connection, run_id, {**values, **sums(run_id)})
 
 
 def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> None:
@@ -141,14 +180,29 @@ def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str,
         .values(values)
     )
     if result.rowcount != 1:
-        raise Fenced(
-            f"run {run_id} was fenced: it stalled and another run took its job over, so it wrote nothing more;"
-            " what it had committed stays, the rest is scored by the other run",
-            run_id=run_id,
-        )
+        raise _fenced(run_id)
 
 
-_COLUMNS = [scoring_runs.c[field.name] for field in fields(Run)]
+def _fenced(run_id: int) -> Fenced:
+    return Fenced(
+        f"run {run_id} was fenced: it stalled and another run took its job over, so it wrote nothing more;"
+        " what it had committed stays, the rest is scored by the other run",
+        run_id=run_id,
+    )
+
+
+def counts_now() -> dict[str, sa.ColumnElement[int]]:
+    """The counts of runs: stored when a run ended, and the sums over its chunks while it is running."""
+    run = scoring_runs.c
+    is_running = run.status == Status.RUNNING
+    return {name: sa.case((is_running, total), else_=run[name]) for name, total in sums(run.run_id).items()}
+
+
+_COUNTS = counts_now()
+_COLUMNS = [
+    _COUNTS[field.name].label(field.name) if field.name in _COUNTS else scoring_runs.c[field.name]
+    for field in fields(Run)
+]
 
 
 def get_run(database: Database, run_id: int) -> Run | None:

@@ -110,6 +110,26 @@ scoring_runs = sa.Table(
     comment="One row per run of a job",
 )
 
+scoring_chunks = sa.Table(
+    "scoring_chunks",
+    metadata,
+    sa.Column("number", _identity, primary_key=True, autoincrement=True, comment="Number of the chunk, over all runs"),
+    sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that committed it"),
+    sa.Column("worker", sa.Integer, nullable=False, comment="Process ID of the process that scored it"),
+    _count("read_count", "Due rows that were read"),
+    _count("scored_count", "Predictions written"),
+    _count("superseded_count", "Predictions superseded by a newer one"),
+    _count("quarantined_count", "Rows quarantined because they could not be scored"),
+    _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+    sa.Column("read_seconds", sa.Double, nullable=False, comment="Seconds of reading"),
+    sa.Column("score_seconds", sa.Double, nullable=False, comment="Seconds of scoring"),
+    sa.Column("write_seconds", sa.Double, nullable=False, comment="Seconds of writing, before the COMMIT"),
+    sa.Column("committed_at", UtcTimestamp, nullable=False, comment="Start of the validity of what it wrote, UTC"),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
+    sa.Index("ix_scoring_chunks_run_id", "run_id"),
+    comment="One row per committed chunk. The counts of a run are the sums over its chunks",
+)
+
 rescore_requests = sa.Table(
     "rescore_requests",
     metadata,

@@ -112,6 +112,25 @@ def upgrade() -> None:
         sqlite_where=fills_its_slot,
     )
     op.create_table(
+        "scoring_chunks",
+        sa.Column("number", identity, autoincrement=True, comment="Number of the chunk, over all runs"),
+        sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that committed it"),
+        sa.Column("worker", sa.Integer, nullable=False, comment="Process ID of the process that scored it"),
+        count("read_count", "Due rows that were read"),
+        count("scored_count", "Predictions written"),
+        count("superseded_count", "Predictions superseded by a newer one"),
+        count("quarantined_count", "Rows quarantined because they could not be scored"),
+        count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+        sa.Column("read_seconds", sa.Double, nullable=False, comment="Seconds of reading"),
+        sa.Column("score_seconds", sa.Double, nullable=False, comment="Seconds of scoring"),
+        sa.Column("write_seconds", sa.Double, nullable=False, comment="Seconds of writing, before the COMMIT"),
+        sa.Column("committed_at", utc, nullable=False, comment="Start of the validity of what it wrote, UTC"),
+        sa.PrimaryKeyConstraint("number", name="pk_scoring_chunks"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_scoring_chunks_run_id"),
+        comment="One row per committed chunk. The counts of a run are the sums over its chunks",
+    )
+    op.create_index("ix_scoring_chunks_run_id", "scoring_chunks", ["run_id"])
+    op.create_table(
         "rescore_requests",
         sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that started the rescore"),
         sa.Column("selection", json, nullable=False, comment="The rows that were selected"),

@@ -77,8 +77,9 @@ class PostgreSQL(Dialect):
         settings.append("SET LOCAL DateStyle = 'ISO'")
         settings.append("SET LOCAL bytea_output = 'hex'")
         settings.append(f"SET LOCAL application_name = {literal(label)}")
-        if not writes:
-            settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # whatever the default of the role is: a statement that follows a lock must see what was committed before it
+        mode = "READ COMMITTED" if writes else "REPEATABLE READ, READ ONLY"
+        settings.insert(0, f"SET TRANSACTION ISOLATION LEVEL {mode}")
         connection.exec_driver_sql("; ".join(settings).replace("%", "%%"))
 
     def fault(self, exc: BaseException | None, url: sa.URL, *, lost: bool) -> DatabaseFault:
