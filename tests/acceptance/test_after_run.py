@@ -137,6 +137,7 @@ def test_a_run_that_fails_and_the_one_that_mends_it_are_told(
     assert "batch-scoring runs show 1" in text
 
 
+@pytest.mark.slow
 def test_more_quarantined_rows_than_the_job_allows_are_told_without_their_data(
     told: Workspace, webhook: Webhook, mailbox: Mailbox
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_server_that_refuses_is_asked_three_times(told: Workspace, webhook: We
     assert webhook.kinds == ["run_failed"] * 3
 
 
+@pytest.mark.slow
 def test_addresses_may_stand_in_files(told: Workspace, webhook: Webhook) -> None:
     file = told.folder / "hook"
     file.write_text(webhook.url + "\n")
@@ -247,6 +249,7 @@ def test_a_run_leaves_metrics_in_a_file_of_its_job(
     assert found["batch_scoring_last_success_age_seconds", NAME] >= 0
 
 
+@pytest.mark.slow
 def test_a_folder_for_metrics_that_is_not_there_is_said_and_fails_nothing(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -259,6 +262,7 @@ def test_a_folder_for_metrics_that_is_not_there_is_said_and_fails_nothing(
     assert "nowhere/batch_scoring_loan_eligibility.prom: not delivered" in done.stderr
 
 
+@pytest.mark.slow
 def test_status_says_what_kind_of_trouble_a_job_is_in(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model)
     workspace.run()

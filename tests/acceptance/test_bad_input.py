@@ -470,6 +470,7 @@ def guarded_server() -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_reported_and_no_password_is_ever_printed(
     tmp_path: Path, guarded_server: PostgresServer
 ) -> None:
@@ -637,6 +638,7 @@ def small_disk() -> Iterator[Path]:
         disk.rmdir()
 
 
+@pytest.mark.slow
 def test_a_run_that_fills_the_disk_under_sqlite_leaves_whole_chunks(
     tmp_path: Path, small_disk: Path, loan_model: TrainedModel
 ) -> None:
@@ -675,6 +677,7 @@ def on_small_disk(
         postgres.execute(f"DROP TABLESPACE {name}")
 
 
+@pytest.mark.slow
 def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
     on_small_disk: Workspace, small_disk: Path
 ) -> None:

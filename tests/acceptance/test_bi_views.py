@@ -255,6 +255,7 @@ def tell(story: Story) -> Story:
     return story
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "names"),
     [("binary", ODD), ("multiclass", PLAIN), ("regression", PLAIN)],

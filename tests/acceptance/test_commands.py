@@ -152,6 +152,7 @@ READING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("printed", READING, ids=lambda printed: printed.arguments)
 def test_a_result_is_readable_and_as_json_it_is_parseable_and_alone(ready: Workspace, printed: Printed) -> None:
     shown = ready.cli_anew(*printed.arguments.split())
@@ -338,6 +339,7 @@ def test_promote_moves_the_alias_it_is_told_and_no_other(loan_workspace: Workspa
     assert aliases(loan_workspace) == [("challenger", 2), ("champion", 1)]
 
 
+@pytest.mark.slow
 def test_promote_leaves_the_alias_where_the_artifact_is_damaged(
     loan_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -454,6 +456,7 @@ def test_status_of_one_job_does_not_suffer_from_another_whose_source_is_gone(loa
     assert NAME in both.stdout, "the sound job is shown all the same"
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_due_imports_no_model_library(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     loan_workspace.environ["PYTHONPROFILEIMPORTTIME"] = "1"

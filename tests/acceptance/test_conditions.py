@@ -90,6 +90,7 @@ def test_a_condition_that_is_none_is_refused_at_its_place_and_nothing_is_done(
     assert scored.scalar("SELECT count(*) FROM scoring_runs") == 1
 
 
+@pytest.mark.slow
 def test_keys_that_are_unknown_are_skipped_and_counted_where_that_is_asked_for(
     scored: Workspace, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, re
         running = pool.submit(changed.run)
         wait_until(lambda: _a_run_waits_for(changed, pid))
 
+        other.execute(sa.text("SELECT 1 FROM scoring_runs WHERE run_id = 2 FOR UPDATE"))
         other.execute(sa.text("UPDATE scoring_runs SET reason = 'looked at' WHERE run_id = 2"))
         other.commit()
         run = running.result()
@@ -166,8 +167,9 @@ def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, re
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
-def test_a_run_that_cannot_be_serialized_does_its_chunk_again(
+def test_a_run_is_not_disturbed_by_a_database_whose_transactions_are_serializable_by_default(
     changed: Workspace, reported: Reported, level: str
 ) -> None:
     changed.sql(f"ALTER DATABASE {_name(changed)} SET default_transaction_isolation = '{level}'")
@@ -181,7 +183,7 @@ def test_a_run_that_cannot_be_serialized_does_its_chunk_again(
         other.commit()
         run = running.result()
 
-    assert reported("40001") >= 1
+    assert reported("40001") == 0
     assert (run.status, run.scored_count, run.superseded_count) == ("succeeded", ALL, ALL)
     _assert_nothing_lost_or_doubled(changed)
 
@@ -215,6 +217,7 @@ def giving_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "ATTEMPTS", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_run_outlasts_a_lock_that_is_held_longer_than_it_waits(
@@ -375,6 +378,7 @@ def test_workers_that_try_again_leave_standard_output_to_the_result(narrow: Narr
     assert json.loads(done.stdout)["scored_count"] == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["ROLE", "DATABASE"])
 def test_a_run_that_is_shut_out_for_a_while_comes_back_and_finishes(
     narrow: Narrow, changed: Workspace, reported: Reported, by: str
@@ -522,6 +526,7 @@ def test_a_run_goes_through_pgbouncer_in_transaction_mode(changed: Workspace, pg
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_the_commands_go_through_pgbouncer_in_transaction_mode(
     postgresql_workspace: Workspace,
     loan_model: TrainedModel,
@@ -552,6 +557,7 @@ def test_workers_go_through_pgbouncer_in_transaction_mode(changed: Workspace, pg
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_a_run_outlasts_the_end_of_the_sessions_behind_pgbouncer(changed: Workspace, pgbouncer: PgBouncer) -> None:
     def cut() -> None:
         with _another_session(changed) as other:
@@ -563,6 +569,7 @@ def test_a_run_outlasts_the_end_of_the_sessions_behind_pgbouncer(changed: Worksp
     _assert_nothing_lost_or_doubled(changed)
 
 
+@pytest.mark.slow
 def test_a_run_outlasts_a_restart_of_pgbouncer(changed: Workspace, pgbouncer: PgBouncer) -> None:
     stopped = _midway(pgbouncer.stop)
     with ThreadPoolExecutor(1) as pool:

@@ -70,6 +70,7 @@ def test_the_main_job_works_in_a_folder_with_spaces_and_letters_of_other_languag
     assert_scored_once_and_as_by_hand(workspace, DATA)
 
 
+@pytest.mark.slow
 def test_what_the_demo_says_to_type_works_in_a_folder_with_spaces(sqlite_workspace: Workspace) -> None:
     folder = sqlite_workspace.folder / "a folder's name"
 

@@ -65,6 +65,7 @@ def test_on_a_terminal_the_same_commands_show_no_event(scored: Workspace) -> Non
         ]
 
 
+@pytest.mark.slow
 def test_metrics_are_written_and_operators_notified_as_after_any_run(scored: Workspace) -> None:
     metrics = scored.folder / "metrics"
     metrics.mkdir()

@@ -118,6 +118,7 @@ def test_a_frozen_run_is_taken_over_and_fenced_when_it_wakes_up(workspace: Works
     assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_a_row_committed_late_with_an_older_timestamp_and_a_lower_id_is_scored(
     postgresql_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

@@ -206,6 +206,7 @@ def test_load_train_and_register_say_the_same_of_a_surprising_column(sqlite_work
     assert json.loads(load.stdout)["inserted"] == 60
 
 
+@pytest.mark.slow
 def test_options_say_how_a_file_is_written_to_load_train_and_register(sqlite_workspace: Workspace) -> None:
     workspace = sqlite_workspace
     job(workspace, "Größe")

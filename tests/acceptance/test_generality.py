@@ -135,6 +135,7 @@ def assert_scores(found: list[tuple[Any, ...]], keys: Sequence[Any], scores: Any
     assert max(abs(stored[key] - score) for key, score in zip(keys, scores, strict=True)) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_composite_key_is_one_key_in_all_its_columns(
     workspace: Workspace, numbers: pd.DataFrame, numbers_model: Pipeline, by_hand: Any
 ) -> None:
@@ -545,6 +546,7 @@ def test_a_regression_stores_its_value_and_no_label(workspace: Workspace) -> Non
     assert workspace.scalar("SELECT count(*) FROM predictions WHERE prediction IS NOT NULL") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [True, False], ids=["labels are texts", "labels are numbers"])
 def test_a_multi_class_model_stores_the_likeliest_label_and_its_probability(workspace: Workspace, names: bool) -> None:
     data = load_iris(as_frame=True)

@@ -40,6 +40,7 @@ def _make_a_folder_of_it(file: Path) -> None:
     file.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "error", "words"),
     [
@@ -72,6 +73,7 @@ def test_an_idle_run_fails_with_3_where_the_model_could_not_be_loaded_and_status
     assert loan_workspace.cli("status").returncode == 0
 
 
+@pytest.mark.slow
 def test_an_idle_run_loads_no_scikit_learn(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     program = (

@@ -163,6 +163,7 @@ def facts_of_each_type(request: pytest.FixtureRequest, workspace: Workspace) -> 
     return copied(request, workspace, typed)
 
 
+@pytest.mark.slow
 def test_each_type_of_input_is_kept_as_the_model_took_it(facts_of_each_type: Workspace) -> None:
     workspace = facts_of_each_type
     for number, bulk in enumerate(("auto", "portable"), start=1):
@@ -244,6 +245,7 @@ def test_a_value_of_another_type_is_an_altered_input(sqlite_workspace: Workspace
         workspace.sql("DROP TABLE kept")
 
 
+@pytest.mark.slow
 def test_several_rows_and_columns_that_were_altered_are_all_named(facts_of_each_type: Workspace) -> None:
     workspace = facts_of_each_type
     workspace.sql("UPDATE typed_auto_inputs SET amount = 1, memo = 'x' WHERE id IN (1, 2)")

@@ -244,6 +244,7 @@ def test_a_job_that_asks_something_else_sweeps_first_and_so_does_its_way_back(
         assert _found(lookback.run()) == ("sweep", 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_rows_that_a_new_condition_lets_in_are_found_though_they_are_older_than_the_window(
     lookback: Workspace,
 ) -> None:
@@ -259,6 +260,7 @@ def test_rows_that_a_new_condition_lets_in_are_found_though_they_are_older_than_
     _assert_each_applicant_has_one_current_prediction_of_its_present_version(lookback)
 
 
+@pytest.mark.slow
 def test_a_change_of_how_rows_are_scored_asks_for_no_sweep(lookback: Workspace) -> None:
     lookback.run()
     for old, new in [
@@ -306,6 +308,7 @@ def test_every_type_of_timestamp_is_compared_in_utc_whatever_the_zone_of_the_dat
     _assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace)
 
 
+@pytest.mark.slow
 def test_lookback_over_a_column_of_numbers_is_refused_by_its_name(lookback: Workspace) -> None:
     lookback.sql("ALTER TABLE applicants ADD COLUMN edition INTEGER")
     lookback.write_job("loan_eligibility", LOOKBACK_JOB.replace('"edited_at"', '"edition"'))
@@ -341,6 +344,7 @@ def test_workers_look_back_like_one_process_and_leave_the_rest_to_the_sweep(post
     _assert_each_applicant_has_one_current_prediction_of_its_present_version(lookback)
 
 
+@pytest.mark.slow
 def test_the_command_line_claims_no_more_than_where_it_looked(sqlite_lookback: Workspace) -> None:
     workspace = sqlite_lookback
     workspace.run()
@@ -364,6 +368,7 @@ def test_the_command_line_claims_no_more_than_where_it_looked(sqlite_lookback: W
     assert found.stdout.endswith("; 1 of them were due outside the lookback window\n")
 
 
+@pytest.mark.slow
 def test_the_records_of_runs_say_where_they_looked(lookback: Workspace) -> None:
     lookback.run()
     _add(lookback, "OLDER", hours_ago=49)

@@ -82,6 +82,7 @@ def test_a_classifier_without_probabilities_writes_its_label_and_the_margin(
     assert all(abs((found[key][1] or 0) - score) <= 1e-12 for key, (_, score) in expected.items())
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_labels_only_writes_no_score_and_everything_else_works(workspace: Workspace) -> None:
     voters = [("a", LogisticRegression()), ("b", LinearSVC()), ("c", DecisionTreeClassifier(max_depth=2))]
     model = VotingClassifier(voters).fit(NUMBERS, LABELS)

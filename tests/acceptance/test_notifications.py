@@ -245,6 +245,7 @@ def test_a_status_is_reported_and_only_transient_errors_are_retried(hook: Hook, 
     assert SECRET not in str(delivery)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_or_hangs_up_is_reported(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "_TIMEOUT_SECONDS", 0.2)
     hook.is_silent = True
@@ -619,6 +620,7 @@ def test_where_the_count_cannot_be_kept_each_failure_is_notified(told: Workspace
     assert hook.kinds == ["run_failed"] * 3
 
 
+@pytest.mark.slow
 def test_the_log_holds_the_status_and_neither_the_path_nor_names_of_functions(both: Workspace, hook: Hook) -> None:
     both.sql("ALTER TABLE facts RENAME TO elsewhere")
     delivered = both.cli("run", "loans").stderr

@@ -142,6 +142,7 @@ def test_json_is_intact_in_every_encoding(tmp_path: Path, loan_model: TrainedMod
         assert json.loads(shown.text)["reason"] == reason
 
 
+@pytest.mark.slow
 def test_an_export_holds_keys_as_they_are_whatever_the_encoding(tmp_path: Path, loan_model: TrainedModel) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{tmp_path}/test.db"), loan_model)
     where = "WHERE \"Loan_ID\" = 'LP001015'"

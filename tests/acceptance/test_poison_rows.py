@@ -342,6 +342,7 @@ def test_rows_that_fail_in_different_ways_are_all_quarantined(loan_workspace: Wo
     assert counts(loan_workspace.run()) == (2, 0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_rows", [1, 7])
 def test_poison_costs_one_row_each_whatever_the_chunk(
     loan_workspace: Workspace, loan_model: TrainedModel, chunk_rows: int
@@ -361,6 +362,7 @@ def test_poison_costs_one_row_each_whatever_the_chunk(
     assert_others_are_scored(loan_workspace, loan_model, everyone - set(keys) | set(spoiled))
 
 
+@pytest.mark.slow
 def test_sound_rows_are_scored_however_the_bad_ones_are_spread(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

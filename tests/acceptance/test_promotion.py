@@ -77,6 +77,7 @@ def test_a_promotion_compares_the_figures_of_both_versions(
     assert loan_workspace.cli_json("model", "promote", NAME, "3")["version_before"] == 3
 
 
+@pytest.mark.slow
 def test_a_broken_job_file_or_one_that_never_ran_does_not_stop_a_promotion(
     loan_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_broken_job_file_or_one_that_never_ran_does_not_stop_a_promotion(
     assert "job broken cannot be read" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_alias_that_no_job_uses_names_no_job(mixed: Workspace) -> None:
     assert mixed.cli_json("model", "promote", NAME, "2", "--alias", "challenger")["jobs"] == []
 

@@ -619,6 +619,7 @@ def test_keys_that_leave_the_source_meanwhile_are_left_out(scored: Workspace) ->
     assert_counters_equal_rows(scored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [1, 99], ids=["an ordinary run", "no run"])
 def test_what_is_no_rescore_cannot_be_continued(scored: Workspace, run: int) -> None:
     before = everything(scored)
@@ -848,6 +849,7 @@ WHERES: dict[tuple[str, ...], Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_where_selects_what_it_says(workspace: Workspace, any_model: tuple[Pipeline, pd.DataFrame]) -> None:
     columns = "id INTEGER PRIMARY KEY, n NUMERIC(20, 4), i INTEGER, t TEXT, d DATE, s TIMESTAMP, b BOOLEAN"
     facts(workspace, any_model, f'{columns}, "order" INTEGER', WHERE_FRAME, "id")
@@ -1175,6 +1177,7 @@ def test_very_many_keys_of_which_most_are_unknown_are_refused_in_a_few_words(car
     assert everything(careful) == before
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_keys_are_all_found(workspace: Workspace, any_model: tuple[Pipeline, pd.DataFrame]) -> None:
     facts(workspace, any_model, "id BIGINT PRIMARY KEY", pd.DataFrame({"id": [0]}), "id")
     workspace.sql(

@@ -50,6 +50,7 @@ def _hold(workspace: Workspace, **held: Any) -> int:
         return scoring.hold(database, workspace.job(), **said)
 
 
+@pytest.mark.slow
 def test_what_is_superseded_goes_with_its_inputs_and_what_is_current_stays(aged: Workspace) -> None:
     before = _contents(aged)
     assert before == {"predictions": 1100, "predictions_quarantine": 1, "predictions_inputs": 1100}
@@ -117,6 +118,7 @@ def test_a_purge_waits_for_no_run_and_interrupts_none(aged: Workspace) -> None:
     assert _contents(aged)["predictions"] == 1100
 
 
+@pytest.mark.slow
 def test_many_rows_go_some_thousand_a_transaction_and_what_an_interrupted_purge_left_goes_with_the_next(
     aged: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ OF_OPERATORS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_scorer_runs_the_job_and_keeps_its_inputs(granted: Granted) -> None:
     scorer = granted.by("scorer")
     command(scorer, "check")
@@ -458,6 +459,7 @@ SECURITY: dict[str, tuple[tuple[str, ...], bool]] = {
 """Policies, and whether they may hide rows from a scorer."""
 
 
+@pytest.mark.slow
 def test_check_says_when_row_level_security_may_hide_rows_from_whoever_scores(granted: Granted) -> None:
     scorer = granted.by("scorer")
     assert answer(scorer, "check")[0] == 0

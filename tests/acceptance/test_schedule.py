@@ -194,6 +194,7 @@ def test_slots_that_passed_while_no_service_was_up_become_one_run(
     assert workspace.scalar("SELECT count(*) FROM predictions_superseded") == 367
 
 
+@pytest.mark.slow
 def test_a_new_job_waits_for_its_first_slot(embedded: Workspace) -> None:
     embedded.write_job(NAME, without_schedule(LOAN_JOB) + NEVER)
     with serving(embedded) as service:

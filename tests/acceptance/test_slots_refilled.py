@@ -16,6 +16,7 @@ NAME = "loan_eligibility"
 SLOT = ("--scheduled-for", "2026-03-01T12:00:00")
 
 
+@pytest.mark.slow
 def test_the_slot_of_a_run_that_failed_is_filled_by_the_same_command(loan_workspace: Workspace) -> None:
     loan_workspace.sql("ALTER TABLE applicants RENAME TO elsewhere")
     failed = loan_workspace.cli("run", NAME, *SLOT)

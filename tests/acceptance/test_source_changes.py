@@ -186,6 +186,7 @@ NO_MATTER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", NO_MATTER)
 def test_a_change_between_two_runs_that_does_not_matter_changes_no_score(
     small_chunks: Workspace, change: Change
@@ -443,6 +444,7 @@ def _added(key: str, changed_at: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_transactions_that_commit_long_after_others_with_lower_ids_and_older_timestamps_are_scored(
     postgresql_small_chunks: Workspace,
 ) -> None:
@@ -515,6 +517,7 @@ def _backfill(workspace: Workspace, loan_test: pd.DataFrame, place: str) -> None
     workspace.insert_frame("applicants", old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["A", "LP0015", "Z"], ids=["before", "among", "after"])
 def test_a_backfill_with_old_timestamps_in_the_middle_of_a_run_is_scored_by_it_or_by_the_next(
     small_chunks: Workspace, loan_test: pd.DataFrame, place: str

@@ -165,6 +165,7 @@ def by_position(scored: ScoredRows) -> dict[int, Any]:
     return found | {position: fault.code.value for position, fault in scored.faults.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_each_encoder_takes_text_in_the_form_that_is_documented(name: str) -> None:
     signature = registered(name)[1].signature

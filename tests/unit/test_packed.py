@@ -34,6 +34,7 @@ def _packed(values: Sequence[Any], family: Family) -> str | None:
     return SEPARATOR.join(null_of(family) if value is None else write(value) for value in values) if values else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_put_together_comes_apart(family: Family) -> None:
     one = FAMILIES[family][0]

@@ -121,6 +121,7 @@ def applicants(loan_test: pd.DataFrame, loan_manifest: Manifest) -> dict[str, li
     return columns_of(loan_test[list(loan_manifest.signature.names)])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10, derandomize=True, database=None)
 @given(data=st.data())
 def test_a_score_is_the_same_in_any_chunk_size_and_order(

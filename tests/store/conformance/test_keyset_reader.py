@@ -36,6 +36,7 @@ def test_nothing_due_is_no_chunk(prepare: Prepare) -> None:
     assert len(desk.read()) == 0
 
 
+@pytest.mark.slow
 def test_chunks_of_every_size_cover_each_due_row_once_and_in_order(prepare: Prepare) -> None:
     desk = prepare(
         "CREATE TABLE applicants (branch TEXT NOT NULL, id INTEGER NOT NULL, updated_at TIMESTAMP,"

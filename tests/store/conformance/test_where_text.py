@@ -23,6 +23,7 @@ SOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bulk", ["auto", "portable"])
 @pytest.mark.parametrize("where", SOUND)
 def test_the_rows_of_where_are_scored_whatever_it_holds(workspace: Workspace, where: str, bulk: str) -> None:
