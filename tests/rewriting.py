@@ -21,7 +21,7 @@ def without_triggers(connection: sa.Connection) -> Iterator[None]:
         return
     triggers = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
     for name, _ in triggers:
-        connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
+        connection.exec_driver_sql(f"DROP TRIGGER {connection.dialect.identifier_preparer.quote_identifier(name)}")
     yield
     for _, sql in triggers:
         connection.exec_driver_sql(sql)

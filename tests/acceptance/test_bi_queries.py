@@ -227,7 +227,8 @@ def slowest_runs(scored: Scored) -> pd.DataFrame:
     found = runs[["run_id", "job", "status", "started_at"]].assign(
         seconds=seconds, scored_count=runs["scored_count"], rows_per_second=rates
     )
-    return found.sort_values("seconds", ascending=False)
+    shown = found.assign(shown=seconds.round(3)).sort_values(["shown", "run_id"], ascending=False)
+    return shown.drop(columns="shown")
 
 
 EXPECTED: dict[str, Callable[[Scored], pd.DataFrame]] = {

@@ -31,6 +31,7 @@ from batch_scoring.domain.runs import Run
 from batch_scoring.errors import ArtifactChanged, BatchScoringError, Problem
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event
+from batch_scoring.store.runs.claim import abandon_crashed
 
 _KILLS = 4
 _ALL = 3 * 367
@@ -212,10 +213,8 @@ def test_workers_of_a_run_that_was_taken_over_are_fenced(
     ready(workspace, loan_model, loan_test, chunk_rows=2, stalled_after="1 minute", copies=2)
     process = workspace.start("run", "loan_eligibility", "--workers", "2")
     wait_until(lambda: workspace.scalar("SELECT count(*) FROM run_history WHERE chunk_count > 0"))
-    workspace.sql(
-        "UPDATE scoring_runs SET status = 'abandoned', end_reason = 'stalled', finished_at = heartbeat_at"
-        " WHERE run_id = 1"
-    )
+    with workspace.database() as database:
+        assert abandon_crashed(database, "loan_eligibility", process_id=process.pid, message="it was given up")
     successor = _run_the_rest(workspace)
     _, err = process.communicate(timeout=60)
 
