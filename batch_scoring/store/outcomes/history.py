@@ -148,15 +148,14 @@ def close_entries(
         latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
         if latest is not None:  # if the clock was set back, a validity period must still not end before its start
             end = max(valid_to, latest + timedelta(microseconds=1))
-            connection.execute(move_entries(layout, conditions, end))
+            connection.execute(_copied_to_closed(layout, conditions, end))
             closed += connection.execute(sa.delete(table).where(*conditions)).rowcount
     return closed
 
 
-def move_entries(
+def _copied_to_closed(
     layout: PredictionsLayout, conditions: Sequence[sa.ColumnElement[bool]], valid_to: datetime
 ) -> sa.Insert:
-    """The statement that copies open entries to the closed ones, after which they may be deleted."""
     current, past = layout.quarantine_table, layout.quarantine_closed_table
     ends = sa.literal(valid_to, past.c.valid_to.type)
     return sa.insert(past).from_select(

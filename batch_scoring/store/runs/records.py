@@ -79,7 +79,7 @@ def record_chunk(
     )
 
 
-SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count")
+_SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count")
 
 
 def sums(run_id: sa.ColumnElement[int] | int) -> dict[str, sa.ScalarSelect[Any]]:
@@ -87,7 +87,7 @@ def sums(run_id: sa.ColumnElement[int] | int) -> dict[str, sa.ScalarSelect[Any]]
     chunks = scoring_chunks.c
     of_run = sa.select(sa.func.count()).select_from(scoring_chunks).where(chunks.run_id == run_id)
     found = {"chunk_count": of_run.scalar_subquery()}
-    for name in SUMMED:
+    for name in _SUMMED:
         total = sa.cast(sa.func.coalesce(sa.func.sum(chunks[name]), 0), sa.BigInteger)
         found[name] = of_run.with_only_columns(total).scalar_subquery()
     return found

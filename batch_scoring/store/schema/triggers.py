@@ -1,25 +1,27 @@
-"""The triggers by which the database keeps history: templates under ``sql/triggers``, one file for each dialect."""
+"""The triggers by which the database keeps history: templates under ``sql/triggers``, a file for each dialect.
+
+``predictions`` is filled in once for a job, ``history`` once for its predictions and once for its quarantine.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 
+import sqlalchemy as sa
+
+from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.views import same_key, view_name
 
-NAMES = (
-    "supersede",
-    "requarantine",
-    "release",
-    "preserve",
-    "preserve_past",
-    "purge_past",
-    "preserve_closed",
-    "purge_closed",
-)
+_OF_JOB = ("preserve", "release")
+_OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
+_OF_QUARANTINE = {"supersede": "requarantine", "preserve_past": "preserve_closed", "purge_past": "purge_closed"}
+
+NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values())
 """Suffixes of the triggers, or of the functions that they call, whose names start with that of a predictions table."""
 
 _END_OF_STATEMENT = re.compile(r";\n(?:\n|\Z)")
@@ -31,9 +33,39 @@ def trigger_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[s
 
     Functions run with the privileges of their owner, so their search path is ``schemas`` and never that of the caller.
     """
-    text = (resource("sql") / "triggers" / f"predictions.{dialect.templates}.sql").read_text(encoding="utf-8")
-    filled = Template(text).substitute(_names(dialect, layout, schemas))
-    return [statement.strip() for statement in _END_OF_STATEMENT.split(filled) if statement.strip()]
+
+    def names(suffixes: Mapping[str, str]) -> dict[str, str]:
+        return {name: dialect.quoted(*view_name(layout, suffix)) for name, suffix in suffixes.items()}
+
+    def tables(**qualified: TableName) -> dict[str, str]:
+        return {name: dialect.quoted(*table) for name, table in qualified.items()} | {
+            f"own_{name}": dialect.quoted(table.name) for name, table in qualified.items()
+        }
+
+    def history(current: sa.Table, of_current: TableName, past: TableName, suffixes: Mapping[str, str]) -> list[str]:
+        columns = [column.name for column in current.columns]
+        return _filled(
+            "history",
+            dialect,
+            shared
+            | names(suffixes)
+            | tables(current=of_current, past=past)
+            | {"columns": _listed(dialect, columns), "old_columns": _listed(dialect, columns, "OLD.")},
+        )
+
+    shared = {
+        **names({name: name for name in _OF_JOB}),
+        "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
+        "keys": _listed(dialect, layout.key_names),
+        "same_key": same_key(dialect, layout, "c", "o" if dialect.has_functions else "OLD"),
+        "unchanged_key": same_key(dialect, layout, "NEW", "OLD"),
+    }
+    of_job = tables(predictions=layout.table, quarantine=layout.quarantine, quarantine_closed=layout.quarantine_closed)
+    return [
+        *_filled("predictions", dialect, shared | of_job),
+        *history(layout.predictions_table, layout.table, layout.superseded, _OF_PREDICTIONS),
+        *history(layout.quarantine_table, layout.quarantine, layout.quarantine_closed, _OF_QUARANTINE),
+    ]
 
 
 def drop_triggers_sql(dialect: Dialect, layout: PredictionsLayout) -> list[str]:
@@ -41,34 +73,11 @@ def drop_triggers_sql(dialect: Dialect, layout: PredictionsLayout) -> list[str]:
     return [statement for statement in trigger_sql(dialect, layout) if statement.startswith("DROP TRIGGER")]
 
 
-def _names(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str]) -> dict[str, str]:
-    def listed(columns: Iterable[str], prefix: str = "") -> str:
-        return ", ".join(f"{prefix}{dialect.quoted(name)}" for name in columns)
+def _filled(template: str, dialect: Dialect, names: Mapping[str, str]) -> list[str]:
+    text = (resource("sql") / "triggers" / f"{template}.{dialect.templates}.sql").read_text(encoding="utf-8")
+    statements = _END_OF_STATEMENT.split(Template(text).substitute(names))
+    return [statement.strip() for statement in statements if statement.strip()]
 
-    def same(one: str, other: str) -> str:
-        columns = [dialect.quoted(name) for name in layout.key_names]
-        return " AND ".join(f"{one}.{column} = {other}.{column}" for column in columns)
 
-    predictions = [column.name for column in layout.predictions_table.columns]
-    entries = [column.name for column in layout.quarantine_table.columns]
-    tables = {
-        "predictions": layout.table,
-        "superseded": layout.superseded,
-        "quarantine": layout.quarantine,
-        "quarantine_closed": layout.quarantine_closed,
-    }
-    own = {name: layout.table._replace(name=f"{layout.table.name}_{name}") for name in NAMES}
-    old = "o" if dialect.has_functions else "OLD"
-    return {
-        **{name: dialect.quoted(*qualified) for name, qualified in own.items()},
-        **{name: dialect.quoted(*qualified) for name, qualified in tables.items()},
-        **{f"own_{name}": dialect.quoted(qualified.name) for name, qualified in tables.items()},
-        "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
-        "keys": listed(layout.key_names),
-        "columns": listed(predictions),
-        "old_columns": listed(predictions, "OLD."),
-        "entry_columns": listed(entries),
-        "old_entry_columns": listed(entries, "OLD."),
-        "same_key": same("c", old),
-        "unchanged_key": same("NEW", "OLD"),
-    }
+def _listed(dialect: Dialect, columns: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}{dialect.quoted(name)}" for name in columns)
