@@ -1,6 +1,6 @@
 """Which variants of each test ``make test`` runs; ``make test-all`` and CI run every one.
 
-A test, a claim, that takes more than about four seconds is marked slow in the code; each of the others runs at least
+A test, a claim, that takes more than about three seconds is marked slow in the code; each of the others runs at least
 once. Commands and whole runs (``tests/acceptance``) run on one of the two databases,
 half of the tests on each, since ``tests/store`` holds both databases to the same behaviour. Of a test with many other
 parameters (every estimator of scikit-learn, every type of column) a few run, evenly spaced.

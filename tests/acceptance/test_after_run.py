@@ -150,6 +150,7 @@ def test_more_quarantined_rows_than_the_job_allows_are_told_without_their_data(
     assert "secret" not in json.dumps(webhook.received) + json.dumps(mailbox.mails)
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_even_be_recorded_is_told(told: Workspace, webhook: Webhook) -> None:
     told.environ["BATCH_SCORING_DATABASE_URL"] = f"sqlite:///{told.folder}/nowhere.db"
 
@@ -159,6 +160,7 @@ def test_a_run_that_could_not_even_be_recorded_is_told(told: Workspace, webhook:
     assert "there is no database file" in webhook.received[0]["message"]
 
 
+@pytest.mark.slow
 def test_a_skipped_run_tells_nobody(told: Workspace, webhook: Webhook) -> None:
     columns = "job, trigger, status, started_at, heartbeat_at, host, process_id, package_version, environment"
     told.sql(
@@ -287,6 +289,7 @@ def test_status_says_what_kind_of_trouble_a_job_is_in(workspace: Workspace, loan
     assert state()[:2] == (5, "source")
 
 
+@pytest.mark.slow
 def test_a_backlog_that_grows_while_runs_take_all_the_time_there_is_is_trouble(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:

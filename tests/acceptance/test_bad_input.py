@@ -198,6 +198,7 @@ def test_a_missing_source_table_is_named(loan_workspace: Workspace) -> None:
     assert_recorded(loan_workspace, done, "SourceFault")
 
 
+@pytest.mark.slow
 def test_a_missing_key_or_version_column_is_named_with_the_columns_there_are(loan_workspace: Workspace) -> None:
     text = LOAN_JOB.replace('["Loan_ID"]', '["loan_id"]').replace('"updated_at"', '"changed"')
     loan_workspace.write_job("loan_eligibility", text)
@@ -267,6 +268,7 @@ def test_every_column_in_which_source_and_signature_disagree_is_named(loan_works
     assert_recorded(loan_workspace, done, "SignatureMismatch")
 
 
+@pytest.mark.slow
 def test_a_job_without_a_model_says_how_to_get_one(loan_workspace: Workspace) -> None:
     loan_workspace.sql("DELETE FROM model_promotions")
     loan_workspace.sql("DELETE FROM model_versions")
@@ -370,6 +372,7 @@ def set_fitted_with(workspace: Workspace, version: str) -> None:
     workspace.sql(f"UPDATE model_versions SET manifest = {changed}", {"scikit_learn_version": version})
 
 
+@pytest.mark.slow
 def test_another_scikit_learn_is_refused_and_accepted_on_demand_which_is_recorded(loan_workspace: Workspace) -> None:
     from sklearn import __version__ as installed
 

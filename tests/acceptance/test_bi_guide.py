@@ -133,6 +133,7 @@ def count_of(statement: str) -> int | None:
     return count
 
 
+@pytest.mark.slow
 def test_the_user_of_the_guide_may_do_what_it_says(on_postgresql: Guided) -> None:
     settings = on_postgresql.workspace.query(
         "SELECT pg_has_role(rolname, 'bi_reader', 'USAGE'), rolconfig FROM pg_roles WHERE rolname = :name",

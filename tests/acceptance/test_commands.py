@@ -203,6 +203,7 @@ def test_register_says_what_it_registered(sqlite_workspace: Workspace, loan_mode
     assert re.fullmatch(r"registered any version 1: any/[0-9a-f]{16}\.joblib\n", registered.stdout)
 
 
+@pytest.mark.slow
 def test_run_prints_its_record_on_stdout_and_its_events_on_stderr(
     loan_workspace: Workspace,
 ) -> None:
@@ -331,6 +332,7 @@ def test_promote_says_which_version_an_alias_left_and_which_it_points_at(
     assert aliases(sqlite_workspace) == [("champion", 1)]
 
 
+@pytest.mark.slow
 def test_promote_moves_the_alias_it_is_told_and_no_other(loan_workspace: Workspace, loan_model: TrainedModel) -> None:
     loan_workspace.register(loan_model.pipeline, loan_model.features)
     with loan_workspace.database() as database:

@@ -27,6 +27,7 @@ def scored(loan_workspace: Workspace) -> Workspace:
     return loan_workspace
 
 
+@pytest.mark.slow
 def test_a_condition_of_several_comparisons_is_scored_again_recorded_and_continued(
     scored: Workspace, loan_test: pd.DataFrame
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_condition_of_several_comparisons_is_scored_again_recorded_and_continu
     assert "no row was selected, nothing was scored again" in rest.stdout
 
 
+@pytest.mark.slow
 def test_a_request_recorded_as_a_list_of_comparisons_is_continued(scored: Workspace, loan_test: pd.DataFrame) -> None:
     assert scored.cli("rescore", NAME, "--where", "ApplicantIncome > 1e9", *REASON, "--yes").returncode == 0
     old = {
@@ -74,6 +76,7 @@ def test_a_rescore_that_selects_nothing_says_so_and_ends_with_0(scored: Workspac
     assert found.get("row_count", found.get("due_count")) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "words"),
     [
@@ -112,6 +115,7 @@ def test_keys_that_are_unknown_are_skipped_and_counted_where_that_is_asked_for(
     assert_refused(scored.cli("rescore", NAME, "--all", "--skip-unknown", "--dry-run"), 2, "--skip-unknown requires")
 
 
+@pytest.mark.slow
 def test_a_preview_written_to_a_file_is_a_file_of_keys(scored: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "preview.csv"
     assert scored.cli("rescore", NAME, "--where", "Gender is null", "--dry-run", "--out", str(out)).returncode == 0
@@ -120,6 +124,7 @@ def test_a_preview_written_to_a_file_is_a_file_of_keys(scored: Workspace, tmp_pa
     assert scored.cli_json("rescore", NAME, "--keys-file", str(out), "--dry-run")["row_count"] == count > 0
 
 
+@pytest.mark.slow
 def test_quarantined_keys_that_are_unknown_are_skipped_too(loan_workspace: Workspace) -> None:
     loan_workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = 'LP001015'""")
     loan_workspace.run()

@@ -140,6 +140,7 @@ def test_a_row_committed_late_with_an_older_timestamp_and_a_lower_id_is_scored(
     assert workspace.scalar("SELECT run_id FROM predictions_current WHERE \"Loan_ID\" = 'AA000001'") == after.run_id
 
 
+@pytest.mark.slow
 def test_a_run_whose_connections_are_cut_again_and_again_finishes_and_doubles_nothing(
     postgresql_workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_lookback_run_scores_what_is_new_and_supersedes_what_changed_within_it
     _assert_each_applicant_has_one_current_prediction_of_its_present_version(lookback)
 
 
+@pytest.mark.slow
 def test_what_was_changed_before_the_window_waits_for_the_sweep_which_counts_it(lookback: Workspace) -> None:
     lookback.run()
     _add(lookback, "OLDER", hours_ago=49)
@@ -160,6 +161,7 @@ def test_what_was_changed_before_the_window_waits_for_the_sweep_which_counts_it(
     _assert_each_applicant_has_one_current_prediction_of_its_present_version(lookback)
 
 
+@pytest.mark.slow
 def test_a_row_committed_after_the_sweep_that_could_not_see_it_is_found_by_the_next(
     postgresql_lookback: Workspace,
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_sweep_that_was_abandoned_does_not_count(lookback: Workspace) -> None:
     assert lookback.run().mode == "sweep"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "old", "new", "due"),
     [
@@ -275,6 +278,7 @@ def test_a_change_of_how_rows_are_scored_asks_for_no_sweep(lookback: Workspace) 
         assert lookback.run().mode == "lookback"
 
 
+@pytest.mark.slow
 def test_another_job_s_sweep_does_not_count(lookback: Workspace) -> None:
     lookback.run()
     other = LOOKBACK_JOB.replace('table = "predictions"', 'table = "other_predictions"')
@@ -284,6 +288,7 @@ def test_another_job_s_sweep_does_not_count(lookback: Workspace) -> None:
     assert lookback.run().mode == "lookback"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ddl", "before"),
     [("DATE", 73), ("TIMESTAMP WITHOUT TIME ZONE", 49), ("TIMESTAMP WITH TIME ZONE", 49)],

@@ -282,6 +282,7 @@ def test_an_address_that_is_no_url_is_reported_in_words(url: str) -> None:
     assert one(Recipients(webhook_url=url)).reason == "the address is not a valid URL"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_speak_http_is_reported_in_words(post: Post) -> None:
     assert one(Recipients(webhook_url=post.place.replace("smtp", "http"))).reason == "the response is not HTTP"
 
@@ -541,6 +542,7 @@ def test_another_cause_is_notified_at_once_and_each_is_counted_by_itself(both: W
     assert [(notice["run_id"], notice["count"]) for notice in hook.received] == [(1, 1), (2, 2), (4, 1), (5, 4)]
 
 
+@pytest.mark.slow
 def test_a_success_starts_the_count_from_the_beginning(both: Workspace, hook: Hook) -> None:
     for _ in range(2):
         both.sql("ALTER TABLE facts RENAME TO elsewhere")

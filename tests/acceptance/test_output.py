@@ -125,6 +125,7 @@ def test_control_characters_in_data_do_not_reach_the_terminal(tmp_path: Path, lo
     assert "red \\x1b[31m alert" in shown.text
 
 
+@pytest.mark.slow
 def test_a_promotion_is_done_and_reported_in_every_encoding(tmp_path: Path, loan_model: TrainedModel) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{tmp_path}/test.db"), loan_model)
     for encoding in ENCODINGS:
@@ -133,6 +134,7 @@ def test_a_promotion_is_done_and_reported_in_every_encoding(tmp_path: Path, loan
         assert "version 1 -> version 1" in shown.text
 
 
+@pytest.mark.slow
 def test_json_is_intact_in_every_encoding(tmp_path: Path, loan_model: TrainedModel) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{tmp_path}/test.db"), loan_model)
     reason = "→ größer … 😀"

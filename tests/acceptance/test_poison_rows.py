@@ -227,6 +227,7 @@ def test_a_quarantined_row_that_changes_and_stays_bad_is_tried_and_counted_again
     assert counts(loan_workspace.run()) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_scored_row_that_turns_bad_keeps_its_last_prediction_until_it_is_mended(loan_workspace: Workspace) -> None:
     loan_workspace.run()
     before = stored(loan_workspace)

@@ -107,6 +107,7 @@ def test_each_prediction_is_replayed_with_the_model_and_the_inputs_of_its_time(
     assert "version 2" in now.models[0]
 
 
+@pytest.mark.slow
 def test_without_its_artifact_nothing_is_replayed_and_what_is_missing_is_said(keeping: Workspace) -> None:
     (file,) = keeping.artifacts_dir.rglob("*.joblib")
     content = file.read_bytes()
@@ -252,6 +253,7 @@ def test_workers_keep_inputs_too(postgresql_workspace: Workspace, loan_model: Tr
     assert _replay(workspace).reproduced_count == 367
 
 
+@pytest.mark.slow
 def test_an_altered_label_and_inputs_that_are_gone_are_told(keeping: Workspace) -> None:
     keeping.rewrite("UPDATE predictions SET prediction = 'N' WHERE \"Loan_ID\" = 'LP001022'")
     keeping.sql("DELETE FROM predictions_inputs WHERE \"Loan_ID\" = 'LP001015'")

@@ -75,6 +75,7 @@ def test_inputs_alone_may_go_those_of_current_predictions_among_them(aged: Works
     assert _contents(aged) == {"predictions": 1100, "predictions_quarantine": 1, "predictions_inputs": 0}
 
 
+@pytest.mark.slow
 def test_only_what_is_older_than_asked_goes(aged: Workspace) -> None:
     second = aged.scalar("SELECT started_at FROM scoring_runs WHERE run_id = 2")
     moment = datetime.fromisoformat(str(second)).replace(tzinfo=UTC) if not isinstance(second, datetime) else second

@@ -292,6 +292,7 @@ RETYPED_VERSIONS = {
 BETWEEN = {**FAULTS, **RETYPED_VERSIONS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BETWEEN)
 def test_a_change_between_two_runs_that_matters_is_named_and_mended_without_loss(
     small_chunks: Workspace, name: str
@@ -385,6 +386,7 @@ def test_a_command_says_what_became_of_a_column_in_the_middle_of_its_run_without
     assert "LoanAmount" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statements",
     [
@@ -578,6 +580,7 @@ def _assert_each_version_has_one_current_prediction(workspace: Workspace) -> Non
     assert predictions == applicants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["NULL", "'1990-01-01 00:00:00.000000'", "'0001-01-01 00:00:00.000000'"])
 def test_timestamps_that_are_emptied_or_set_back_in_the_middle_of_a_run_are_versions_of_their_own(
     nullable: Workspace, moment: str

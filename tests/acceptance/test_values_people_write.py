@@ -122,6 +122,7 @@ def test_a_value_that_no_column_holds_is_refused(events: Workspace, term: str) -
         _where(events, term)
 
 
+@pytest.mark.slow
 def test_numbers_too_large_for_the_database_are_refused_by_each_command(events: Workspace) -> None:
     huge = "123456789012345678901234567890"
     for arguments in (

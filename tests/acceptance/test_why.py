@@ -111,6 +111,7 @@ def test_what_is_due_is_taken_at_the_next_slot_of_the_schedule(states: Workspace
     assert "the next run will score it" in answer["explanation"]
 
 
+@pytest.mark.slow
 def test_every_prediction_is_told_with_who_had_it_made_and_why(workspace: Workspace) -> None:
     prepare(workspace)
     workspace.run("facts")

@@ -242,6 +242,7 @@ def test_a_view_of_another_schema_is_named_with_it(postgresql_workspace: Workspa
     assert advice.startswith("staging.applicants is a view: ")
 
 
+@pytest.mark.slow
 def test_db_upgrade_shows_the_advice_until_it_is_followed(workspace: Workspace) -> None:
     _execute(workspace, KEYED)
     _write_job(workspace)

@@ -262,6 +262,7 @@ def test_an_invalid_index_is_proposed_again(postgresql_workspace: Workspace) -> 
     assert 'CREATE INDEX "ix_customers_id"' in advice
 
 
+@pytest.mark.slow
 def test_a_duplicate_in_a_child_table_ends_each_run_before_it_scores_the_key_again(
     postgresql_workspace: Workspace,
 ) -> None:

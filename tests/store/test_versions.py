@@ -57,6 +57,7 @@ def test_check_and_the_first_run_say_that_each_row_is_scored_once(unversioned: W
     assert SCORED_ONCE not in second.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_noted_where_changed_at_is_named(unversioned: Workspace) -> None:
     _write_job(unversioned, "at")
     unversioned.upgrade()

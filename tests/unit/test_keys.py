@@ -64,6 +64,7 @@ def test_a_key_of_one_column_is_the_argument_itself(value: str) -> None:
     assert parse_key(value, ("id",)) == (value,)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     keys=st.lists(KEYS.filter(lambda key: all(map(is_kept_by_files, key))), min_size=1, max_size=8),

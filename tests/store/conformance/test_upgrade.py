@@ -137,6 +137,7 @@ def test_of_many_jobs_first_runs_at_once_one_makes_the_tables_and_all_find_them(
     assert workspace.query("SELECT * FROM predictions_current") == []
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_fails_leaves_nothing_behind(workspace: Workspace) -> None:
     create_source(workspace)
     workspace.sql("CREATE TABLE predictions (id INTEGER)")
