@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -83,15 +84,28 @@ def test_an_interrupted_test_run_leaves_no_server_no_process_and_no_folder(
     folder = Path(told.read_text())
     assert (folder / "postmaster.pid").exists()
 
-    if number is signal.SIGINT:
-        os.killpg(run.pid, number)  # as a terminal does
-    else:
-        run.send_signal(number)
-    run.wait(60)
+    _end(run, number)
 
     wait_until(lambda: not list(_processes(mark)), seconds=60)
     assert not folder.exists()
     assert not [process for process in psutil.process_iter() if _names(process, folder)]
+
+
+def _end(run: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal a run of tests until it has ended; Python discards an interrupt that arrives in a finalizer."""
+    try:
+        for _ in range(4):
+            if number is signal.SIGINT:
+                os.killpg(run.pid, number)  # as a terminal does
+            else:
+                run.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(20)
+                return
+        pytest.fail(f"the run of tests does not end by {number.name}")
+    finally:
+        run.kill()
+        run.wait()
 
 
 def _processes(mark: str) -> Iterator[psutil.Process]:
