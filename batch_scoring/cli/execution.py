@@ -49,6 +49,11 @@ def execute(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
 
 
 def _summary(run: Run) -> str:
+    closed = f"; {counted(run.closed_count, 'outcome')} of deleted rows closed" if run.closed_count else ""
+    return _summary_of_scoring(run) + closed
+
+
+def _summary_of_scoring(run: Run) -> str:
     if not run.read_count and run.mode == "lookback":
         return f"run {run.run_id} of {run.job}: nothing that changed within the lookback window was due"
     if not run.read_count and run.trigger == "rescore":
@@ -62,6 +67,10 @@ def _summary(run: Run) -> str:
     )
     if run.sweep_only_count:
         text += f"; {run.sweep_only_count} of them were due outside the lookback window"
+    if run.refresh_count:
+        text += f"; {run.refresh_count} of them were due by age"
+    if run.new_version_count:
+        text += f"; {run.new_version_count} of them were due by model version"
     if run.unseen_category_count:
         text += f"; {run.unseen_category_count} with a category the model was not trained on"
     if threshold := run.environment.get("overrides", {}).get("threshold"):

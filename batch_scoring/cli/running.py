@@ -186,12 +186,19 @@ def status(
     if as_json:
         show_json(states)
     else:
+        policies: dict[str, list[int | None]] = {
+            "due by age": [state.due_by_refresh for state in states],
+            "due by version": [state.due_by_new_version for state in states],
+            "deleted": [state.deleted_count for state in states],
+        }
+        policies = {name: counts for name, counts in policies.items() if any(counts)}
         columns: list[str | TableColumn] = [
             "job",
             "health",
             "last success (UTC)",
             TableColumn(name="age", optional=True),
             "due",
+            *(TableColumn(name=name, optional=True) for name in policies),
             TableColumn(name="current", optional=True),
             TableColumn(name="by version", optional=True),
             "quarantined",
@@ -205,11 +212,12 @@ def status(
                     state.last_success.finished_at if state.last_success else None,
                     state.last_success_age,
                     state.due_count,
+                    *(counts[position] for counts in policies.values()),
                     state.current_count,
                     ", ".join(f"v{one.model_version}: {one.rows:,}" for one in state.versions) or None,
                     state.quarantined_count,
                 ]
-                for state in states
+                for position, state in enumerate(states)
             ],
         )
     unhealthy = [state for state in states if state.unhealthy]

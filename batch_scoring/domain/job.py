@@ -14,6 +14,9 @@ from batch_scoring.domain.section import Section
 
 Kind = Literal["binary", "multiclass", "regression", "label"]
 UnseenCategories = Literal["score", "quarantine"]
+OnNewVersion = Literal["keep", "rescore"]
+Deleted = Literal["keep", "close"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _table_name(text: str) -> str:
@@ -37,18 +40,30 @@ class Source(Section):
     where: Annotated[str, Field(min_length=1)] | None = None
     lookback: Duration | None = None
     sweep: Duration | None = None
+    refresh: Duration | None = None
+    """The age at which an outcome is due again; None where it never is."""
+    deleted: Deleted = "keep"
+    max_deleted: Share = 0.05
 
     @property
     def table_name(self) -> TableName:
         return TableName.parse(self.table)
 
+    @property
+    def scores_once(self) -> bool:
+        """Whether no change of a row and no time makes it due again."""
+        return self.changed_at is None and self.refresh is None
+
 
 class Model(Section):
-    """``[model]``: which model scores, and what happens to a row with an unseen category."""
+    """``[model]``: which model scores, and what happens to unseen categories and to predictions of another version."""
 
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
     unseen_categories: UnseenCategories = "score"
+    on_new_version: OnNewVersion = "keep"
+    per_run: Annotated[int, Field(ge=1)] | None = None
+    """The most predictions that a run replaces because of their version; None for all of them."""
 
 
 class Predictions(Section):
@@ -59,7 +74,7 @@ class Predictions(Section):
     positive_label: Annotated[str | None, BeforeValidator(_label)] = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """None stands for the model's own threshold, or 0.5 where it has none."""
-    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_quarantined: Share = 0.05
     keep_inputs: bool = False
 
     def allows(self, *, quarantined: int, read: int) -> bool:

@@ -81,9 +81,9 @@ def read_job(path: Path) -> Job:
 
 def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Rules that involve several keys. They are checked on the raw file, so that no other problem hides them."""
-    source, predictions, schedule = (
+    source, model, predictions, schedule = (
         section if isinstance(section, dict) else {}
-        for section in (content.get(name, {}) for name in ("source", "predictions", "schedule"))
+        for section in (content.get(name, {}) for name in ("source", "model", "predictions", "schedule"))
     )
     if "name" in content:
         yield "name", "a job is named after its file; remove this key"
@@ -95,6 +95,7 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
         message = f"{', '.join(taken)} is a column of every predictions table"
         yield "source.key", f"{message}; give the key another name in a view and use the view as source"
     yield from _broken_lookback(source)
+    yield from _broken_policies(source, model)
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
@@ -110,6 +111,13 @@ def _broken_lookback(source: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "source", "lookback and sweep: expected both or neither"
     if "lookback" in source and "changed_at" not in source:
         yield "source.lookback", "needs the time at which rows were last changed: name that column in changed_at"
+
+
+def _broken_policies(source: dict[str, Any], model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "max_deleted" in source and source.get("deleted") != "close":
+        yield "source.max_deleted", 'belongs to deleted = "close"; set it, or remove this key'
+    if "per_run" in model and model.get("on_new_version") != "rescore":
+        yield "model.per_run", 'belongs to on_new_version = "rescore"; set it, or remove this key'
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:

@@ -90,6 +90,12 @@ class Run:
     mode: Mode | None
     """The scan mode; None until it is recorded, and for manual runs."""
     sweep_only_count: int
+    refresh_count: int
+    """Of the rows due at its start, those whose outcome was only older than ``refresh``."""
+    new_version_count: int
+    """Of the rows due at its start, those whose prediction was only of another model version."""
+    closed_count: int
+    """Outcomes that it closed because their rows had left the source."""
     continues_run_id: int | None
     """The interrupted rescore that this run continued."""
     purged_count: int
@@ -113,6 +119,8 @@ class ChunkCounts:
     superseded: int
     quarantined: int
     unseen_category: int
+    closed: int = 0
+    """Outcomes whose rows had left the source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

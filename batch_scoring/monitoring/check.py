@@ -108,7 +108,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             job_tables.check_tables(connection, job, layout_of(job, source))
             cheaper = index_advice.advice(connection, job, source)
         yield _ok(subject, f"source {source.table} has the required columns and a usable key")
-        if source.changed_at is None:
+        if job.source.scores_once:
             yield _warning(subject, SCORED_ONCE)
         for message in cheaper:
             yield _warning(subject, message)

@@ -16,14 +16,17 @@ from batch_scoring.domain.runs import Run, Status
 from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
+from batch_scoring.scoring.scan import with_due_policy
 from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version, count_quarantined
+from batch_scoring.store.outcomes.deleted import DeletedRows
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema import job_tables, revision
 from batch_scoring.store.schema.layout import layout_of
+from batch_scoring.store.source.rows import DueCount
 from batch_scoring.store.source.table import SourceTable
 
 _GROWING = 3
@@ -59,6 +62,12 @@ class JobStatus:
     last_success_age: timedelta | None
     """By the database's clock."""
     due_count: int
+    due_by_refresh: int
+    """Of the due rows, those that have not changed and whose outcome is older than ``refresh``."""
+    due_by_new_version: int
+    """Of the due rows, those that have not changed and whose prediction is of another model version."""
+    deleted_count: int | None
+    """Outcomes of rows that are not in the source; None unless the job closes them."""
     current_count: int
     quarantined_count: int
     model_version: int | None
@@ -86,10 +95,19 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         source = SourceTable.inspect(database, connection, job)
         layout = layout_of(job, source)
         has_tables = job_tables.check_tables(connection, job, layout)
-        due = DueQuery(source=source, layout=layout).count(connection).total if has_tables else source.count(connection)
+    model_version = registry.version_of_alias(database, job.model.name, job.model.alias)
+    with database.read() as connection:
+        if has_tables:
+            query = with_due_policy(connection, job, DueQuery(source=source, layout=layout), version=model_version)
+            due = query.count(connection)
+        else:
+            due = DueCount(total=source.count(connection))
         versions = count_by_version(connection, layout) if has_tables else []
         quarantined = count_quarantined(connection, layout) if has_tables else 0
         time = now(connection)
+    deleted = None
+    if has_tables and job.source.deleted == "close":
+        deleted = DeletedRows(source=source, layout=layout).count(database).deleted
     latest = records.latest_ordinary(database, job.name, limit=_GROWING)
     last_run = latest[0] if latest else None
     success = records.last_success(database, job.name)
@@ -98,17 +116,20 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         _model_issue(database, job, source, artifacts_dir)
         or _run_issue(job, latest, time)
         or _age_issue(age, max_age)
-        or _backlog_issue(latest, due)
+        or _backlog_issue(latest, due.total)
     )
     return JobStatus(
         job=job.name,
         last_run=last_run,
         last_success=success,
         last_success_age=age,
-        due_count=due,
+        due_count=due.total,
+        due_by_refresh=due.by_age,
+        due_by_new_version=due.by_version,
+        deleted_count=deleted,
         current_count=sum(one.rows for one in versions),
         quarantined_count=quarantined,
-        model_version=_model_version(database, job),
+        model_version=model_version,
         versions=versions,
         issue=issue[0] if issue else None,
         unhealthy=issue[1] if issue else None,
@@ -126,6 +147,9 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
             last_success=None,
             last_success_age=None,
             due_count=0,
+            due_by_refresh=0,
+            due_by_new_version=0,
+            deleted_count=None,
             current_count=0,
             quarantined_count=0,
             model_version=None,
@@ -146,13 +170,6 @@ def _model_issue(database: Database, job: Job, source: SourceTable, artifacts_di
     except ModelRefused as exc:
         return HealthIssue.MODEL, str(exc)
     return None
-
-
-def _model_version(database: Database, job: Job) -> int | None:
-    try:
-        return registry.resolve_alias(database, job.model.name, job.model.alias).version
-    except ModelRefused:
-        return None
 
 
 def _check_artifact(reference: ArtifactReference) -> None:

@@ -92,7 +92,7 @@ def retry(
             keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
             closed = history.close_entries(connection, layout, wanted, valid_to=time)
         due = _due_among(own, job, layout, keys)
-        records.record_plan(own, run_id, mode=None, due_count=due)
+        records.record_plan(own, run_id, mode=None, counts={"due_count": due})
         return closed, due
 
     run, (closed, due) = execute_as_run(

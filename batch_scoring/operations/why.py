@@ -10,7 +10,9 @@ from typing import Any, Literal
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.schedule import next_slot
-from batch_scoring.store.due.query import DueQuery
+from batch_scoring.scoring.scan import with_due_policy
+from batch_scoring.store import registry
+from batch_scoring.store.due.query import DueQuery, DueReason
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history
@@ -67,6 +69,8 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
     """
     with database.read() as connection:
         revision.check_revision(connection)
+    alias_version = registry.version_of_alias(database, job.model.name, job.model.alias)
+    with database.read() as connection:
         time = now(connection)
         layout = job_tables.registered_layout(connection, job)
         source = SourceTable.inspect(database, connection, job)
@@ -75,19 +79,20 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         changed_at = lookup.changed_at_of(connection, source, found[0]) if found and source.changed_at else None
         predictions: Sequence[PredictionRecord] = []
         entries: Sequence[Entry] = []
-        is_due = bool(found)
+        reason: DueReason | None = "changed" if found else None
         if layout is not None:
             keys = history.keys_of(connection, layout, [key])
             predictions = history.predictions_of(connection, layout, keys)
             entries = history.entries(connection, layout, EntryFilter(keys=keys), is_open=False)
-            is_due = bool(found) and DueQuery(source=source, layout=layout).count_of(connection, (found[0],)) > 0
+            query = with_due_policy(connection, job, DueQuery(source=source, layout=layout), version=alias_version)
+            reason = query.reason_of(connection, found[0]) if found else None
     state: State = "unknown"
     if is_outside:
         state = "outside"
     elif found:
         # entries of the current version only: an entry of an earlier one may still be open
         is_quarantined = any(entry.is_open and entry.source_changed_at == changed_at for entry in entries)
-        state = "due" if is_due else "quarantined" if is_quarantined else "scored"
+        state = "due" if reason else "quarantined" if is_quarantined else "scored"
     elif predictions or entries:
         state = "gone"
     failed: Sequence[FailedRun] = ()
@@ -99,7 +104,15 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
         job=job.name,
         key=key_text(tuple(job.source.key), key),
         state=state,
-        explanation=_explanation(job, state, predictions, entries, slot) + _on_failures(failed),
+        explanation=_Explanation(
+            job=job,
+            predictions=predictions,
+            entries=entries,
+            slot=slot,
+            reason=reason,
+            alias_version=alias_version,
+        ).of(state)
+        + _on_failures(failed),
         source_changed_at=changed_at,
         next_slot=slot,
         predictions=predictions,
@@ -159,35 +172,93 @@ def _numbered(failed: Sequence[FailedRun]) -> str:
     return f"run {numbers}" if len(failed) == 1 else f"runs {numbers}"
 
 
-def _explanation(
-    job: Job, state: State, predictions: Sequence[PredictionRecord], entries: Sequence[Entry], slot: datetime | None
-) -> str:
-    if state == "unknown":
-        return f"{job.source.table} has no such row, and none was ever scored"
-    if state == "outside":
-        return f"the row is in {job.source.table}, but [source] where excludes it"
-    if state == "gone":
-        return f"{job.source.table} no longer has such a row; its predictions are kept"
-    if state == "quarantined":
-        entry = next(entry for entry in entries if entry.is_open)
-        retry = f"`batch-scoring quarantine retry {job.name}`"
-        condition = f"when the source row changes, or after {retry}"
-        if job.source.changed_at is None:
-            condition = f"only after {retry}: the job sets no changed_at, so changes of the row are not detected"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Explanation:
+    """A sentence about the state of a key, from what was found."""
+
+    job: Job
+    predictions: Sequence[PredictionRecord]
+    entries: Sequence[Entry]
+    slot: datetime | None
+    reason: DueReason | None
+    alias_version: int | None
+
+    def of(self, state: State) -> str:
+        match state:
+            case "unknown":
+                return f"{self.job.source.table} has no such row, and none was ever scored"
+            case "outside":
+                return f"the row is in {self.job.source.table}, but [source] where excludes it{self._closed}"
+            case "gone":
+                return f"{self.job.source.table} no longer has such a row; its predictions are kept{self._closed}"
+            case "quarantined":
+                return self._quarantined
+            case "due":
+                when = f"the run of {self.slot:%Y-%m-%d %H:%M:%S} UTC" if self.slot else "the next run"
+                return f"{self._why_due}; {when} will score it"
+        current = self._current
+        assert current is not None
+        return (
+            f"scored by run {current.run_id} ({current.trigger}, requested by {current.requested_by})"
+            f" with {current.model_name} version {current.model_version}{self._scored_again}"
+        )
+
+    @property
+    def _current(self) -> PredictionRecord | None:
+        return next((record for record in self.predictions if record.is_current), None)
+
+    @property
+    def _closed(self) -> str:
+        if self.predictions and self._current is None:
+            return f"; the last one was closed at {self.predictions[0].valid_to:%Y-%m-%d %H:%M:%S} UTC"
+        if self.job.source.deleted == "close" and self._current is not None:
+            return "; the next sweep closes the current one"
+        return ""
+
+    @property
+    def _quarantined(self) -> str:
+        entry = next(entry for entry in self.entries if entry.is_open)
+        refresh = self.job.source.refresh
+        retry = f"`batch-scoring quarantine retry {self.job.name}`"
+        conditions = [f"after {retry}"]
+        if refresh is not None:
+            conditions.insert(0, f"once the entry is older than {refresh}")
+        if self.job.source.changed_at is not None:
+            conditions.insert(0, "when the source row changes")
+        condition = ", or ".join(conditions)
+        if self.job.source.scores_once:
+            condition = f"only {condition}: the job sets no changed_at, so changes of the row are not detected"
         return (
             f"quarantined by run {entry.run_id}: {entry.reason_code}"
             f"{f' in {entry.column_name}' if entry.column_name else ''} ({entry.message});"
             f" it is tried again {condition}"
         )
-    if state == "due":
-        before = "scored" if predictions else "quarantined"
-        what = "the row has not been scored yet"
-        if predictions or entries:
-            what = f"the row was {before}, and has changed or been released for a retry since"
-        when = f"the run of {slot:%Y-%m-%d %H:%M:%S} UTC will score it" if slot else "the next run will score it"
-        return f"{what}; {when}"
-    current = next(record for record in predictions if record.is_current)
-    return (
-        f"scored by run {current.run_id} ({current.trigger}, requested by {current.requested_by})"
-        f" with {current.model_name} version {current.model_version}"
-    )
+
+    @property
+    def _why_due(self) -> str:
+        current = self._current
+        if self.reason == "version" and current is not None:
+            model = self.job.model
+            return (
+                f"the row has not changed, but its prediction is of version {current.model_version} of {model.name} and"
+                f" {model.alias} is version {self.alias_version}"
+            )
+        before = "scored" if self.predictions else "quarantined"
+        if self.reason == "age":
+            return f"the row has not changed, but was {before} longer than {self.job.source.refresh} ago"
+        if self.predictions or self.entries:
+            return f"the row was {before}, and has changed or been released for a retry since"
+        return "the row has not been scored yet"
+
+    @property
+    def _scored_again(self) -> str:
+        current, model = self._current, self.job.model
+        text = ""
+        if self.job.source.refresh is not None:
+            text += f"; it is scored again once that is {self.job.source.refresh} ago"
+        if model.on_new_version == "rescore" and current is not None and current.model_version != self.alias_version:
+            text += (
+                f"; version {self.alias_version} replaces it in a later run, since each run replaces at most"
+                f" {model.per_run:,} predictions of another version, oldest first"
+            )
+        return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from batch_scoring.domain.column_types import InputColumn
@@ -13,7 +14,7 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import AccessDenied, DatabaseReadOnly
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.plan import Rescore, RunPlan
-from batch_scoring.scoring.scan import choose_scan
+from batch_scoring.scoring.scan import choose_scan, with_due_policy
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
@@ -39,6 +40,8 @@ class Planner:
     allow_version_mismatch: bool
     rescore: Rescore | None
     """The rows to score again; None to score the due rows."""
+    slot: datetime | None = None
+    """The slot that the run fills; None where it fills none."""
 
     def plan(self) -> tuple[RunPlan, DueCount]:
         """The plan, and the number of due rows.
@@ -49,7 +52,9 @@ class Planner:
         manifest = version.manifest
         policy = DecisionPolicy.of(self.job, manifest)
         retry_transient(lambda: records.record_model(self.database, self.run_id, version, policy))
-        scan = retry_transient(lambda: choose_scan(self.database, self.job)) if self.rescore is None else FullScan()
+        scan = FullScan()
+        if self.rescore is None:
+            scan = retry_transient(lambda: choose_scan(self.database, self.job, version=version.version))
         source = retry_transient(self._source)
         layout = layout_of(self.job, source)
         retry_transient(lambda: self._check_key(DueQuery(source=source, layout=layout, scan=scan)))
@@ -66,7 +71,7 @@ class Planner:
                 allow_version_mismatch=self.allow_version_mismatch,
                 returns_inputs=self.job.predictions.keep_inputs,
             ),
-            queries=retry_transient(lambda: self._queries(source, layout, scan)),
+            queries=retry_transient(lambda: self._queries(source, layout, scan, version)),
             stored_inputs=stored_inputs,
             workers=self.workers,
         )
@@ -88,10 +93,14 @@ class Planner:
         with self.database.read() as connection:
             query.check_key(connection)
 
-    def _queries(self, source: SourceTable, layout: PredictionsLayout, scan: FullScan) -> tuple[DueQuery, ...]:
+    def _queries(
+        self, source: SourceTable, layout: PredictionsLayout, scan: FullScan, version: ModelVersion
+    ) -> tuple[DueQuery, ...]:
         """One query, or one for each batch of keys of a rescore. A rescore is recorded so that it can be continued."""
         if self.rescore is None:
-            return (DueQuery(source=source, layout=layout, scan=scan),)
+            query = DueQuery(source=source, layout=layout, scan=scan)
+            with self.database.read() as connection:
+                return (with_due_policy(connection, self.job, query, version=version.version, slot=self.slot),)
         continued = self.rescore.continued_run_id
         since = self.run_id if continued is None else continued
         selection, _ = self.rescore.selection_in(self.database, source, since_run=since)
@@ -113,17 +122,11 @@ class Planner:
 
     def _count_due(self, plan: RunPlan) -> DueCount:
         due = count_due(self.database, plan)
-        records.record_plan(
-            self.database, self.run_id, mode=plan.mode, due_count=due.total, sweep_only_count=due.outside_lookback
-        )
+        records.record_plan(self.database, self.run_id, mode=plan.mode, counts=due.record())
         return due
 
 
 def count_due(database: Database, plan: RunPlan) -> DueCount:
     """Count the rows of a plan that are due now. Raises DatabaseFault."""
     with database.read() as connection:
-        counts = [query.count(connection) for query in plan.queries]
-    return DueCount(
-        total=sum(count.total for count in counts),
-        outside_lookback=sum(count.outside_lookback for count in counts),
-    )
+        return sum((query.count(connection) for query in plan.queries), start=DueCount(total=0))

@@ -13,6 +13,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Trigger
 from batch_scoring.errors import DatabaseFault, ExitCode
 from batch_scoring.scoring import preparation
+from batch_scoring.scoring.deleted import close_deleted
 from batch_scoring.scoring.diagnosis import diagnose
 from batch_scoring.scoring.engines import choice as engine
 from batch_scoring.scoring.events import Observer, RunPlanned, emit
@@ -70,6 +71,7 @@ def run_job(
             workers=options.workers or job.run.workers,
             allow_version_mismatch=options.allow_version_mismatch,
             rescore=rescore,
+            slot=options.scheduled_for,
         )
         _execute(planner, heartbeat, stop or threading.Event(), partial(emit, observers))
 
@@ -88,7 +90,7 @@ def run_job(
 
 
 def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, report: Observer) -> None:
-    """Plan the run and score the due rows. Chunks committed before an error stay."""
+    """Plan the run, score the due rows, close those that are gone. Chunks committed before an error stay."""
     database, job = planner.database, planner.job
     plan, due = planner.plan()
     report(
@@ -97,20 +99,21 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
             job=job.name,
             due_count=due.total,
             mode=plan.mode,
-            is_first_of_unversioned=job.source.changed_at is None
+            is_first_of_unversioned=job.source.scores_once
             and planner.rescore is None
             and retry_transient(lambda: records.last_success(database, job.name)) is None,
         )
     )
-    if not due.total:  # so that an idle run reports a missing model, too
-        preparation.check_artifact(plan.model)
-        return
     progress = Progress(database, plan, heartbeat, stop, report)
     try:
-        engine.score(plan, database, progress, due.total)
+        if due.total:
+            engine.score(plan, database, progress, due.total)
+        else:  # so that an idle run reports a missing model, too
+            preparation.check_artifact(plan.model)
         if progress.done_count < due.total:
             # on PostgreSQL, a table that was rewritten or truncated meanwhile appears empty: count again
             engine.score(plan, database, progress, retry_transient(lambda: count_due(database, plan)).total)
+        close_deleted(plan, database, progress)
     except DatabaseFault as exc:
         diagnose(database, plan, exc)
         raise

@@ -114,6 +114,14 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
     return ModelVersion(**row._asdict())
 
 
+def version_of_alias(database: Database, name: str, alias: str) -> int | None:
+    """The number of the version to which an alias points; None where it points to none. Raises DatabaseFault."""
+    try:
+        return resolve_alias(database, name, alias).version
+    except NoSuchModel:
+        return None
+
+
 def list_versions(database: Database, name: str | None = None) -> Sequence[ModelVersion]:
     """All versions, ordered by name and number. Raises DatabaseFault."""
     query = sa.select(*_VERSION_COLUMNS).order_by(model_versions.c.name, model_versions.c.version)

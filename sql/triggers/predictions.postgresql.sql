@@ -1,12 +1,20 @@
 -- Nothing removes or alters what was written: not even the owner of the tables, without disabling the triggers. Rows of
--- history are deleted while a purge is running, which records who deleted how many. Functions run with the privileges of
--- their owner, so that no other role needs any on history.
+-- history are deleted while a purge is running, which records who deleted how many. Current predictions are deleted, and
+-- appended to history, while a run is running whose job closes those of deleted rows. Functions run with the privileges
+-- of their owner, so that no other role needs any on history.
 CREATE OR REPLACE FUNCTION ${preserve}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
 AS $$$$
 BEGIN
   IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'history' AND EXISTS (
     SELECT 1 FROM scoring_runs AS r WHERE r.status = 'running' AND r."trigger" = 'purge'
+  ) THEN
+    RETURN NULL;
+  END IF;
+  IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'current' AND EXISTS (
+    SELECT 1 FROM scoring_runs AS r
+    WHERE r.running_job IN (SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered})
+      AND r."trigger" IN ('cli', 'schedule') AND r.job_config -> 'source' ->> 'deleted' = 'close'
   ) THEN
     RETURN NULL;
   END IF;
@@ -19,6 +27,21 @@ REVOKE ALL ON FUNCTION ${preserve}() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER preserve BEFORE DELETE OR TRUNCATE ON ${predictions}
 FOR EACH STATEMENT EXECUTE FUNCTION ${preserve}('current');
+
+CREATE OR REPLACE FUNCTION ${close}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
+AS $$$$
+BEGIN
+  INSERT INTO ${superseded} (${columns}, valid_to)
+  SELECT ${columns}, greatest(clock_timestamp(), max(o.valid_from) OVER () + interval '1 microsecond') FROM old_rows AS o;
+  RETURN NULL;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${close}() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER close AFTER DELETE ON ${predictions}
+REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION ${close}();
 
 CREATE OR REPLACE TRIGGER preserve BEFORE TRUNCATE ON ${quarantine}
 FOR EACH STATEMENT EXECUTE FUNCTION ${preserve}('current');

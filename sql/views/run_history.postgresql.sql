@@ -34,7 +34,10 @@ SELECT
   r.mode,
   r.sweep_only_count,
   r.continues_run_id,
-  r.purged_count
+  r.purged_count,
+  r.refresh_count,
+  r.new_version_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count
 FROM scoring_runs AS r
 LEFT JOIN (
   -- the counts of a run are stored when it ends
@@ -44,6 +47,7 @@ LEFT JOIN (
     sum(superseded_count)::bigint AS superseded_count,
     sum(quarantined_count)::bigint AS quarantined_count,
     sum(unseen_category_count)::bigint AS unseen_category_count,
+    sum(closed_count)::bigint AS closed_count,
     count(*) AS chunk_count
   FROM scoring_chunks
   WHERE run_id IN (SELECT run_id FROM scoring_runs WHERE status = 'running')
@@ -79,3 +83,6 @@ COMMENT ON COLUMN run_history.mode IS 'Scan mode: sweep (the whole source) or lo
 COMMENT ON COLUMN run_history.sweep_only_count IS 'Due rows that only a sweep finds';
 COMMENT ON COLUMN run_history.continues_run_id IS 'The interrupted rescore that this run continued';
 COMMENT ON COLUMN run_history.purged_count IS 'Rows that retention deleted';
+COMMENT ON COLUMN run_history.refresh_count IS 'Due rows that had not changed, and whose outcome was older than refresh';
+COMMENT ON COLUMN run_history.new_version_count IS 'Due rows that had not changed, and whose prediction was of another model version';
+COMMENT ON COLUMN run_history.closed_count IS 'Predictions and quarantine entries closed because their rows left the source';

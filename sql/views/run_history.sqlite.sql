@@ -37,7 +37,10 @@ SELECT
   r.mode,
   r.sweep_only_count,
   r.continues_run_id,
-  r.purged_count
+  r.purged_count,
+  r.refresh_count,
+  r.new_version_count,
+  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count
 FROM scoring_runs AS r
 LEFT JOIN (
   -- the counts of a run are stored when it ends
@@ -47,6 +50,7 @@ LEFT JOIN (
     sum(superseded_count) AS superseded_count,
     sum(quarantined_count) AS quarantined_count,
     sum(unseen_category_count) AS unseen_category_count,
+    sum(closed_count) AS closed_count,
     count(*) AS chunk_count
   FROM scoring_chunks
   WHERE run_id IN (SELECT run_id FROM scoring_runs WHERE status = 'running')

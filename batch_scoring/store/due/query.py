@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -18,12 +19,16 @@ from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange
 from batch_scoring.errors import InputFault, SourceFault
 from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.due.comparison import holds_for, outcome_table
+from batch_scoring.store.due.policy import DuePolicy
 from batch_scoring.store.due.scan import FullScan
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import key_batches, key_in, within
 from batch_scoring.store.source.rows import DueCount, SourceRows, timestamps
 from batch_scoring.store.source.table import SourceTable, fault_of
+
+DueReason = Literal["changed", "age", "version"]
+"""Why a row is due: it is new, changed or was released, its outcome is old, or its prediction is of another version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,27 @@ class DueQuery:
     # --- rows that are due
 
     def count(self, connection: sa.Connection) -> DueCount:
+        """The number of rows that are due now, of those outside the job's lookback window, and by policy only."""
+        policy = self.scan.policy
+        total, outside = self.totals(connection)
+        without_version = total
+        if policy.new_version is not None:
+            without_version, _ = self.under(replace(policy, new_version=None)).totals(connection)
+        changed = without_version
+        if policy.refresh is not None:
+            changed, _ = self.under(DuePolicy()).totals(connection)
+        return DueCount(
+            total=total,
+            outside_lookback=outside,
+            by_age=without_version - changed,
+            by_version=total - without_version,
+        )
+
+    def under(self, policy: DuePolicy) -> DueQuery:
+        """The query under another policy."""
+        return replace(self, scan=replace(self.scan, policy=policy))
+
+    def totals(self, connection: sa.Connection) -> tuple[int, int]:
         """The number of rows that are due now, and of those outside the job's lookback window."""
         rows, lookback_from = self.rows(), self.scan.lookback_from
         counts: list[sa.ColumnElement[Any]] = [sa.func.count()]
@@ -87,7 +113,35 @@ class DueQuery:
             counts.append(sa.func.count() - sa.func.coalesce(inside, 0))
         due = sa.select(*counts).select_from(rows)
         found = connection.execute(due.where(*self._is_due(rows, EVERYTHING))).one()
-        return DueCount(total=found[0], outside_lookback=int(found[1]) if lookback_from is not None else 0)
+        return found[0], int(found[1]) if lookback_from is not None else 0
+
+    def nth_of_other_version(self, connection: sa.Connection, version: int, n: int) -> tuple[datetime, Key] | None:
+        """``valid_from`` and key of the n-th prediction of another model version, in their order, of rows that are not
+        due; None where there are fewer."""
+        rows = self.rows()
+        predictions, entries = (
+            outcome_table(name, self.layout).alias() for name in (self.layout.table, self.layout.quarantine)
+        )
+        keys = self.source.keys_of(rows)
+        own = [predictions.c[name] for name in self.source.key]
+        is_settled = [
+            *holds_for(keys, predictions, self.layout, EVERYTHING),
+            *self.scan.is_settled(self.source, predictions, rows, is_prediction=True),
+        ]
+        is_quarantined = [
+            *holds_for(keys, entries, self.layout, EVERYTHING),
+            *self.scan.is_settled(self.source, entries, rows, is_prediction=False),
+        ]
+        query = (
+            sa.select(predictions.c.valid_from, *own)
+            .select_from(rows.join(predictions, sa.and_(*is_settled)))
+            .where(predictions.c.model_version != version, ~sa.exists().where(*is_quarantined))
+            .order_by(predictions.c.valid_from, *own)
+            .offset(n - 1)
+            .limit(1)
+        )
+        found = connection.execute(query).one_or_none()
+        return None if found is None else (found[0], tuple(found[1:]))
 
     def count_of(self, connection: sa.Connection, keys: Sequence[Key]) -> int:
         """The number of rows with these keys that are due."""
@@ -95,6 +149,16 @@ class DueQuery:
         own = self.source.keys_of(rows)
         due = sa.select(sa.func.count()).select_from(rows).where(*self._is_due(rows, EVERYTHING))
         return sum(connection.execute(due.where(key_in(own, batch))).scalar_one() for batch in key_batches(keys))
+
+    def reason_of(self, connection: sa.Connection, key: Key) -> DueReason | None:
+        """Why the row of a key is due; None if it is not."""
+        policy = self.scan.policy
+        reasons: list[tuple[DueReason, DuePolicy]] = [
+            ("changed", DuePolicy()),
+            ("age", replace(policy, new_version=None)),
+            ("version", policy),
+        ]
+        return next((reason for reason, part in reasons if self.under(part).count_of(connection, (key,))), None)
 
     def read(
         self,
@@ -160,7 +224,7 @@ class DueQuery:
             yield sa.exists().where(*holds_for(keys, current, layout, chunk), *chosen)
         for table in (layout.table, layout.quarantine):
             outcome = outcome_table(table, layout).alias()
-            settled = scan.is_settled(self.source, outcome, rows)
+            settled = scan.is_settled(self.source, outcome, rows, is_prediction=table == layout.table)
             yield ~sa.exists().where(*holds_for(keys, outcome, layout, chunk), *settled)
 
     def _select(self, chunk: KeyRange, features: Sequence[str], *, with_current: bool) -> sa.Select[Any]:
@@ -174,7 +238,7 @@ class DueQuery:
         conditions = within(keys, chunk)
         for outcome in (predictions, quarantine):
             joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
-            outdated = self.scan.is_outdated(source, outcome, rows)
+            outdated = self.scan.is_outdated(source, outcome, rows, is_prediction=outcome is predictions)
             # a CASE, because for "IS NULL OR" PostgreSQL estimates one row and chooses a nested loop
             conditions.append(sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=outdated))
         conditions += [*self.scan.key_conditions(keys), *self.scan.prediction_conditions(predictions)]

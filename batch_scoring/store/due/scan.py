@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.runs import Mode
+from batch_scoring.store.due.policy import DuePolicy
 from batch_scoring.store.source.selection import Selection
 from batch_scoring.store.source.table import SourceTable
 
@@ -20,6 +21,7 @@ class FullScan:
 
     lookback_from: datetime | None = None
     """The start of the job's lookback window, if it has one: only a sweep finds due rows that changed before it."""
+    policy: DuePolicy = field(default_factory=DuePolicy)
 
     @property
     def mode(self) -> Mode | None:
@@ -48,18 +50,23 @@ class FullScan:
         return ()
 
     def is_settled(
-        self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause
+        self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause, *, is_prediction: bool
     ) -> Sequence[sa.ColumnElement[bool]]:
-        """The condition that a current outcome of a row's key settles the row."""
+        """Conditions, all of which hold where a current outcome of a row's key settles the row."""
+        by_policy = self.policy.is_settled_by(outcome, _keys(source, outcome), is_prediction=is_prediction)
         if source.changed_at is None:
-            return ()
-        return [outcome.c.source_changed_at.is_not_distinct_from(rows.c[source.changed_at])]
+            return by_policy
+        return [outcome.c.source_changed_at.is_not_distinct_from(rows.c[source.changed_at]), *by_policy]
 
-    def is_outdated(self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause) -> sa.ColumnElement[bool]:
+    def is_outdated(
+        self, source: SourceTable, outcome: sa.FromClause, rows: sa.FromClause, *, is_prediction: bool
+    ) -> sa.ColumnElement[bool]:
         """The condition that a current outcome of a row's key does not settle the row."""
-        if source.changed_at is None:
-            return sa.false()
-        return outcome.c.source_changed_at.is_distinct_from(rows.c[source.changed_at])
+        by_policy = self.policy.is_settled_by(outcome, _keys(source, outcome), is_prediction=is_prediction)
+        conditions = [sa.not_(condition) for condition in by_policy]
+        if source.changed_at is not None:
+            conditions.insert(0, outcome.c.source_changed_at.is_distinct_from(rows.c[source.changed_at]))
+        return sa.or_(sa.false(), *conditions)
 
     def due_at_most(self, counted: int) -> int:
         """An upper bound of the number of due rows, given a count."""
@@ -120,6 +127,8 @@ class RescoreScan(FullScan):
         source: SourceTable,  # noqa: ARG002
         outcome: sa.FromClause,
         rows: sa.FromClause,  # noqa: ARG002
+        *,
+        is_prediction: bool,  # noqa: ARG002
     ) -> Sequence[sa.ColumnElement[bool]]:
         """Written by a run of the rescore."""
         return [outcome.c.run_id >= self.selection.since_run]
@@ -129,6 +138,8 @@ class RescoreScan(FullScan):
         source: SourceTable,  # noqa: ARG002
         outcome: sa.FromClause,
         rows: sa.FromClause,  # noqa: ARG002
+        *,
+        is_prediction: bool,  # noqa: ARG002
     ) -> sa.ColumnElement[bool]:
         """Written by an earlier run."""
         return outcome.c.run_id < self.selection.since_run
@@ -141,3 +152,7 @@ class RescoreScan(FullScan):
     def batches(self, most: int | None = None) -> Iterator[RescoreScan]:
         """The scan in batches that fit into one statement, of ``most`` keys at most."""
         return (replace(self, selection=batch) for batch in self.selection.batches(most))
+
+
+def _keys(source: SourceTable, outcome: sa.FromClause) -> Sequence[sa.ColumnElement[Any]]:
+    return [outcome.c[name] for name in source.key]

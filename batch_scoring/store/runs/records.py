@@ -71,6 +71,7 @@ def record_chunk(
             superseded_count=counts.superseded,
             quarantined_count=counts.quarantined,
             unseen_category_count=counts.unseen_category,
+            closed_count=counts.closed,
             read_seconds=seconds.read,
             score_seconds=seconds.score,
             write_seconds=seconds.write,
@@ -79,7 +80,7 @@ def record_chunk(
     )
 
 
-_SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count")
+_SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count", "closed_count")
 
 
 def sums(run_id: sa.ColumnElement[int] | int) -> dict[str, sa.ScalarSelect[Any]]:
@@ -103,13 +104,13 @@ def lock_for_close(connection: sa.Connection, *conditions: sa.ColumnElement[bool
     return None if status is None else Status(status)
 
 
-def record_plan(
-    database: Database, run_id: int, *, mode: Mode | None, due_count: int, sweep_only_count: int = 0
-) -> None:
-    """Record the number of rows due at the start of the run, and the scan mode. Raises Fenced, DatabaseFault."""
-    values = {"mode": mode, "due_count": due_count, "sweep_only_count": sweep_only_count}
+def record_plan(database: Database, run_id: int, *, mode: Mode | None, counts: Mapping[str, int]) -> None:
+    """Record the numbers of rows due at the start of the run, by column, and the scan mode.
+
+    Raises Fenced, DatabaseFault.
+    """
     with database.write() as connection:
-        _update_running(connection, run_id, {**values, "heartbeat_at": database_now()})
+        _update_running(connection, run_id, {"mode": mode, **counts, "heartbeat_at": database_now()})
 
 
 def record_purged(connection: sa.Connection, run_id: int, count: int) -> None:

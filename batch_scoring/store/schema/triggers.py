@@ -17,7 +17,7 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.views import same_key, view_name
 
-_OF_JOB = ("preserve", "release")
+_OF_JOB = ("preserve", "close", "release")
 _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
 _OF_QUARANTINE = {"supersede": "requarantine", "preserve_past": "preserve_closed", "purge_past": "purge_closed"}
 
@@ -42,16 +42,13 @@ def trigger_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[s
             f"own_{name}": dialect.quoted(table.name) for name, table in qualified.items()
         }
 
+    def columns(table: sa.Table) -> dict[str, str]:
+        listed = [column.name for column in table.columns]
+        return {"columns": _listed(dialect, listed), "old_columns": _listed(dialect, listed, "OLD.")}
+
     def history(current: sa.Table, of_current: TableName, past: TableName, suffixes: Mapping[str, str]) -> list[str]:
-        columns = [column.name for column in current.columns]
-        return _filled(
-            "history",
-            dialect,
-            shared
-            | names(suffixes)
-            | tables(current=of_current, past=past)
-            | {"columns": _listed(dialect, columns), "old_columns": _listed(dialect, columns, "OLD.")},
-        )
+        own = names(suffixes) | tables(current=of_current, past=past) | columns(current)
+        return _filled("history", dialect, shared | own)
 
     shared = {
         **names({name: name for name in _OF_JOB}),
@@ -60,7 +57,13 @@ def trigger_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[s
         "same_key": same_key(dialect, layout, "c", "o" if dialect.has_functions else "OLD"),
         "unchanged_key": same_key(dialect, layout, "NEW", "OLD"),
     }
-    of_job = tables(predictions=layout.table, quarantine=layout.quarantine, quarantine_closed=layout.quarantine_closed)
+    of_job = columns(layout.predictions_table) | tables(
+        predictions=layout.table,
+        superseded=layout.superseded,
+        quarantine=layout.quarantine,
+        quarantine_closed=layout.quarantine_closed,
+    )
+    of_job["registered"] = _literal(str(layout.table))
     return [
         *_filled("predictions", dialect, shared | of_job),
         *history(layout.predictions_table, layout.table, layout.superseded, _OF_PREDICTIONS),
@@ -77,6 +80,10 @@ def _filled(template: str, dialect: Dialect, names: Mapping[str, str]) -> list[s
     text = (resource("sql") / "triggers" / f"{template}.{dialect.templates}.sql").read_text(encoding="utf-8")
     statements = _END_OF_STATEMENT.split(Template(text).substitute(names))
     return [statement.strip() for statement in statements if statement.strip()]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _listed(dialect: Dialect, columns: Iterable[str], prefix: str = "") -> str:

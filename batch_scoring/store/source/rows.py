@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,26 @@ class DueCount:
     """The number of due rows."""
 
     total: int
-    outside_lookback: int
+    outside_lookback: int = 0
     """Those of them that only a sweep finds."""
+    by_age: int = 0
+    """Those of them whose outcome is of their present version, but older than the job's ``refresh``."""
+    by_version: int = 0
+    """The other ones whose prediction is of another model version only."""
+
+    def record(self) -> dict[str, int]:
+        """The counts by column of ``scoring_runs``."""
+        return {
+            "due_count": self.total,
+            "sweep_only_count": self.outside_lookback,
+            "refresh_count": self.by_age,
+            "new_version_count": self.by_version,
+        }
+
+    def __add__(self, other: DueCount) -> DueCount:
+        return DueCount(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from batch_scoring.store.source.where_clause import broken_structure
 
 SCORED_ONCE = (
     "[source] names no changed_at, so each row is scored once and a change of it is not detected; name the column that"
-    " holds when a row last changed, or use `batch-scoring rescore`"
+    " holds when a row last changed, set refresh, or use `batch-scoring rescore`"
 )
 """A warning for jobs without a version of their rows."""
 

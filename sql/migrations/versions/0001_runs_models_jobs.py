@@ -71,6 +71,9 @@ def upgrade() -> None:
             "mode", sa.String(16), comment="Scan mode: sweep (the whole source) or lookback (rows changed recently)"
         ),
         count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
+        count("refresh_count", "Due rows that had not changed, and whose outcome was older than refresh"),
+        count("new_version_count", "Due rows that had not changed, and whose prediction was of another model version"),
+        count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
         sa.Column("stop_requested_at", utc, comment="When a stop at the next chunk boundary was requested"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
         sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
@@ -121,6 +124,7 @@ def upgrade() -> None:
         count("superseded_count", "Predictions superseded by a newer one"),
         count("quarantined_count", "Rows quarantined because they could not be scored"),
         count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+        count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
         sa.Column("read_seconds", sa.Double, nullable=False, comment="Seconds of reading"),
         sa.Column("score_seconds", sa.Double, nullable=False, comment="Seconds of scoring"),
         sa.Column("write_seconds", sa.Double, nullable=False, comment="Seconds of writing, before the COMMIT"),

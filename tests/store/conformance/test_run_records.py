@@ -73,7 +73,7 @@ def test_a_run_records_its_plan_its_model_and_its_environment(ready: Workspace) 
             created_by="ada",
         )
 
-        records.record_plan(database, run_id, mode="lookback", due_count=2**40, sweep_only_count=7)
+        records.record_plan(database, run_id, mode="lookback", counts={"due_count": 2**40, "sweep_only_count": 7})
         records.record_model(database, run_id, version, POLICY)
         records.record_environment(database, run_id, {"scikit-learn": "1.8"})
 
@@ -105,10 +105,10 @@ def test_the_last_sweep_that_succeeded_is_found_behind_runs_of_the_other_mode(re
         modes: list[Mode] = ["sweep", "sweep", "lookback"]
         for mode in modes:
             run_id = open_run(database).run_id
-            records.record_plan(database, run_id, mode=mode, due_count=0)
+            records.record_plan(database, run_id, mode=mode, counts={"due_count": 0})
             records.close_run(database, run_id)
         failed = open_run(database).run_id
-        records.record_plan(database, failed, mode="sweep", due_count=0)
+        records.record_plan(database, failed, mode="sweep", counts={"due_count": 0})
         records.close_run(database, failed, error=BatchScoringError("no"))
 
         found = records.last_success(database, "loans", mode="sweep")

@@ -91,7 +91,7 @@ def test_a_run_that_was_taken_over_is_fenced_at_every_turn(ready: Workspace) -> 
         for turn in (
             lambda: count_chunk(database, zombie),
             lambda: records.heartbeat(database, zombie),
-            lambda: records.record_plan(database, zombie, mode="sweep", due_count=5),
+            lambda: records.record_plan(database, zombie, mode="sweep", counts={"due_count": 5}),
             lambda: records.record_model(database, zombie, version, POLICY),
             lambda: records.record_environment(database, zombie, {}),
             lambda: records.close_run(database, zombie),
@@ -263,7 +263,7 @@ def test_chunks_and_heartbeats_of_a_run_do_not_wait_for_each_other(ready: Worksp
         write_chunk(one, run_id)
         write_chunk(other, run_id)
         records.heartbeat(impatient, run_id)
-        records.record_plan(impatient, run_id, mode="sweep", due_count=14)
+        records.record_plan(impatient, run_id, mode="sweep", counts={"due_count": 14})
         assert get_run(impatient, run_id).chunk_count == 0
 
     assert get_run(impatient, run_id).chunk_count == 2
