@@ -151,6 +151,19 @@ class GoldenRowsDiffer(ModelRefused):
         """The largest difference, relative to outputs above 1; None if shapes differ or the model fails."""
 
 
+class EngineDiffers(ModelRefused):
+    """The database computes other scores than the model, or cannot compute those of its golden rows."""
+
+    def __init__(self, message: str = "", *, difference: float | None = None) -> None:
+        super().__init__(message)
+        self.difference = difference
+        """The largest difference, relative to scores above 1; infinite where labels differ."""
+
+
+class EngineUnavailable(ModelRefused):
+    """The job demands the database engine, and the model, the job or the database does not allow it."""
+
+
 class SignatureMismatch(ModelRefused):
     """The source does not have the columns and types of the model's signature."""
 

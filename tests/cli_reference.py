@@ -50,6 +50,10 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
     "db queries": (),
     "model register": ((3, "the file holds no usable model"),),
     "model list": (),
+    "model sql": (
+        (2, "no job uses the model, or several do and none was named"),
+        (3, "there is no such version, or the model is scored in Python only"),
+    ),
     "model show": ((3, "there is no such version"),),
     "model verify": ((3, "the model is missing, changed, or does not reproduce its golden rows"),),
     "model promote": ((3, "the version is missing or does not verify; the alias stays where it was"),),

@@ -33,6 +33,10 @@ REMEDIES = {
     " `--allow-version-mismatch` accepts the difference and records it with the run.",
     "GoldenRowsDiffer": "Install the libraries that the model's manifest names (`batch-scoring model show`), or"
     " train again.",
+    "EngineDiffers": 'Set `[run] engine = "python"`, score what the run has written again with'
+    " `batch-scoring rescore`, and report the difference with the output of `batch-scoring model sql`.",
+    "EngineUnavailable": 'Set `[run] engine = "auto"`. [The database engine](models.md#the-database-engine) lists'
+    " what is translated.",
     "SignatureMismatch": "Add or cast the columns that the message names, in the source or in a view."
     " [Source types](source-types.md) lists which types a model accepts.",
     "UnusableModel": "Fit the model, or save another object. [Models](models.md) lists what can be registered.",

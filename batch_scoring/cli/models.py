@@ -45,6 +45,13 @@ class AlgorithmChoice(StrEnum):
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
 
 
+class DialectChoice(StrEnum):
+    """The dialects of ``model sql``."""
+
+    POSTGRESQL = "postgresql"
+    SQLITE = "sqlite"
+
+
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Version = Annotated[int, typer.Argument(help="The version number.", min=1, max=MAX_MODEL_VERSION)]
 AllowMismatch = Annotated[
@@ -224,6 +231,43 @@ def _brief(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 
 
 @app.command()
+def sql(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=MAX_MODEL_VERSION, help="The version; without it, that of the job's alias.")
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="The job whose table and threshold are used.")] = None,
+    dialect: Annotated[
+        DialectChoice | None, typer.Option(help="The dialect; without it, that of the database.")
+    ] = None,
+    view: Annotated[str | None, typer.Option(metavar="NAME", help="Print a statement that creates this view.")] = None,
+    allow_version_mismatch: AllowMismatch = False,
+) -> None:
+    """Print a model as a query that computes its scores in the database."""
+    from batch_scoring.domain.job_files import load_job, load_jobs
+    from batch_scoring.operations import model_sql
+    from batch_scoring.store import registry
+    from batch_scoring.store.engine.dialects.registered import dialect_named
+
+    chosen, source = settings(), migrated_database()
+    of_job = load_job(chosen.jobs_dir, job) if job else model_sql.job_of(load_jobs(chosen.jobs_dir), name)
+    if version is None:
+        found = registry.resolve_alias(source, name, of_job.model.alias)
+    else:
+        found = registry.get_version(source, name, version)
+    text = model_sql.model_sql(
+        source,
+        of_job,
+        chosen.artifacts_dir,
+        found,
+        dialect=dialect_named(dialect.value) if dialect else None,
+        view=view,
+        allow_version_mismatch=allow_version_mismatch,
+    )
+    typer.echo(text)
+
+
+@app.command()
 def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a model version: its signature, metrics, training data and libraries."""
 
@@ -246,6 +290,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ("labels", ", ".join(map(str, manifest.labels)) or None),
             ("score", manifest.score_description),
             ("decides", manifest.decision_description),
+            ("engine", f"Python: {manifest.only_in_python}" if manifest.only_in_python else "the database, or Python"),
             *(("note", note) for note in manifest.notes),
             ("artifact", found.artifact_uri),
             ("SHA-256", found.artifact_sha256),

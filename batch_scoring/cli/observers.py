@@ -28,7 +28,9 @@ def scoring_observers(job: Job, options: RunOptions, *, as_json: bool) -> Iterat
     scheduler service started, it becomes a log event and ends the command with its exit code.
     """
     notifier = _notifier(job)
-    explained: list[Observer] = [_explain_unversioned] if options.scheduled_for is None else []
+    explained: list[Observer] = [_explain_engine]
+    if options.scheduled_for is None:
+        explained.append(_explain_unversioned)
     observers: list[Observer] = [notifier, _metrics_file(job), *explained]
     with _unrecorded_failures_notified(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
         if _is_for_a_person():
@@ -78,6 +80,18 @@ def _explain_unversioned(event: Event) -> None:
 
     if isinstance(event, RunPlanned) and event.is_first_of_unversioned:
         notice(f"note: {SCORED_ONCE}")
+
+
+def _explain_engine(event: Event) -> None:
+    from batch_scoring.scoring.events import EngineDistrusted
+
+    if isinstance(event, EngineDistrusted):
+        notice(f"warning: {event.message}; the rest of the run is scored in Python")
+        if event.scored_count:
+            notice(
+                f"warning: the database has written {event.scored_count:,} predictions of run {event.run_id};"
+                f' set [run] engine = "python" and score them again with `batch-scoring rescore {event.job}`'
+            )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ Kind = Literal["binary", "multiclass", "regression", "label"]
 UnseenCategories = Literal["score", "quarantine"]
 OnNewVersion = Literal["keep", "rescore"]
 Deleted = Literal["keep", "close"]
+EngineChoice = Literal["auto", "python", "database"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -91,6 +92,8 @@ class Run(Section):
 
     chunk_rows: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    engine: EngineChoice = "python"
+    """Where rows are scored; "auto" takes the database if it can compute the model."""
     stalled_after: Duration = timedelta(minutes=5)
     bulk: Literal["auto", "portable"] = "auto"
     max_duration: Duration | None = None

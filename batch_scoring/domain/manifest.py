@@ -202,6 +202,8 @@ class Manifest(ModelForm):
     """None where it was not trained by this package; stored as an empty object."""
     notes: tuple[str, ...] = ()
     """Remarks for users of the model, one sentence each, found at registration."""
+    only_in_python: str | None = None
+    """Why no database can compute the model; None if one can."""
     created_at: str
 
 

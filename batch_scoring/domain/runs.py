@@ -13,6 +13,10 @@ Trigger = Literal["cli", "schedule", "rescore", "retry", "purge"]
 Mode = Literal["sweep", "lookback"]
 
 
+Engine = Literal["python", "database"]
+"""Where the rows of a run were scored."""
+
+
 ORDINARY: tuple[Trigger, ...] = ("cli", "schedule")
 """Triggers of ordinary runs, which score the rows that are due."""
 
@@ -96,6 +100,12 @@ class Run:
     """Of the rows due at its start, those whose prediction was only of another model version."""
     closed_count: int
     """Outcomes that it closed because their rows had left the source."""
+    engine: Engine | None
+    """Where its rows were scored; what the database could not score was left to Python. None if none was scored."""
+    engine_reason: str | None
+    """Why it is not the database, where the job allows it."""
+    largest_difference: float | None
+    """Between scores of the database and of the model, relative to scores above 1; None if it did not compare any."""
     continues_run_id: int | None
     """The interrupted rescore that this run continued."""
     purged_count: int

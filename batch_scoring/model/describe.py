@@ -18,6 +18,7 @@ from batch_scoring.model.kinds import algorithm, check_one_output, form_of
 from batch_scoring.model.outputs import Floats, are_valid, model_outputs
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
+from batch_scoring.model.translation.program import why_only_in_python
 from batch_scoring.model.values import plain_columns
 
 _DECIDED_ROWS = 2_000
@@ -54,7 +55,7 @@ def describe(
         golden = _golden_rows(model, form, signature, sample)
         _note_decisions(model, form, signature, sample, notes)
     _note_categories(signature, notes)
-    return Manifest(
+    manifest = Manifest(
         **dict(form),
         algorithm=algorithm(model),
         format="skops" if artifact_format == "skops" else "joblib",
@@ -69,6 +70,7 @@ def describe(
         notes=tuple(notes),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    return manifest.model_copy(update={"only_in_python": why_only_in_python(model, manifest)})
 
 
 def library_versions() -> dict[str, str]:

@@ -12,8 +12,16 @@ from batch_scoring.domain.decision import DecisionPolicy, threshold_override
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import job_names, load_jobs, read_job
 from batch_scoring.domain.manifest import Manifest, listed
-from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, Problem, SourceFault, UnknownJob
-from batch_scoring.scoring.preparation import artifact_of, check_model
+from batch_scoring.errors import (
+    BatchScoringError,
+    ConfigurationError,
+    EngineUnavailable,
+    ExitCode,
+    Problem,
+    SourceFault,
+    UnknownJob,
+)
+from batch_scoring.scoring.preparation import artifact_of, check_model, why_in_python
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import job_tables
@@ -128,10 +136,24 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         read_verified(artifact_of(artifacts_dir, version))
         subject = f"model {version.name}"
         yield _ok(subject, f"{job.model.alias} is version {version.version}, its artifact is intact")
+        if source is not None:
+            yield _engine(job, source, manifest)
         for text in (*manifest.notes, *_overrides(job, manifest)):
             yield _warning(subject, text)
     except BatchScoringError as exc:
         yield _problem(f"model {job.model.name}", exc)
+
+
+def _engine(job: Job, source: SourceTable, manifest: Manifest) -> Finding:
+    subject, chosen = f"job {job.name}", job.run.engine
+    if chosen == "python":
+        return _ok(subject, "rows are scored in Python, as [run] engine says")
+    reason = why_in_python(job, source, manifest)
+    if reason is None:
+        return _ok(subject, "rows are scored in the database; those that it cannot score in Python")
+    if chosen == "database":
+        raise EngineUnavailable(f'[run] engine = "database": {reason}; set it to "auto", or "python"')
+    return _ok(subject, f"rows are scored in Python: {reason}")
 
 
 def _overrides(job: Job, manifest: Manifest) -> Iterable[str]:

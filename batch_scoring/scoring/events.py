@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from batch_scoring.domain.runs import ChunkCounts, Mode, Run, StageSeconds, Takeover
+from batch_scoring.domain.runs import ChunkCounts, Engine, Mode, Run, StageSeconds, Takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +53,28 @@ class ThresholdOverruled:
     run_id: int
     job: str
     difference: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineChosen:
+    """The engine of the run was chosen."""
+
+    run_id: int
+    job: str
+    engine: Engine
+    reason: str | None
+    """Why it is not the database; None if it is, or if the job demands another one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineDistrusted:
+    """The database computed other scores than the model, so the rest of the run is scored in Python."""
+
+    run_id: int
+    job: str
+    message: str
+    scored_count: int
+    """Predictions of the run that the database has written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +162,8 @@ RunEvent = (
     | RunPlanned
     | VersionMismatchAccepted
     | ThresholdOverruled
+    | EngineChosen
+    | EngineDistrusted
     | ScoringIsolated
     | ChunkCommitted
     | RunFinished

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.expressions import Input
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
@@ -15,6 +16,8 @@ from batch_scoring.errors import ModelRefused, SignatureMismatch
 from batch_scoring.scoring.plan import ModelPlan
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.expressions import NotComputable
+from batch_scoring.store.engine.programs import check_inputs
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.source.table import SourceTable
 
@@ -88,6 +91,25 @@ def check_signature(manifest: Manifest, source: SourceTable, version: ModelVersi
 def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
     """The input columns that a job stores; empty if it stores none."""
     return inputs_of(manifest) if job.predictions.keep_inputs else ()
+
+
+def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | None:
+    """Why the database cannot score the rows of a job, as far as it is known before the model is loaded."""
+    if job.predictions.keep_inputs:
+        return "[predictions] keep_inputs stores checksums that are computed in Python"
+    if manifest.only_in_python:
+        return manifest.only_in_python
+    if source.dialect.expressions is None:
+        return f"{source.dialect.product} has no engine for models"
+    inputs = (
+        Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories)
+        for c in manifest.signature.columns
+    )
+    try:
+        check_inputs(inputs, source.columns, source.dialect.expressions)
+    except NotComputable as exc:
+        return str(exc)
+    return None
 
 
 def inputs_of(manifest: Manifest) -> tuple[InputColumn, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from functools import partial
 
 from batch_scoring.domain.decision import threshold_override
+from batch_scoring.domain.runs import Engine
 from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import (
     ChunkCommitted,
     CommittedChunk,
+    EngineChosen,
     Observer,
     ThresholdOverruled,
     VersionMismatchAccepted,
@@ -52,6 +55,19 @@ class Progress:
             self.emit(VersionMismatchAccepted(run_id=plan.run_id, job=plan.job.name, difference=version_difference))
         if override:
             self.emit(ThresholdOverruled(run_id=plan.run_id, job=plan.job.name, difference=override))
+
+    def engine_chosen(
+        self, engine: Engine, *, reason: str | None = None, largest_difference: float | None = None
+    ) -> None:
+        """Record the engine with the run and emit it. Raises Fenced, DatabaseFault."""
+        plan = self._plan
+        self.compared(engine, reason=reason, largest_difference=largest_difference)
+        self.emit(EngineChosen(run_id=plan.run_id, job=plan.job.name, engine=engine, reason=reason))
+
+    def compared(self, engine: Engine, *, reason: str | None = None, largest_difference: float | None) -> None:
+        """Record with the run how scores of the database and of the model differ. Raises Fenced, DatabaseFault."""
+        record = partial(records.record_engine, self._database, self._plan.run_id, engine)
+        retry_transient(lambda: record(reason=reason, largest_difference=largest_difference))
 
     def committed(self, chunk: CommittedChunk) -> None:
         """Count a committed chunk and emit its event."""

@@ -11,6 +11,8 @@ from batch_scoring.domain.runs import Status
 from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
     ChunkCommitted,
+    EngineChosen,
+    EngineDistrusted,
     Event,
     HoldPlaced,
     HoldReleased,
@@ -94,12 +96,8 @@ def _log_run_event(event: RunEvent) -> None:
             log.warning("run_took_over", abandoned_run_id=event.abandoned.run_id, host=event.abandoned.host)
         case RunPlanned():
             log.info("run_planned", due=event.due_count, mode=event.mode)
-        case VersionMismatchAccepted():
-            log.warning("version_mismatch_accepted", difference=event.difference)
-        case ThresholdOverruled():
-            log.warning("threshold_overruled", difference=event.difference)
-        case ScoringIsolated():
-            log.warning("scoring_isolated", crashes=event.crashes)
+        case VersionMismatchAccepted() | ThresholdOverruled() | EngineChosen() | EngineDistrusted() | ScoringIsolated():
+            _log_choice(log, event)
         case ChunkCommitted():
             counts = event.counts
             log.info(
@@ -129,12 +127,29 @@ def _log_run_event(event: RunEvent) -> None:
                 quarantined=run.quarantined_count,
                 unseen_category=run.unseen_category_count,
                 closed=run.closed_count,
+                engine=run.engine,
+                largest_difference=run.largest_difference,
                 seconds=run.seconds,
                 model=run.model_name,
                 model_version=run.model_version,
                 error_type=run.error_type,
                 error=run.error_message,
             )
+
+
+def _log_choice(log: Any, event: RunEvent) -> None:
+    """Log how a run scores: the engine, and what an option or an earlier run made it do."""
+    match event:
+        case VersionMismatchAccepted():
+            log.warning("version_mismatch_accepted", difference=event.difference)
+        case ThresholdOverruled():
+            log.warning("threshold_overruled", difference=event.difference)
+        case EngineChosen():
+            log.info("engine_chosen", engine=event.engine, reason=event.reason)
+        case EngineDistrusted():
+            log.warning("engine_distrusted", reason=event.message, scored=event.scored_count)
+        case ScoringIsolated():
+            log.warning("scoring_isolated", crashes=event.crashes)
 
 
 def log_failed(job: str, exc: BatchScoringError) -> None:

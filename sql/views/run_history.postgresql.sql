@@ -37,7 +37,9 @@ SELECT
   r.purged_count,
   r.refresh_count,
   r.new_version_count,
-  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count
+  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count,
+  r.engine,
+  r.largest_difference
 FROM scoring_runs AS r
 LEFT JOIN (
   -- the counts of a run are stored when it ends
@@ -86,3 +88,5 @@ COMMENT ON COLUMN run_history.purged_count IS 'Rows that retention deleted';
 COMMENT ON COLUMN run_history.refresh_count IS 'Due rows that had not changed, and whose outcome was older than refresh';
 COMMENT ON COLUMN run_history.new_version_count IS 'Due rows that had not changed, and whose prediction was of another model version';
 COMMENT ON COLUMN run_history.closed_count IS 'Predictions and quarantine entries closed because their rows left the source';
+COMMENT ON COLUMN run_history.engine IS 'Where rows were scored: python or database; NULL if none was';
+COMMENT ON COLUMN run_history.largest_difference IS 'Largest difference found between scores of the database and of the model';

@@ -40,7 +40,9 @@ SELECT
   r.purged_count,
   r.refresh_count,
   r.new_version_count,
-  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count
+  CASE WHEN r.status = 'running' THEN coalesce(c.closed_count, 0) ELSE r.closed_count END AS closed_count,
+  r.engine,
+  r.largest_difference
 FROM scoring_runs AS r
 LEFT JOIN (
   -- the counts of a run are stored when it ends

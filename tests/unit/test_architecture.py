@@ -65,6 +65,7 @@ MAY_BE_HEAVY = {
     "model/signature.py",
     "model/training.py",
     "model/training_data.py",
+    "model/translation/encoders.py",
     "model/values.py",
     "store/bulk/binary.py",
     "store/bulk/packed.py",

@@ -1,14 +1,20 @@
-"""Choosing the engine of a run: this process, worker processes, or an isolated child process after crashed runs."""
+"""Choosing the engine of a run: the database, this process, worker processes, or an isolated process after crashes."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
-from batch_scoring.scoring.events import ScoringIsolated
+from batch_scoring.errors import EngineDiffers, EngineUnavailable
+from batch_scoring.scoring.events import EngineDistrusted, ScoringIsolated
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.progress import Progress
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import crashes_in_a_row
+
+if TYPE_CHECKING:
+    from batch_scoring.scoring.engines.database import DatabaseEngine
 
 _ROWS_WORTH_A_WORKER = 5_000
 """With fewer rows per worker, the start of a process takes longer than it saves."""
@@ -29,8 +35,53 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
         from batch_scoring.scoring.engines import isolated
 
         progress.emit(ScoringIsolated(run_id=plan.run_id, job=plan.job.name, crashes=crashes))
+        progress.engine_chosen("python", reason=f"the last {crashes} runs crashed")
         isolated.score(plan, database, progress, due_count)
         return
+    if plan.job.run.engine == "python":
+        progress.engine_chosen("python")
+    else:
+        due_count -= _score_in_database(plan, database, progress, due_count)
+    if due_count > 0:
+        _score_in_python(plan, database, progress, due_count)
+    progress.check_common_fault()
+
+
+def _score_in_database(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> int:
+    """Score the rows that the database can score; returns their number.
+
+    Raises EngineUnavailable, EngineDiffers where the job demands the database; ModelRefused, Fenced, RunStopped,
+    DatabaseFault.
+    """
+    from batch_scoring.scoring.engines.database import DatabaseEngine, NotInDatabase
+
+    is_demanded = plan.job.run.engine == "database"
+    engine: DatabaseEngine | None = None
+    try:
+        engine = DatabaseEngine.of(plan, database, progress)
+        progress.engine_chosen("database", largest_difference=engine.largest_difference)
+        engine.score(due_count)
+    except NotInDatabase as exc:
+        if is_demanded:
+            raise EngineUnavailable(f'{exc}; set [run] engine = "auto", and such jobs are scored in Python') from None
+        progress.engine_chosen("python", reason=str(exc))
+        return 0
+    except EngineDiffers as exc:
+        scored_count = 0 if engine is None else engine.scored_count
+        progress.engine_chosen(
+            "database" if scored_count else "python", reason=str(exc), largest_difference=exc.difference
+        )
+        if is_demanded:
+            raise
+        progress.emit(
+            EngineDistrusted(run_id=plan.run_id, job=plan.job.name, message=str(exc), scored_count=scored_count)
+        )
+        return scored_count
+    progress.compared("database", largest_difference=engine.largest_difference)
+    return engine.scored_count
+
+
+def _score_in_python(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
     ranges = _partitions(plan, database, due_count)
     if len(ranges) > 1:
         from batch_scoring.scoring.engines import processes
@@ -40,7 +91,6 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
         from batch_scoring.scoring.engines import python
 
         python.score(plan, database, progress, due_count)
-    progress.check_common_fault()
 
 
 def _partitions(plan: RunPlan, database: Database, due_count: int) -> list[KeyRange]:

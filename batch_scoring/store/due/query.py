@@ -229,6 +229,30 @@ class DueQuery:
 
     def _select(self, chunk: KeyRange, features: Sequence[str], *, with_current: bool) -> sa.Select[Any]:
         """The due rows in key order, joined with their outcomes of an older version."""
+        source = self.source
+        due = self.joined(chunk, features)
+        return (
+            sa.select(
+                *(value.label(f"k{i}") for i, value in enumerate(due.keys)),
+                *([due.rows.c[source.changed_at].label("changed")] if source.changed_at else []),
+                *(source.columns[name].as_read(due.rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
+                due.current.c.valid_from.label("current_since"),
+                due.entry.c.valid_from.label("quarantined_since"),
+                due.entry.c.attempts.label("attempts"),
+                *([due.current.c.score, due.current.c.prediction] if with_current else []),
+            )
+            .select_from(due.joined)
+            .where(*due.conditions)
+            .order_by(*source.keys_of(due.rows))
+        )
+
+    def joined(
+        self, chunk: KeyRange, features: Iterable[str], *, has_predictions: bool = True, has_entries: bool = True
+    ) -> DueRows:
+        """The due rows of a range, each with its outcomes of an older version.
+
+        Where the range is known to have no current predictions, or no open quarantine entries, they are not joined.
+        """
         source, layout = self.source, self.layout
         rows = self.rows(features)
         predictions = outcome_table(layout.table, layout).alias("current_prediction")
@@ -236,27 +260,39 @@ class DueQuery:
         keys = source.keys_of(rows)
         joined: sa.FromClause = rows
         conditions = within(keys, chunk)
-        for outcome in (predictions, quarantine):
+        given = [(predictions, has_predictions or bool(self.scan.prediction_conditions(predictions)))]
+        given.append((quarantine, has_entries))
+        for outcome in (table for table, is_joined in given if is_joined):
             joined = joined.outerjoin(outcome, sa.and_(*holds_for(keys, outcome, layout, chunk)))
             outdated = self.scan.is_outdated(source, outcome, rows, is_prediction=outcome is predictions)
             # a CASE, because for "IS NULL OR" PostgreSQL estimates one row and chooses a nested loop
             conditions.append(sa.case((outcome.c.valid_from.is_(None), sa.true()), else_=outdated))
         conditions += [*self.scan.key_conditions(keys), *self.scan.prediction_conditions(predictions)]
         named = zip(source.key, keys, strict=True)
-        return (
-            sa.select(
-                *(source.columns[name].as_read(key).label(f"k{i}") for i, (name, key) in enumerate(named)),
-                *([rows.c[source.changed_at].label("changed")] if source.changed_at else []),
-                *(source.columns[name].as_read(rows.c[name]).label(f"f{i}") for i, name in enumerate(features)),
-                predictions.c.valid_from.label("current_since"),
-                quarantine.c.valid_from.label("quarantined_since"),
-                quarantine.c.attempts.label("attempts"),
-                *([predictions.c.score, predictions.c.prediction] if with_current else []),
-            )
-            .select_from(joined)
-            .where(*conditions)
-            .order_by(*keys)
+        return DueRows(
+            joined=joined,
+            conditions=conditions,
+            rows=rows,
+            current=predictions,
+            entry=quarantine,
+            keys=[source.columns[name].as_read(key) for name, key in named],
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueRows:
+    """A query of due rows: rows of the source, joined with their outcomes of an older version."""
+
+    joined: sa.FromClause
+    conditions: Sequence[sa.ColumnElement[bool]]
+    rows: sa.FromClause
+    """The rows of the source."""
+    current: sa.FromClause
+    """Their current predictions, if they were joined; NULL where there is none."""
+    entry: sa.FromClause
+    """Their open quarantine entries, if they were joined; NULL where there is none."""
+    keys: Sequence[sa.ColumnElement[Any]]
+    """The key columns as they are read."""
 
 
 def _check_text(source: SourceTable, columns: Mapping[str, Column]) -> None:

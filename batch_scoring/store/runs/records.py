@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, StageSeconds, Status
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Engine, Mode, Run, StageSeconds, Status
 from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
@@ -80,6 +81,9 @@ def record_chunk(
     )
 
 
+_NO_LIMIT = 1e308
+"""Recorded where labels differ."""
+
 _SUMMED = ("scored_count", "superseded_count", "quarantined_count", "unseen_category_count", "closed_count")
 
 
@@ -142,6 +146,17 @@ def record_model(database: Database, run_id: int, model: ModelVersion, policy: D
             "decision_policy": policy.record(),
             "heartbeat_at": database_now(),
         }
+        _update_running(connection, run_id, values)
+
+
+def record_engine(
+    database: Database, run_id: int, engine: Engine, *, reason: str | None, largest_difference: float | None
+) -> None:
+    """Record where the rows of the run are scored, and why there. Raises Fenced, DatabaseFault."""
+    # infinity is no value of a double in every database
+    largest = largest_difference if largest_difference is None or isfinite(largest_difference) else _NO_LIMIT
+    values = {"engine": engine, "engine_reason": reason, "largest_difference": largest, "heartbeat_at": database_now()}
+    with database.write() as connection:
         _update_running(connection, run_id, values)
 
 

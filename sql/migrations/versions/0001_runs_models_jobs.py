@@ -74,6 +74,13 @@ def upgrade() -> None:
         count("refresh_count", "Due rows that had not changed, and whose outcome was older than refresh"),
         count("new_version_count", "Due rows that had not changed, and whose prediction was of another model version"),
         count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
+        sa.Column("engine", sa.String(16), comment="Where rows were scored: python or database; NULL if none was"),
+        sa.Column("engine_reason", sa.Text, comment="Why it is not the database, where the job allows it"),
+        sa.Column(
+            "largest_difference",
+            sa.Double,
+            comment="Largest difference found between scores of the database and of the model",
+        ),
         sa.Column("stop_requested_at", utc, comment="When a stop at the next chunk boundary was requested"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
         sa.Column("reason", sa.Text, comment="Reason given for a manual run"),

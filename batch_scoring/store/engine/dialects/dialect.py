@@ -22,6 +22,7 @@ from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.catalog import Relation, Structure
 from batch_scoring.store.engine.columns import SourceColumn, column_by_sqlalchemy
+from batch_scoring.store.engine.expressions import ExpressionSyntax
 from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.timeouts import Timeouts
 
@@ -87,6 +88,8 @@ class Dialect:
     bulk: ClassVar[Mapping[str, Literal["copy", "sqlite"]]] = {}
     """The fast bulk strategy by SQLAlchemy's name of the driver; other drivers use the portable strategy."""
 
+    expressions: ClassVar[ExpressionSyntax | None] = None
+    """How it computes models; None if it does not."""
     casts: ClassVar[tuple[Mapping[str, Casts], Mapping[str, Casts]]] = ({}, {"other": {"text": "{}"}})
     """The casts of a view by base type, and by family."""
     conditions: ClassVar[ConditionSyntax] = ConditionSyntax(
@@ -147,6 +150,12 @@ class Dialect:
 
     def lock_schema(self, connection: sa.Connection) -> None:
         """Take a lock until the end of the transaction, so that only one at a time changes the schema."""
+
+    def prepare_for_expressions(self, connection: sa.Connection, *, reads_ranges: bool) -> None:
+        """Set what makes the computation of models fast, until the end of the transaction.
+
+        ``reads_ranges`` tells that statements join all rows of a range of keys.
+        """
 
     def check_deferred(self, connection: sa.Connection) -> None:
         """Check constraints now that would be checked when the transaction commits."""

@@ -16,6 +16,7 @@ from batch_scoring.store.engine.catalog import Structure
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
 from batch_scoring.store.engine.dialects.sqlite import casts, catalog, errors
+from batch_scoring.store.engine.dialects.sqlite.expressions import SQLiteExpressions
 from batch_scoring.store.engine.driver_errors import is_driver_error
 from batch_scoring.store.engine.timeouts import Timeouts
 
@@ -38,6 +39,7 @@ class SQLite(Dialect):
     differs = "IS NOT"
     pings = False
     bulk = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite"}  # noqa: RUF012 - a ClassVar of the base
+    expressions = SQLiteExpressions()
     casts = (casts.BY_BASE, casts.BY_FAMILY)
     conditions = ConditionSyntax(
         skipped=re.compile(

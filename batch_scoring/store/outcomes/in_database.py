@@ -1,0 +1,235 @@
+"""Score a key range inside the database: its due rows are read, scored and written by the same statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.columns import Column, as_list
+from batch_scoring.domain.keys import KeyRange
+from batch_scoring.domain.runs import ChunkCounts, StageSeconds
+from batch_scoring.store.bulk.contract import Bulk
+from batch_scoring.store.due.comparison import outcome_table
+from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
+from batch_scoring.store.engine.sql_types import UtcTimestamp
+from batch_scoring.store.runs.records import fence, record_chunk
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.key_conditions import within
+
+_Columns: TypeAlias = dict[str, sa.ColumnElement[Any]]
+_TICK = timedelta(microseconds=1)
+_CHANGED = "changed at"
+"""Labels of carried columns have a blank, so that they are not those of inputs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredRange:
+    """What one transaction wrote; ``valid_from`` of its predictions."""
+
+    counts: ChunkCounts
+    seconds: StageSeconds
+    valid_from: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledRows:
+    """Some of the rows that a transaction scored, as they are now: n rows."""
+
+    features: Mapping[str, Column]
+    scores: Sequence[float]
+    """Computed again by the database from these features."""
+    labels: Sequence[str | None]
+    written: Sequence[tuple[float, str | None]]
+    """Score and label of their predictions."""
+    is_unchanged: Sequence[bool]
+    """Whether the row is known to be as it was when it was scored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatabaseScoring:
+    """The scoring of due rows by a program. Picklable."""
+
+    query: DueQuery
+    program: CompiledProgram
+    run_id: int
+    model_version: int
+
+    def score(self, database: Database, chunk: KeyRange) -> ScoredRange:
+        """Score the due rows of a key range that the database can score, in one transaction after the fence.
+
+        Rows that it cannot score stay due. Raises Fenced, ConstraintViolated and any other DatabaseFault.
+        """
+        predictions, entries = self.query.layout.predictions_table, self.query.layout.quarantine_table
+        with database.write() as connection:
+            started = perf_counter()
+            time = fence(connection, self.run_id)
+            database.dialect.prepare_for_expressions(connection, reads_ranges=self.query.scan.reads_in_key_order)
+            since = {table: self._latest(connection, table, chunk) for table in (predictions, entries)}
+            # if the clock was set back, a validity period must still not end before its start
+            time = max([time, *(latest + _TICK for latest in since.values() if latest is not None)])
+            scoring = _Scoring(self, chunk, time, since[predictions] is not None, since[entries] is not None)
+            superseded = scoring.supersede(connection)
+            scored = superseded + scoring.insert(connection)
+            if scored:
+                scoring.close_entries(connection)
+            counts = ChunkCounts(scored=scored, superseded=superseded, quarantined=0, unseen_category=0)
+            seconds = StageSeconds(read=0.0, score=0.0, write=perf_counter() - started)
+            if scored:
+                record_chunk(connection, self.run_id, counts, seconds, time)
+        return ScoredRange(counts=counts, seconds=seconds, valid_from=time)
+
+    def _latest(self, connection: sa.Connection, table: sa.Table, chunk: KeyRange) -> datetime | None:
+        own = [table.c[name] for name in self.query.layout.key_names]
+        query = sa.select(sa.func.max(table.c.valid_from)).where(*within(own, chunk))
+        latest: datetime | None = connection.execute(query).scalar_one()
+        return latest
+
+    @property
+    def _features(self) -> list[str]:
+        return [wanted.name for wanted in self.program.program.inputs]
+
+    def sample(
+        self, connection: sa.Connection, bulk: Bulk, chunk: KeyRange, found: ScoredRange, rows: int
+    ) -> SampledRows:
+        """Some of the rows that were scored, chosen at random. Raises DatabaseFault."""
+        source, layout = self.query.source, self.query.layout
+        current = outcome_table(layout.table, layout).alias("written")
+        source_rows = source.rows([*self._features])
+        keys = source.keys_of(source_rows)
+        own = [current.c[name] for name in layout.key_names]
+        chance = min(1.0, 3 * rows / max(found.counts.scored, 1))
+        of_range = [
+            *within(own, chunk),
+            current.c.run_id == self.run_id,
+            current.c.valid_from == sa.literal(found.valid_from, UtcTimestamp()),
+        ]
+        syntax = source.dialect.expressions
+        assert syntax is not None
+        chosen = (
+            sa.select(*own, current.c.score, current.c.prediction, current.c.source_changed_at)
+            .where(*of_range, sa.literal_column(syntax.random, sa.Double) < chance)
+            .limit(rows)
+            .subquery("written")
+        )
+        is_same: sa.ColumnElement[bool] = sa.literal(value=False)
+        if source.changed_at is not None:
+            is_same = chosen.c.source_changed_at.is_not_distinct_from(source_rows.c[source.changed_at])
+        carried = {
+            "written score": chosen.c.score,
+            "written label": chosen.c.prediction,
+            "is same": sa.case((is_same, 1), else_=0),
+            **{f"input {i}": source.columns[n].as_read(source_rows.c[n]) for i, n in enumerate(self._features)},
+        }
+        same_key = [key == chosen.c[name] for key, name in zip(keys, layout.key_names, strict=True)]
+        joined = sa.select(*(value.label(label) for label, value in carried.items())).select_from(
+            chosen.join(source_rows, sa.and_(*same_key))
+        )
+        values = {name: source_rows.c[name] for name in self._features}
+        scored = self.program.over(joined, values, list(carried))
+        return _sampled(connection, bulk, sa.select(*scored.c), self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """The statements of one transaction."""
+
+    scoring: DatabaseScoring
+    chunk: KeyRange
+    time: datetime
+    has_predictions: bool
+    has_entries: bool
+    """Whether the range has current predictions, and open quarantine entries."""
+
+    @property
+    def _layout(self) -> PredictionsLayout:
+        return self.scoring.query.layout
+
+    def _scored(self, *, superseding: bool) -> tuple[_Columns, _Columns]:
+        """The keys of due rows and their new values: of rows with a current prediction, or of those without one."""
+        query, source, program = self.scoring.query, self.scoring.query.source, self.scoring.program
+        names = [wanted.name for wanted in program.program.inputs]
+        due = query.joined(self.chunk, names, has_predictions=self.has_predictions, has_entries=self.has_entries)
+        conditions = list(due.conditions)
+        if self.has_predictions:
+            start = due.current.c.valid_from
+            conditions.append(start.is_not(None) if superseding else start.is_(None))
+        labels = [f"key {number}" for number in range(1, len(source.key) + 1)]
+        carried = dict(zip(labels, due.keys, strict=True))
+        if source.changed_at is not None:
+            carried[_CHANGED] = due.rows.c[source.changed_at]
+        rows = sa.select(*(value.label(label) for label, value in carried.items()))
+        rows = rows.select_from(due.joined).where(*conditions)
+        scored = program.over(rows, {name: due.rows.c[name] for name in names}, list(carried))
+        values: _Columns = {
+            "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
+            "model_version": sa.literal(self.scoring.model_version, sa.Integer),
+            SCORE: scored.c[SCORE],
+            LABEL: scored.c[LABEL],
+            "source_changed_at": scored.c[_CHANGED] if source.changed_at is not None else sa.null(),
+            "valid_from": sa.literal(self.time, UtcTimestamp()),
+        }
+        return {name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)}, values
+
+    def insert(self, connection: sa.Connection) -> int:
+        """Insert the predictions of rows that have none; returns their number."""
+        keys, values = self._scored(superseding=False)
+        chosen = sa.select(*keys.values(), *values.values()).order_by(*keys.values())
+        insert = sa.insert(self._layout.predictions_table).from_select([*keys, *values], chosen)
+        return connection.execute(insert).rowcount
+
+    def supersede(self, connection: sa.Connection) -> int:
+        """Update the predictions of rows that have one; returns their number."""
+        if not self.has_predictions:
+            return 0
+        table = self._layout.predictions_table
+        keys, values = self._scored(superseding=True)
+        own = [table.c[name] for name in self._layout.key_names]
+        same = [table.c[name] == value for name, value in keys.items()]
+        update = sa.update(table).where(*same, *within(own, self.chunk)).values(values)
+        return connection.execute(update).rowcount
+
+    def close_entries(self, connection: sa.Connection) -> None:
+        """Close the open quarantine entries of the rows that were scored."""
+        if not self.has_entries:
+            return
+        layout = self._layout
+        entries, closed, predictions = layout.quarantine_table, layout.quarantine_closed_table, layout.predictions_table
+        own = [entries.c[name] for name in layout.key_names]
+        is_scored = (
+            sa.exists()
+            .where(
+                *(predictions.c[name] == entries.c[name] for name in layout.key_names),
+                predictions.c.run_id == self.scoring.run_id,
+                predictions.c.valid_from == sa.literal(self.time, UtcTimestamp()),
+            )
+            .correlate(entries)
+        )
+        conditions = [*within(own, self.chunk), is_scored]
+        names = [*(column.name for column in entries.c), "valid_to"]
+        copied = sa.select(*entries.c, sa.literal(self.time, UtcTimestamp())).where(*conditions)
+        connection.execute(sa.insert(closed).from_select(names, copied))
+        connection.execute(sa.delete(entries).where(*conditions))
+
+
+def _sampled(connection: sa.Connection, bulk: Bulk, query: sa.Select[Any], scoring: DatabaseScoring) -> SampledRows:
+    source, names = scoring.query.source, [wanted.name for wanted in scoring.program.program.inputs]
+    families = [source.columns[name].family for name in names]
+    result = [Family.NUMBER, Family.TEXT]
+    columns = bulk.fetch(connection, query, [*result, Family.INTEGER, *families, *result])
+    scores, labels, is_same = (as_list(column) for column in columns[:3])
+    *features, computed, computed_labels = columns[3:]
+    return SampledRows(
+        features=dict(zip(names, features, strict=True)),
+        scores=as_list(computed),
+        labels=as_list(computed_labels),
+        written=list(zip(scores, labels, strict=True)),
+        is_unchanged=[bool(same) for same in is_same],
+    )
