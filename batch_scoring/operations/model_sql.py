@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_scoring.domain.column_types import ColumnType, Family
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
@@ -13,10 +12,9 @@ from batch_scoring.errors import EngineUnavailable, InputFault
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.engines.database import NotInDatabase, compiled
-from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
-from batch_scoring.store.engine.programs import CompiledProgram
+from batch_scoring.store.engine.programs import CompiledProgram, plain_columns
 from batch_scoring.store.source.table import SourceTable
 
 
@@ -58,19 +56,10 @@ def model_sql(
             preparation.check_signature(version.manifest, source, version)
             program = compiled(scorer, source.columns, target)
         else:
-            program = compiled(scorer, _plain_columns(version), target)
+            program = compiled(scorer, plain_columns(preparation.program_inputs(version.manifest)), target)
     except NotInDatabase as exc:
         raise EngineUnavailable(f"{version.name} version {version.version} is scored in Python only: {exc}") from None
     return _text(program, job, version, scorer, view)
-
-
-def _plain_columns(version: ModelVersion) -> dict[str, SourceColumn]:
-    columns = {}
-    for column in version.manifest.signature.columns:
-        is_text = column.type is ColumnType.TEXT
-        family, ddl, base = (Family.TEXT, "TEXT", "text") if is_text else (Family.NUMBER, "DOUBLE PRECISION", "float8")
-        columns[column.name] = SourceColumn(name=column.name, ddl=ddl, family=family, nullable=True, base=base)
-    return columns
 
 
 def _text(program: CompiledProgram, job: Job, version: ModelVersion, scorer: Scorer, view: str | None) -> str:

@@ -93,6 +93,14 @@ def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
     return inputs_of(manifest) if job.predictions.keep_inputs else ()
 
 
+def program_inputs(manifest: Manifest) -> list[Input]:
+    """The input columns of a model, as a program takes them."""
+    return [
+        Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories)
+        for c in manifest.signature.columns
+    ]
+
+
 def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | None:
     """Why the database cannot score the rows of a job, as far as it is known before the model is loaded."""
     if job.predictions.keep_inputs:
@@ -101,12 +109,8 @@ def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | No
         return manifest.only_in_python
     if source.dialect.expressions is None:
         return f"{source.dialect.product} has no engine for models"
-    inputs = (
-        Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories)
-        for c in manifest.signature.columns
-    )
     try:
-        check_inputs(inputs, source.columns, source.dialect.expressions)
+        check_inputs(program_inputs(manifest), source.columns, source.dialect.expressions)
     except NotComputable as exc:
         return str(exc)
     return None

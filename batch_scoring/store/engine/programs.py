@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -20,7 +20,13 @@ SCORE, LABEL = "score", "prediction"
 
 _ROW = "row number"
 _ROWS_A_STATEMENT = 100
-_DOUBLE = (Family.NUMBER, "DOUBLE PRECISION", "float8")
+_Type: TypeAlias = tuple[sa.types.TypeEngine[Any], type, Family, str]
+_CONSTANTS: dict[ColumnType, _Type] = {
+    ColumnType.TEXT: (sa.Text(), str, Family.TEXT, "text"),
+    ColumnType.BOOLEAN: (sa.Integer(), int, Family.INTEGER, "int4"),
+}
+_NUMBER: _Type = (sa.Double(), float, Family.NUMBER, "float8")
+"""The types of constants: in SQL, in Python, and as those of columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +118,11 @@ class CompiledProgram:
 
     def compute(self, connection: sa.Connection, values: Mapping[str, Sequence[Any]]) -> list[tuple[float, Any] | None]:
         """Score and label for each of n rows given by input, None for a row that the database does not score."""
-        compiled = self._for_constants()
+        compiled = replace(self, columns=plain_columns(self.program.inputs))
         count = len(next(iter(values.values())))
         found: list[tuple[float, Any] | None] = [None] * count
         for start in range(0, count, _ROWS_A_STATEMENT):
-            given = compiled._given(values, range(start, min(start + _ROWS_A_STATEMENT, count)))  # noqa: SLF001
+            given = self._given(values, range(start, min(start + _ROWS_A_STATEMENT, count)))
             query = sa.select(given.c[_ROW])
             scored = compiled.over(query, {name: given.c[name] for name in self.columns_used}, [_ROW])
             for row, score, label in connection.execute(sa.select(*scored.c)):
@@ -128,28 +134,14 @@ class CompiledProgram:
         """The names of the columns that the program takes."""
         return [wanted.name for wanted in self.program.inputs]
 
-    def _for_constants(self) -> CompiledProgram:
-        """The program for numbers of double precision, and texts."""
-        columns = {}
-        for wanted in self.program.inputs:
-            is_text = wanted.type is ColumnType.TEXT
-            family, ddl, base = (Family.TEXT, "TEXT", "text") if is_text else _DOUBLE
-            columns[wanted.name] = SourceColumn(name=wanted.name, ddl=ddl, family=family, nullable=True, base=base)
-        return CompiledProgram(program=self.program, columns=columns, dialect=self.dialect)
-
     def _given(self, values: Mapping[str, Sequence[Any]], rows: Iterable[int]) -> sa.Subquery:
         """Rows of constants as a subquery."""
-        types: dict[str, sa.types.TypeEngine[Any]] = {
-            wanted.name: sa.Text() if wanted.type is ColumnType.TEXT else sa.Double() for wanted in self.program.inputs
-        }
-        columns = [sa.column(_ROW, sa.Integer), *(sa.column(exactly(name), kind) for name, kind in types.items())]
-        data = [
-            (row, *(_constant(values[name][row], is_text=isinstance(kind, sa.Text)) for name, kind in types.items()))
-            for row in rows
-        ]
-        given = sa.values(*columns).data(data).cte("constants")
+        types = {wanted.name: _CONSTANTS.get(wanted.type, _NUMBER) for wanted in self.program.inputs}
+        columns = [sa.column(exactly(name), kind) for name, (kind, *_) in types.items()]
+        data = [(row, *(_constant(values[name][row], own) for name, (_, own, *_) in types.items())) for row in rows]
+        given = sa.values(sa.column(_ROW, sa.Integer), *columns).data(data).cte("constants")
         # in a list of values the type of a column is that of its first constant, which may be NULL
-        typed = [sa.cast(given.c[name], kind).label(exactly(name)) for name, kind in types.items()]
+        typed = [sa.cast(given.c[name], kind).label(exactly(name)) for name, (kind, *_) in types.items()]
         return sa.select(sa.cast(given.c[_ROW], sa.Integer).label(_ROW), *typed).subquery("given")
 
     @property
@@ -187,6 +179,15 @@ class CompiledProgram:
             yield printer.expression(self.program.label)
 
 
+def plain_columns(inputs: Iterable[Input]) -> dict[str, SourceColumn]:
+    """Columns of the types of constants: texts, integers for booleans, and numbers of double precision."""
+    columns = {}
+    for wanted in inputs:
+        kind, _, family, base = _CONSTANTS.get(wanted.type, _NUMBER)
+        columns[wanted.name] = SourceColumn(name=wanted.name, ddl=str(kind), family=family, nullable=True, base=base)
+    return columns
+
+
 def check_inputs(inputs: Iterable[Input], columns: Mapping[str, SourceColumn], syntax: ExpressionSyntax) -> None:
     """Raise NotComputable for a column that is not converted as for a model in Python."""
     for wanted in inputs:
@@ -207,8 +208,8 @@ def _select(columns: Sequence[str], source: str, conditions: Sequence[str]) -> s
     return f"SELECT\n  {listed}\nFROM {source}{where}"
 
 
-def _constant(value: Any, *, is_text: bool) -> Any:
-    return value if value is None or is_text else float(value)
+def _constant(value: Any, kind: type) -> Any:
+    return None if value is None else kind(value)
 
 
 def _computed_once(query: sa.Select[Any]) -> sa.Subquery:
