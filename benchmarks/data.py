@@ -18,6 +18,11 @@ import pandas as pd
 import psycopg2
 import pyarrow as pa
 import pyarrow.csv as pacsv
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from batch_scoring.demo.synthetic import KEY, LABEL, applicants
 from batch_scoring.domain.job import Job
@@ -64,6 +69,25 @@ def fill_postgres(url: str, count: int) -> None:
         for block in blocks(count):
             _copy(cursor, block)
         cursor.execute("CREATE INDEX ON applicants (updated_at)")
+        cursor.execute("VACUUM ANALYZE applicants")
+    connection.close()
+
+
+KEYS = {"BIGINT": f'substr("{KEY}", 3)::bigint', "UUID": f'md5("{KEY}")::uuid'}
+"""Types of keys as other tables have them, each with its expression of the key of an applicant."""
+
+
+def as_others_have_it(url: str, key: str) -> None:
+    """Give the applicants a key of another type, and each a change time of its own with a time zone."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        number = KEYS["BIGINT"]
+        cursor.execute(
+            f'ALTER TABLE applicants ALTER updated_at DROP DEFAULT, ALTER "{KEY}" TYPE {key} USING {KEYS[key]},'
+            f" ALTER updated_at TYPE timestamptz"
+            f" USING timestamptz '2026-01-01' + make_interval(secs => {number} * 0.00137)"
+        )
         cursor.execute("VACUUM ANALYZE applicants")
     connection.close()
 
@@ -131,6 +155,22 @@ def fill_sqlite(file: Path, count: int) -> None:
 def history() -> pd.DataFrame:
     """The labelled applicants that models are fitted on."""
     return applicants(20_000, seed=7, labelled=True)
+
+
+def fit_foreign(file: Path) -> None:
+    """Fit a pipeline of scikit-learn's own parts, as other people write it."""
+    features = history().drop(columns=[KEY])
+    labels = features.pop(LABEL)
+    texts = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
+    numbers = [name for name in features if name not in texts]
+    columns = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")), texts),
+        (
+            make_pipeline(SimpleImputer(strategy="median"), FunctionTransformer(np.log1p), StandardScaler()),
+            numbers,
+        ),
+    )
+    joblib.dump(make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(features, labels), file)
 
 
 def fit(job: Job, algorithm: Algorithm, file: Path) -> None:

@@ -151,11 +151,14 @@ def hand_written(url: str, model_file: Path) -> Callable[[], None]:
     }
 
     def work() -> None:
-        last = ""
+        last: str | None = None
         with connection.cursor() as cursor:
             while True:
                 sink = io.BytesIO()
-                query = cursor.mogrify(f'{QUERY} WHERE "{KEY}" > %s ORDER BY "{KEY}" LIMIT {CHUNK}', [last]).decode()
+                rest = f'WHERE "{KEY}" > %s' if last is not None else ""
+                query = cursor.mogrify(
+                    f'{QUERY} {rest} ORDER BY "{KEY}" LIMIT {CHUNK}', [last] if rest else None
+                ).decode()
                 cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", sink)
                 if not sink.tell():
                     return

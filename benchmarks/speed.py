@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -31,7 +31,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import upgrade
 from benchmarks import data, start
 from benchmarks.peers import KEY, PEERS, TARGET
-from benchmarks.report import write_report
+from benchmarks.report import IN_DATABASE, write_report
 from benchmarks.server import Postgres, postgres
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -45,7 +45,9 @@ DEPTHS = (1, 50)
 """Predictions of each applicant, current and superseded."""
 TOLERANCE = 1e-9
 _LOOKUPS = 100
-PARTS = ("compare", "large", "history", "forest", "sqlite", "start")
+PARTS = ("compare", "foreign", "large", "history", "forest", "sqlite", "start")
+FOREIGN = "foreign"
+"""A pipeline that was not fitted by this project."""
 
 
 @dataclass
@@ -99,6 +101,8 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
     for algorithm in algorithms:
         text = shipped.replace('name = "loan_eligibility"', f'name = "{algorithm}"')
         text = text.replace('table = "predictions"', f'table = "{algorithm}_predictions"')
+        if algorithm is LOGISTIC:
+            _write_with_engine(bench, text, f"{algorithm}_predictions", "in_database")
         if algorithm is LOGISTIC:  # the job with a lookback window, for the large table
             windowed = text.replace('key = ["Loan_ID"]', 'key = ["Loan_ID"]\nlookback = "2 days"\nsweep = "1 day"')
             (bench.folder / "jobs" / "windowed.toml").write_text(
@@ -113,7 +117,19 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
         bench.model(algorithm).parent.mkdir(parents=True)
         data.fit(read_job(file), algorithm, bench.model(algorithm))
         report_progress(f"fitted {algorithm}")
+    foreign = shipped.replace('name = "loan_eligibility"', f'name = "{FOREIGN}"')
+    foreign = foreign.replace('table = "predictions"', f'table = "{FOREIGN}_predictions"')
+    (bench.folder / "jobs" / f"{FOREIGN}.toml").write_text(foreign, encoding="utf-8")
+    _write_with_engine(bench, foreign, f"{FOREIGN}_predictions", f"{FOREIGN}_in_database")
+    bench.model(FOREIGN).parent.mkdir(parents=True)
+    data.fit_foreign(bench.model(FOREIGN))
     _log_with_mlflow(bench.model(LOGISTIC))
+
+
+def _write_with_engine(bench: Bench, text: str, table: str, name: str) -> None:
+    """Write a job that is scored by the database, into a table of its own."""
+    text = text.replace(table, f"{name}_predictions").replace("[run]", '[run]\nengine = "database"')
+    (bench.folder / "jobs" / f"{name}.toml").write_text(text, encoding="utf-8")
 
 
 def _log_with_mlflow(model_file: Path) -> None:
@@ -129,7 +145,7 @@ def _log_with_mlflow(model_file: Path) -> None:
     )
 
 
-def set_up(bench: Bench, url: str, algorithms: list[Algorithm]) -> None:
+def set_up(bench: Bench, url: str, algorithms: Sequence[str]) -> None:
     """Create the tables of this project and register the models, in a database with applicants."""
     database = Database(url)
     upgrade.upgrade(database, load_jobs(bench.folder / "jobs"))
@@ -156,6 +172,11 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
             sql("CHECKPOINT")
             bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
             if algorithm is LOGISTIC:
+                for workers in ("1", "2"):
+                    empty(bench, database, "in_database_predictions")
+                    sql("CHECKPOINT")
+                    name = f"{algorithm}/{IN_DATABASE}" if workers == "1" else f"{IN_DATABASE}, 2 sessions"
+                    bench.ours(name, url, "in_database", workers)
                 sql("CHECKPOINT")
                 bench.ours("keeping inputs", url, "keeping")
                 sql("DROP TABLE kept_predictions_inputs")
@@ -185,6 +206,32 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
                 bench.peer("replacing every row", REPLACING, url, algorithm)
                 sql(f"DROP TABLE {TARGET}")
     bench.server.execute("postgres", f"DROP DATABASE {database}")
+
+
+def foreign(bench: Bench) -> None:
+    """Measure a pipeline of scikit-learn's own parts, on tables as others have them."""
+    for key in data.KEYS:
+        report_progress(f"{bench.rows:,} applicants with a key of type {key}, and a pipeline of scikit-learn's parts")
+        url = bench.server.create("foreign_key")
+        data.fill_postgres(url, bench.rows)
+        data.as_others_have_it(url, key)
+        set_up(bench, url, [FOREIGN])
+        sql = partial(bench.server.execute, "foreign_key")
+        for _ in range(bench.repetitions):
+            for job, shown in ((FOREIGN, "batch_scoring"), (f"{FOREIGN}_in_database", IN_DATABASE)):
+                empty(bench, "foreign_key", f"{job}_predictions")
+                sql("CHECKPOINT")
+                bench.ours(f"{FOREIGN}, {key}/{shown}", url, job)
+            for peer in ("pandas_at_once", "hand_written"):
+                sql(f"DROP TABLE IF EXISTS {TARGET}")
+                sql(
+                    f'CREATE TABLE {TARGET} ("{KEY}" {key} PRIMARY KEY, score DOUBLE PRECISION, prediction TEXT,'
+                    " model_version BIGINT, scored_at TIMESTAMPTZ)"
+                )
+                sql("CHECKPOINT")
+                bench.peer(f"{FOREIGN}, {key}/{peer}", peer, url, FOREIGN)
+                _check_same_scores(sql, f"{FOREIGN}_in_database_predictions", peer, bench.rows)
+        bench.server.execute("postgres", "DROP DATABASE foreign_key")
 
 
 def empty(bench: Bench, database: str, target: str) -> None:
@@ -348,6 +395,8 @@ def main() -> None:
         prepare(bench, [LOGISTIC, BOOSTING, *([FOREST] if "forest" in parts else [])])
         if "compare" in parts:
             compare(bench, [LOGISTIC, BOOSTING], tuple(name for name in PEERS if name != REPLACING))
+        if "foreign" in parts:
+            foreign(bench)
         if "large" in parts:
             large_tables(bench)
         if "history" in parts:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.expressions import Input
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
@@ -16,12 +15,11 @@ from batch_scoring.errors import ModelRefused, SignatureMismatch
 from batch_scoring.scoring.plan import ModelPlan
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.expressions import NotComputable
-from batch_scoring.store.engine.programs import check_inputs
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.source.table import SourceTable
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.expressions import Input
     from batch_scoring.model.artifact import ArtifactReference
     from batch_scoring.model.scorer import Scorer
 
@@ -95,6 +93,8 @@ def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
 
 def program_inputs(manifest: Manifest) -> list[Input]:
     """The input columns of a model, as a program takes them."""
+    from batch_scoring.domain.expressions import Input
+
     return [
         Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories)
         for c in manifest.signature.columns
@@ -103,6 +103,9 @@ def program_inputs(manifest: Manifest) -> list[Input]:
 
 def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | None:
     """Why the database cannot score the rows of a job, as far as it is known before the model is loaded."""
+    from batch_scoring.store.engine.expressions import NotComputable
+    from batch_scoring.store.engine.programs import check_inputs
+
     if job.predictions.keep_inputs:
         return "[predictions] keep_inputs stores checksums that are computed in Python"
     if manifest.only_in_python:

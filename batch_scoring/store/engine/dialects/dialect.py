@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import sqlalchemy as sa
 
@@ -22,9 +22,11 @@ from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.catalog import Relation, Structure
 from batch_scoring.store.engine.columns import SourceColumn, column_by_sqlalchemy
-from batch_scoring.store.engine.expressions import ExpressionSyntax
 from batch_scoring.store.engine.names import quoted
 from batch_scoring.store.engine.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from batch_scoring.store.engine.expressions import ExpressionSyntax
 
 Casts = Mapping[str, str]
 """SQL expressions by type of the model's input (integer, number, boolean, text, timestamp). ``number`` is also used for
@@ -88,8 +90,6 @@ class Dialect:
     bulk: ClassVar[Mapping[str, Literal["copy", "sqlite"]]] = {}
     """The fast bulk strategy by SQLAlchemy's name of the driver; other drivers use the portable strategy."""
 
-    expressions: ClassVar[ExpressionSyntax | None] = None
-    """How it computes models; None if it does not."""
     casts: ClassVar[tuple[Mapping[str, Casts], Mapping[str, Casts]]] = ({}, {"other": {"text": "{}"}})
     """The casts of a view by base type, and by family."""
     conditions: ClassVar[ConditionSyntax] = ConditionSyntax(
@@ -99,6 +99,11 @@ class Dialect:
     def __reduce__(self) -> tuple[type[Dialect], tuple[()]]:
         """Pickle the class; a dialect has no state of its own."""
         return type(self), ()
+
+    @property
+    def expressions(self) -> ExpressionSyntax | None:
+        """How it computes models; None if it does not."""
+        return None
 
     @cached_property
     def sqlalchemy(self) -> sa.Dialect:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -16,9 +16,11 @@ from batch_scoring.store.engine.catalog import Structure
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
 from batch_scoring.store.engine.dialects.postgresql import casts, catalog, errors
-from batch_scoring.store.engine.dialects.postgresql.expressions import PostgreSQLExpressions
 from batch_scoring.store.engine.names import literal
 from batch_scoring.store.engine.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from batch_scoring.store.engine.expressions import ExpressionSyntax
 
 _SCHEMA_LOCK = 7_164_224_001
 """Key of the advisory lock that lets one upgrade run at a time."""
@@ -38,7 +40,6 @@ class PostgreSQL(Dialect):
     can_end_sessions = True
     inserts_many_values = False  # a trigger may suppress some of the rows, which the count would not show
     bulk = {_PSYCOPG2: "copy"}  # noqa: RUF012 - a ClassVar of the base
-    expressions = PostgreSQLExpressions()
     casts = (casts.BY_BASE, casts.BY_FAMILY)
     conditions = ConditionSyntax(
         skipped=re.compile(
@@ -48,6 +49,13 @@ class PostgreSQL(Dialect):
             re.VERBOSE | re.DOTALL,
         )
     )
+
+    @property
+    def expressions(self) -> ExpressionSyntax:
+        """Loaded when a model is computed."""
+        from batch_scoring.store.engine.dialects.postgresql.expressions import PostgreSQLExpressions
+
+        return PostgreSQLExpressions()
 
     def connect_arguments(self, url: sa.URL, timeouts: Timeouts) -> dict[str, Any]:
         """A connection time-out, and UTF-8 whatever the encoding of the database is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -16,9 +16,11 @@ from batch_scoring.store.engine.catalog import Structure
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
 from batch_scoring.store.engine.dialects.sqlite import casts, catalog, errors
-from batch_scoring.store.engine.dialects.sqlite.expressions import SQLiteExpressions
 from batch_scoring.store.engine.driver_errors import is_driver_error
 from batch_scoring.store.engine.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from batch_scoring.store.engine.expressions import ExpressionSyntax
 
 
 class SQLite(Dialect):
@@ -39,7 +41,6 @@ class SQLite(Dialect):
     differs = "IS NOT"
     pings = False
     bulk = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite"}  # noqa: RUF012 - a ClassVar of the base
-    expressions = SQLiteExpressions()
     casts = (casts.BY_BASE, casts.BY_FAMILY)
     conditions = ConditionSyntax(
         skipped=re.compile(
@@ -49,6 +50,13 @@ class SQLite(Dialect):
         quotes="'\"`",
         nests_comments=False,
     )
+
+    @property
+    def expressions(self) -> ExpressionSyntax:
+        """Loaded when a model is computed."""
+        from batch_scoring.store.engine.dialects.sqlite.expressions import SQLiteExpressions
+
+        return SQLiteExpressions()
 
     def checked_url(self, url: sa.URL) -> sa.URL:
         """Raise ConfigurationError for a database in memory."""
