@@ -134,6 +134,17 @@ class ChunkCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredBy:
+    """Where the rows of a run are scored."""
+
+    engine: Engine
+    reason: str | None = None
+    """Why it is not the database, where the job allows it."""
+    largest_difference: float | None = None
+    """See Run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageSeconds:
     """Seconds that a chunk took in each stage. Stages of adjacent chunks overlap."""
 

@@ -7,7 +7,7 @@ from collections import Counter
 from functools import partial
 
 from batch_scoring.domain.decision import threshold_override
-from batch_scoring.domain.runs import Engine
+from batch_scoring.domain.runs import ScoredBy
 from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import (
@@ -41,33 +41,36 @@ class Progress:
         self._database = database
         self._plan = plan
         self._heartbeat = heartbeat
+        self._scored_by = ScoredBy(engine="python")
         self._reasons: Counter[str] = Counter()
         """Rows quarantined since the last scored row, by reason code."""
 
     def model_loaded(self, version_difference: str | None) -> None:
-        """Record library versions and overrides with the run, and emit the overrides. Raises Fenced, DatabaseFault."""
+        """Record engine, library versions and overrides with the run, and emit the overrides.
+
+        Raises Fenced, DatabaseFault.
+        """
         plan = self._plan
         override = threshold_override(plan.job, plan.model.manifest)
         overrides = {"scikit_learn_version": version_difference, "threshold": override}
         environment = preparation.environment({name: text for name, text in overrides.items() if text})
-        retry_transient(lambda: records.record_environment(self._database, plan.run_id, environment))
+        record = partial(records.record_environment, self._database, plan.run_id, environment, self._scored_by)
+        retry_transient(record)
         if version_difference:
             self.emit(VersionMismatchAccepted(run_id=plan.run_id, job=plan.job.name, difference=version_difference))
         if override:
             self.emit(ThresholdOverruled(run_id=plan.run_id, job=plan.job.name, difference=override))
 
-    def engine_chosen(
-        self, engine: Engine, *, reason: str | None = None, largest_difference: float | None = None
-    ) -> None:
-        """Record the engine with the run and emit it. Raises Fenced, DatabaseFault."""
+    def engine_chosen(self, scored_by: ScoredBy) -> None:
+        """Emit the engine. It is recorded with the run when the model has been loaded."""
+        self._scored_by = scored_by
         plan = self._plan
-        self.compared(engine, reason=reason, largest_difference=largest_difference)
-        self.emit(EngineChosen(run_id=plan.run_id, job=plan.job.name, engine=engine, reason=reason))
+        self.emit(EngineChosen(run_id=plan.run_id, job=plan.job.name, engine=scored_by.engine, reason=scored_by.reason))
 
-    def compared(self, engine: Engine, *, reason: str | None = None, largest_difference: float | None) -> None:
-        """Record with the run how scores of the database and of the model differ. Raises Fenced, DatabaseFault."""
-        record = partial(records.record_engine, self._database, self._plan.run_id, engine)
-        retry_transient(lambda: record(reason=reason, largest_difference=largest_difference))
+    def compared(self, scored_by: ScoredBy) -> None:
+        """Record how scores of the database and of the model differ. Raises Fenced, DatabaseFault."""
+        self._scored_by = scored_by
+        retry_transient(partial(records.record_engine, self._database, self._plan.run_id, scored_by))
 
     def committed(self, chunk: CommittedChunk) -> None:
         """Count a committed chunk and emit its event."""

@@ -106,7 +106,7 @@ READING = [
     Printed(
         "check",
         ("ok       database: sqlite:///", "ok       job loan_eligibility:", "its artifact is intact"),
-        lambda found: len(found) == 3 and not any(finding["error"] for finding in found),
+        lambda found: len(found) == 4 and not any(finding["error"] for finding in found),
     ),
     Printed(
         "db upgrade",

@@ -138,6 +138,7 @@ class _Failing:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_each_key_is_scored_once_a_period_over_two_thousand_slots(workspace: Workspace) -> None:
     """Half of the slots are before the database's clock, half after it. Some runs fail, and are repeated."""
     slots, period = 2000, 24

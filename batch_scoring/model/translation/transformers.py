@@ -164,7 +164,7 @@ def _robust_scaler(scaler: Any, table: Table) -> Table:
 
 def _max_abs_scaler(scaler: Any, table: Table) -> Table:
     if getattr(scaler, "clip", False):
-        raise NotTranslatable("a MaxAbsScaler that clips has no translation")
+        raise NotTranslatable("MaxAbsScaler with clip=True has no translation")
     return _in_turn(table, scaler, (_divided, scaler.scale_))
 
 
@@ -220,7 +220,7 @@ def _function_transformer(transformer: Any, table: Table) -> Table:
 
 def _derived_features(transformer: Any, table: Table) -> Table:
     if table.names is None:
-        raise NotTranslatable("DerivedFeatures selects columns by names, which are not known after the step before it")
+        raise NotTranslatable("columns whose names are not known have no translation in DerivedFeatures")
     columns: dict[str, Feature] = dict(zip(table.names, table.features, strict=True))
     sums = transformer.sums or {}
     for name, parts in sums.items():

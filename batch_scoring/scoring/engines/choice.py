@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch_scoring.domain.keys import EVERYTHING, KeyRange
+from batch_scoring.domain.runs import Engine, ScoredBy
 from batch_scoring.errors import EngineDiffers, EngineUnavailable
 from batch_scoring.scoring.events import EngineDistrusted, ScoringIsolated
 from batch_scoring.scoring.plan import RunPlan
@@ -35,12 +36,10 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
         from batch_scoring.scoring.engines import isolated
 
         progress.emit(ScoringIsolated(run_id=plan.run_id, job=plan.job.name, crashes=crashes))
-        progress.engine_chosen("python", reason=f"the last {crashes} runs crashed")
+        progress.engine_chosen(ScoredBy(engine="python", reason=f"the last {crashes} runs crashed"))
         isolated.score(plan, database, progress, due_count)
         return
-    if plan.job.run.engine == "python":
-        progress.engine_chosen("python")
-    else:
+    if plan.job.run.engine != "python":
         due_count -= _score_in_database(plan, database, progress, due_count)
     if due_count > 0:
         _score_in_python(plan, database, progress, due_count)
@@ -59,25 +58,23 @@ def _score_in_database(plan: RunPlan, database: Database, progress: Progress, du
     engine: DatabaseEngine | None = None
     try:
         engine = DatabaseEngine.of(plan, database, progress)
-        progress.engine_chosen("database", largest_difference=engine.largest_difference)
         engine.score(due_count)
     except NotInDatabase as exc:
         if is_demanded:
             raise EngineUnavailable(f'{exc}; set [run] engine = "auto", and such jobs are scored in Python') from None
-        progress.engine_chosen("python", reason=str(exc))
+        progress.engine_chosen(ScoredBy(engine="python", reason=str(exc)))
         return 0
     except EngineDiffers as exc:
         scored_count = 0 if engine is None else engine.scored_count
-        progress.engine_chosen(
-            "database" if scored_count else "python", reason=str(exc), largest_difference=exc.difference
-        )
+        name: Engine = "database" if scored_count else "python"
+        progress.compared(ScoredBy(engine=name, reason=str(exc), largest_difference=exc.difference))
         if is_demanded:
             raise
         progress.emit(
             EngineDistrusted(run_id=plan.run_id, job=plan.job.name, message=str(exc), scored_count=scored_count)
         )
         return scored_count
-    progress.compared("database", largest_difference=engine.largest_difference)
+    progress.compared(ScoredBy(engine="database", largest_difference=engine.largest_difference))
     return engine.scored_count
 
 

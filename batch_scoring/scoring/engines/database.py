@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange
+from batch_scoring.domain.runs import ScoredBy
 from batch_scoring.errors import EngineDiffers
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.model.translation.features import NotTranslatable
@@ -110,6 +111,7 @@ class DatabaseEngine:
         source = plan.queries[0].source
         program = compiled(scorer, source.columns, source.dialect)
         largest = retry_transient(partial(prove, database, program, scorer))
+        progress.engine_chosen(ScoredBy(engine="database", largest_difference=largest))
         progress.model_loaded(version_difference)
         return cls(plan, database, progress, scorer, program, largest)
 

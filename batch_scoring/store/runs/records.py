@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Engine, Mode, Run, StageSeconds, Status
+from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, ScoredBy, StageSeconds, Status
 from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
@@ -149,21 +149,30 @@ def record_model(database: Database, run_id: int, model: ModelVersion, policy: D
         _update_running(connection, run_id, values)
 
 
-def record_engine(
-    database: Database, run_id: int, engine: Engine, *, reason: str | None, largest_difference: float | None
-) -> None:
+def record_engine(database: Database, run_id: int, scored_by: ScoredBy) -> None:
     """Record where the rows of the run are scored, and why there. Raises Fenced, DatabaseFault."""
-    # infinity is no value of a double in every database
-    largest = largest_difference if largest_difference is None or isfinite(largest_difference) else _NO_LIMIT
-    values = {"engine": engine, "engine_reason": reason, "largest_difference": largest, "heartbeat_at": database_now()}
     with database.write() as connection:
+        _update_running(connection, run_id, _engine(scored_by))
+
+
+def record_environment(
+    database: Database, run_id: int, environment: Mapping[str, Any], scored_by: ScoredBy | None = None
+) -> None:
+    """Record the versions of libraries, overridden checks and the engine. Raises Fenced, DatabaseFault.
+
+    They are one UPDATE, as each needs space for another version of the run's row.
+    """
+    engine = {} if scored_by is None else _engine(scored_by)
+    with database.write() as connection:
+        values = {"environment": dict(environment), "heartbeat_at": database_now(), **engine}
         _update_running(connection, run_id, values)
 
 
-def record_environment(database: Database, run_id: int, environment: Mapping[str, Any]) -> None:
-    """Record the versions of libraries, and overridden checks. Raises Fenced, DatabaseFault."""
-    with database.write() as connection:
-        _update_running(connection, run_id, {"environment": dict(environment), "heartbeat_at": database_now()})
+def _engine(scored_by: ScoredBy) -> dict[str, Any]:
+    largest = scored_by.largest_difference
+    if largest is not None and not isfinite(largest):
+        largest = _NO_LIMIT  # infinity is no value of a double in every database
+    return {"engine": scored_by.engine, "engine_reason": scored_by.reason, "largest_difference": largest}
 
 
 def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
