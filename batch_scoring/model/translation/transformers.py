@@ -238,7 +238,7 @@ def _derived_features(transformer: Any, table: Table) -> Table:
 def _polynomial_features(transformer: Any, table: Table) -> Table:
     found = numbers(table, transformer)
     if transformer.powers_.sum(axis=1).max(initial=0) > MOST_POWERS or len(transformer.powers_) > MOST_FEATURES:
-        raise NotTranslatable(f"PolynomialFeatures of a degree above {MOST_POWERS} has no translation")
+        raise NotTranslatable(f"degrees above {MOST_POWERS} have no translation in PolynomialFeatures")
     features: list[Feature] = []
     for powers in transformer.powers_.tolist():
         factors = [feature for feature, power in zip(found, powers, strict=True) for _ in range(power)]
