@@ -90,7 +90,7 @@ def _explain_engine(event: Event) -> None:
         if event.scored_count:
             notice(
                 f"warning: the database has written {event.scored_count:,} predictions of run {event.run_id};"
-                f' set [run] engine = "python" and score them again with `batch-scoring rescore {event.job}`'
+                f' set [run] engine = "python" and score them again with `batch-scoring rescore {event.job} --all`'
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.manifest import Signature
 
 LARGEST = 1e15
 SMALLEST = 1e-15
@@ -116,13 +117,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """Whether all of one or more conditions hold."""
-
-    conditions: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Either:
     """Whether any of one or more conditions holds."""
 
@@ -137,7 +131,7 @@ class Not:
 
 
 Expression: TypeAlias = Name | Number | Text | Sum | Difference | Product | Quotient | Call | Greatest | Coalesce | Case
-Condition: TypeAlias = IsNull | Comparison | Both | Either | Not
+Condition: TypeAlias = IsNull | Comparison | Either | Not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +141,6 @@ class Input:
     name: str
     type: ColumnType
     nullable: bool
-    categories: tuple[str, ...] | None
-    """The values that the database may score, as in the signature; None for any number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +158,11 @@ class Program:
     """None for a regression."""
     accepted: tuple[Condition, ...]
     """What must hold of the values of the last step for its result to count."""
+
+
+def inputs_of(signature: Signature) -> tuple[Input, ...]:
+    """The columns that a model takes, as a program takes them."""
+    return tuple(Input(name=column.name, type=column.type, nullable=column.nullable) for column in signature.columns)
 
 
 def names_in(tree: Expression | Condition | None) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.expressions import inputs_of
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import EngineUnavailable, InputFault
@@ -56,7 +57,7 @@ def model_sql(
             preparation.check_signature(version.manifest, source, version)
             program = compiled(scorer, source.columns, target)
         else:
-            program = compiled(scorer, plain_columns(preparation.program_inputs(version.manifest)), target)
+            program = compiled(scorer, plain_columns(inputs_of(version.manifest.signature)), target)
     except NotInDatabase as exc:
         raise EngineUnavailable(f"{version.name} version {version.version} is scored in Python only: {exc}") from None
     return _text(program, job, version, scorer, view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from batch_scoring.domain.keys import Key
@@ -15,6 +16,8 @@ from batch_scoring.store.outcomes.deleted import DeletedRows
 
 _ROWS = 10_000
 """The outcomes that one transaction closes, unless the job sets the rows of a chunk."""
+_ROUNDING = 1e-9
+"""0.29 of 100 outcomes is 28.999999999999996 of them in floating point."""
 
 
 def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None:
@@ -28,7 +31,7 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
         return
     rows = DeletedRows(source=plan.queries[0].source, layout=plan.queries[0].layout)
     found = retry_transient(partial(rows.count, database))
-    left = int(source.max_deleted * found.total)
+    left = math.floor(source.max_deleted * found.total + _ROUNDING)
     if found.deleted > left:
         raise SourceFault(
             f"{found.deleted:,} of {found.total:,} predictions and quarantine entries are of rows that are not in"

@@ -19,7 +19,6 @@ from batch_scoring.store.schema import job_tables
 from batch_scoring.store.source.table import SourceTable
 
 if TYPE_CHECKING:
-    from batch_scoring.domain.expressions import Input
     from batch_scoring.model.artifact import ArtifactReference
     from batch_scoring.model.scorer import Scorer
 
@@ -91,18 +90,9 @@ def stored_inputs(job: Job, manifest: Manifest) -> tuple[InputColumn, ...]:
     return inputs_of(manifest) if job.predictions.keep_inputs else ()
 
 
-def program_inputs(manifest: Manifest) -> list[Input]:
-    """The input columns of a model, as a program takes them."""
-    from batch_scoring.domain.expressions import Input
-
-    return [
-        Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories)
-        for c in manifest.signature.columns
-    ]
-
-
 def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | None:
     """Why the database cannot score the rows of a job, as far as it is known before the model is loaded."""
+    from batch_scoring.domain import expressions
     from batch_scoring.store.engine.expressions import NotComputable
     from batch_scoring.store.engine.programs import check_inputs
 
@@ -113,7 +103,7 @@ def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | No
     if source.dialect.expressions is None:
         return f"{source.dialect.product} has no engine for models"
     try:
-        check_inputs(program_inputs(manifest), source.columns, source.dialect.expressions)
+        check_inputs(expressions.inputs_of(manifest.signature), source.columns, source.dialect.expressions)
     except NotComputable as exc:
         return str(exc)
     return None

@@ -41,6 +41,7 @@ from batch_scoring.model.artifact import dump
 from batch_scoring.model.describe import describe
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.model.translation.program import translate
+from batch_scoring.scoring import preparation
 from batch_scoring.scoring.engines import database as engine
 from batch_scoring.scoring.events import EngineDistrusted, Event
 from batch_scoring.store.engine.database import Database
@@ -251,6 +252,21 @@ def test_a_model_without_translation_is_scored_in_python_and_the_run_says_why(wo
     with pytest.raises(EngineUnavailable, match="RandomForestClassifier has no translation"):
         workspace.run("facts")
     assert command(workspace, "check").returncode == 3
+
+
+def test_rows_that_are_left_to_python_do_not_load_the_model_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts.prepare(workspace, run=DATABASE)
+    change(workspace, "y = -1", 3)
+    loads = []
+    original = preparation.load_scorer
+    monkeypatch.setattr(
+        preparation, "load_scorer", lambda *given, **named: loads.append(1) or original(*given, **named)
+    )
+
+    assert workspace.run("facts").quarantined_count == 1
+    assert loads == [1]
 
 
 def test_stored_inputs_are_pythons(workspace: Workspace) -> None:

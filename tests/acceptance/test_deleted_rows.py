@@ -115,6 +115,17 @@ def test_a_source_that_lost_too_many_rows_is_a_fault_and_nothing_is_closed(
     assert command(workspace, "run", "facts").returncode == 2
 
 
+def test_a_share_is_not_one_row_less_by_rounding(sqlite_workspace: Workspace) -> None:
+    """0.29 of 100 is less than 29 in floating point."""
+    workspace = facts.prepare(sqlite_workspace, source='deleted = "close"\nmax_deleted = 0.29')
+    workspace.sql("INSERT INTO facts SELECT id + 40, branch, x, y, z, at FROM facts")
+    workspace.sql("INSERT INTO facts SELECT id + 80, branch, x, y, z, at FROM facts WHERE id <= 20")
+    assert workspace.run("facts").scored_count == 100
+    _delete(workspace, "id <= 29")
+
+    assert _found(workspace.run("facts")) == (0, 29)
+
+
 def test_a_lookback_closes_nothing(workspace: Workspace) -> None:
     facts.prepare(workspace, source=f'{CLOSE}\nlookback = "1 hour"\nsweep = "1 week"')
     workspace.run("facts")

@@ -19,7 +19,6 @@ from batch_scoring.domain.expressions import (
     Either,
     Expression,
     Greatest,
-    Input,
     IsNull,
     Name,
     Not,
@@ -29,6 +28,7 @@ from batch_scoring.domain.expressions import (
     Quotient,
     Sum,
     Text,
+    inputs_of,
 )
 from batch_scoring.domain.manifest import Manifest, SignatureColumn
 from batch_scoring.model.translation.features import Feature, NotTranslatable, Numeric, Table, keyed
@@ -85,7 +85,7 @@ def _translate(model: Any, manifest: Manifest, policy: DecisionPolicy) -> Progra
     layers += [tuple(values.items()) for values in (steps.predictors, steps.results, last)]
     conditions = [condition for column in columns for condition in _conditions(column, steps)]
     return Program(
-        inputs=tuple(Input(name=c.name, type=c.type, nullable=c.nullable, categories=c.categories) for c in columns),
+        inputs=inputs_of(manifest.signature),
         conditions=(*conditions, *dict.fromkeys(table.conditions)),
         steps=tuple(layer for layer in layers if layer),
         score=score,

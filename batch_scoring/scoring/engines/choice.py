@@ -15,6 +15,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import crashes_in_a_row
 
 if TYPE_CHECKING:
+    from batch_scoring.model.scorer import Scorer
     from batch_scoring.scoring.engines.database import DatabaseEngine
 
 _ROWS_WORTH_A_WORKER = 5_000
@@ -39,15 +40,15 @@ def score(plan: RunPlan, database: Database, progress: Progress, due_count: int)
         progress.engine_chosen(ScoredBy(engine="python", reason=f"the last {crashes} runs crashed"))
         isolated.score(plan, database, progress, due_count)
         return
-    if plan.job.run.engine != "python":
-        due_count -= _score_in_database(plan, database, progress, due_count)
-    if due_count > 0:
-        _score_in_python(plan, database, progress, due_count)
+    engine = _score_in_database(plan, database, progress, due_count) if plan.job.run.engine != "python" else None
+    left = due_count - (engine.scored_count if engine is not None else 0)
+    if left > 0:
+        _score_in_python(plan, database, progress, left, engine.scorer if engine is not None else None)
     progress.check_common_fault()
 
 
-def _score_in_database(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> int:
-    """Score the rows that the database can score; returns their number.
+def _score_in_database(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> DatabaseEngine | None:
+    """Score the rows that the database can score; None if it cannot compute the model.
 
     Raises EngineUnavailable, EngineDiffers where the job demands the database; ModelRefused, Fenced, RunStopped,
     DatabaseFault.
@@ -63,7 +64,7 @@ def _score_in_database(plan: RunPlan, database: Database, progress: Progress, du
         if is_demanded:
             raise EngineUnavailable(f'{exc}; set [run] engine = "auto", and such jobs are scored in Python') from None
         progress.engine_chosen(ScoredBy(engine="python", reason=str(exc)))
-        return 0
+        return None
     except EngineDiffers as exc:
         scored_count = 0 if engine is None else engine.scored_count
         name: Engine = "database" if scored_count else "python"
@@ -73,12 +74,15 @@ def _score_in_database(plan: RunPlan, database: Database, progress: Progress, du
         progress.emit(
             EngineDistrusted(run_id=plan.run_id, job=plan.job.name, message=str(exc), scored_count=scored_count)
         )
-        return scored_count
+        return engine
     progress.compared(ScoredBy(engine="database", largest_difference=engine.largest_difference))
-    return engine.scored_count
+    return engine
 
 
-def _score_in_python(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
+def _score_in_python(
+    plan: RunPlan, database: Database, progress: Progress, due_count: int, scorer: Scorer | None
+) -> None:
+    """Score the due rows in this process or in worker processes; ``scorer`` is the model if it has been loaded."""
     ranges = _partitions(plan, database, due_count)
     if len(ranges) > 1:
         from batch_scoring.scoring.engines import processes
@@ -87,7 +91,10 @@ def _score_in_python(plan: RunPlan, database: Database, progress: Progress, due_
     else:
         from batch_scoring.scoring.engines import python
 
-        python.score(plan, database, progress, due_count)
+        if scorer is None:
+            python.score(plan, database, progress, due_count)
+        else:
+            python.score_with(plan, database, progress, due_count, lambda: scorer)
 
 
 def _partitions(plan: RunPlan, database: Database, due_count: int) -> list[KeyRange]:

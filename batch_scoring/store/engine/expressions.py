@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from batch_scoring.domain.expressions import (
     LARGEST,
     SMALLEST,
-    Both,
     Call,
     Case,
     Coalesce,
@@ -131,8 +130,6 @@ class Printer:
                 return f"NOT ({self.condition(inner, indent)})"
             case Comparison(left, operator, right):
                 return f"{self._part(left, indent)} {operator} {self._part(right, indent)}"
-            case Both(conditions):
-                return " AND ".join(self._grouped(part, indent) for part in conditions)
             case Either(conditions):
                 return self._either(conditions, indent)
 
@@ -152,7 +149,7 @@ class Printer:
 
     def _grouped(self, part: Condition, indent: str) -> str:
         text = self.condition(part, indent)
-        return f"({text})" if isinstance(part, Both | Either) else text
+        return f"({text})" if isinstance(part, Either) else text
 
     def _joined(self, parts: Sequence[Expression], operator: str, indent: str) -> str:
         written = [self._part(part, indent + _INDENT) for part in parts]

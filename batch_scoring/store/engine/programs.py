@@ -31,7 +31,7 @@ _NUMBER: _Type = (sa.Double(), float, Family.NUMBER, "float8")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompiledProgram:
-    """A program for rows with given columns of one kind of database. Picklable."""
+    """A program for rows with given columns of one kind of database."""
 
     program: Program
     columns: Mapping[str, SourceColumn]

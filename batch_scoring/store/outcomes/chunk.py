@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import perf_counter
 from typing import Literal
 
@@ -16,12 +16,11 @@ from batch_scoring.domain.columns import Column
 from batch_scoring.domain.runs import ChunkCounts, StageSeconds
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk.contract import Bulk, PreparedRows, Scalar, take
+from batch_scoring.store.engine.clock import after
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.records import fence, record_chunk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import SourceRows
-
-_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,9 +203,7 @@ def commit_chunk(
     """
     with database.write() as connection:
         started = perf_counter()
-        time = fence(connection, run_id)
-        # if the clock was set back, a validity period must still not end before its start
-        time = max([time, *(start + _TICK for start in writes.ended)])
+        time = after(fence(connection, run_id), writes.ended)
         stamps: dict[str, Scalar] = {"run_id": run_id, "valid_from": time}
         for move in writes.moves:
             moved = bulk.move(connection, move.current, move.past, move.keys, {"valid_to": time})

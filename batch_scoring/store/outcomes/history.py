@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.keys import Key, TextKey
+from batch_scoring.store.engine.clock import after
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.reflection import source_columns
 from batch_scoring.store.engine.sql_types import FOREVER
@@ -146,21 +147,23 @@ def close_entries(
     for batch in _batches(chosen):
         conditions = _chosen(table, layout, batch)
         latest = connection.execute(sa.select(sa.func.max(table.c.valid_from)).where(*conditions)).scalar_one()
-        if latest is not None:  # if the clock was set back, a validity period must still not end before its start
-            end = max(valid_to, latest + timedelta(microseconds=1))
-            connection.execute(_copied_to_closed(layout, conditions, end))
-            closed += connection.execute(sa.delete(table).where(*conditions)).rowcount
+        if latest is not None:
+            closed += move_to_closed(connection, layout, conditions, after(valid_to, [latest]))
     return closed
 
 
-def _copied_to_closed(
-    layout: PredictionsLayout, conditions: Sequence[sa.ColumnElement[bool]], valid_to: datetime
-) -> sa.Insert:
+def move_to_closed(
+    connection: sa.Connection,
+    layout: PredictionsLayout,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    valid_to: datetime,
+) -> int:
+    """Move the open entries that meet conditions to the closed ones; returns their number."""
     current, past = layout.quarantine_table, layout.quarantine_closed_table
     ends = sa.literal(valid_to, past.c.valid_to.type)
-    return sa.insert(past).from_select(
-        [*(column.name for column in current.c), "valid_to"], sa.select(*current.c, ends).where(*conditions)
-    )
+    names = [*(column.name for column in current.c), "valid_to"]
+    connection.execute(sa.insert(past).from_select(names, sa.select(*current.c, ends).where(*conditions)))
+    return connection.execute(sa.delete(current).where(*conditions)).rowcount
 
 
 def _batches(chosen: EntryFilter) -> Iterator[EntryFilter]:

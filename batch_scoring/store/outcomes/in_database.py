@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -17,15 +17,16 @@ from batch_scoring.domain.runs import ChunkCounts, StageSeconds
 from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.due.comparison import outcome_table
 from batch_scoring.store.due.query import DueQuery
+from batch_scoring.store.engine.clock import after
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
 from batch_scoring.store.engine.sql_types import UtcTimestamp
+from batch_scoring.store.outcomes.history import move_to_closed
 from batch_scoring.store.runs.records import fence, record_chunk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import within
 
 _Columns: TypeAlias = dict[str, sa.ColumnElement[Any]]
-_TICK = timedelta(microseconds=1)
 _CHANGED = "changed at"
 """Labels of carried columns have a blank, so that they are not those of inputs."""
 
@@ -55,7 +56,7 @@ class SampledRows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatabaseScoring:
-    """The scoring of due rows by a program. Picklable."""
+    """The scoring of due rows by a program."""
 
     query: DueQuery
     program: CompiledProgram
@@ -70,11 +71,10 @@ class DatabaseScoring:
         predictions, entries = self.query.layout.predictions_table, self.query.layout.quarantine_table
         with database.write() as connection:
             started = perf_counter()
-            time = fence(connection, self.run_id)
+            now = fence(connection, self.run_id)
             database.dialect.prepare_for_expressions(connection, reads_ranges=self.query.scan.reads_in_key_order)
             since = {table: self._latest(connection, table, chunk) for table in (predictions, entries)}
-            # if the clock was set back, a validity period must still not end before its start
-            time = max([time, *(latest + _TICK for latest in since.values() if latest is not None)])
+            time = after(now, since.values())
             scoring = _Scoring(self, chunk, time, since[predictions] is not None, since[entries] is not None)
             superseded = scoring.supersede(connection)
             scored = superseded + scoring.insert(connection)
@@ -201,7 +201,7 @@ class _Scoring:
         if not self.has_entries:
             return
         layout = self._layout
-        entries, closed, predictions = layout.quarantine_table, layout.quarantine_closed_table, layout.predictions_table
+        entries, predictions = layout.quarantine_table, layout.predictions_table
         own = [entries.c[name] for name in layout.key_names]
         is_scored = (
             sa.exists()
@@ -212,11 +212,7 @@ class _Scoring:
             )
             .correlate(entries)
         )
-        conditions = [*within(own, self.chunk), is_scored]
-        names = [*(column.name for column in entries.c), "valid_to"]
-        copied = sa.select(*entries.c, sa.literal(self.time, UtcTimestamp())).where(*conditions)
-        connection.execute(sa.insert(closed).from_select(names, copied))
-        connection.execute(sa.delete(entries).where(*conditions))
+        move_to_closed(connection, layout, [*within(own, self.chunk), is_scored], self.time)
 
 
 def _sampled(connection: sa.Connection, bulk: Bulk, query: sa.Select[Any], scoring: DatabaseScoring) -> SampledRows:
