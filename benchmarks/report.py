@@ -29,7 +29,8 @@ FOREIGN = {
 
 _OTHERS = (
     *("large", "small", "history", "forest", "sqlite"),
-    *("superseding every row", "replacing every row", "keeping inputs", "database engine, 2 sessions"),
+    *("superseding every row", "superseding every row, 2 workers", "superseding every row, database engine"),
+    *("replacing every row", "keeping inputs"),
 )
 """The parts of the names of measurements that have no table of their own."""
 
@@ -116,6 +117,8 @@ def _of_the_database_engine(targets: _Targets) -> None:
         for peer, target in (("pandas_at_once", ("≥ 14×", "20×")), ("hand_written", ("≥ 3×", "4×"))):
             claim = f"database engine, {shown}: against {CONTENDERS[peer]}"
             targets.times(f"{case}/{peer}", f"{case}/{IN_DATABASE}", claim, target)
+    claim = f"database engine, SQLite, {targets.rows['sqlite']:,} rows: against read_sql, to_sql"
+    targets.times("sqlite/pandas_at_once", f"sqlite/{IN_DATABASE}", claim, ("≥ 4×", "8×"))
     targets.row(
         [_ENGINE, _ONE],
         "database engine: processor time of process and server, against the Python engine",
@@ -163,8 +166,13 @@ def _of_large_tables(targets: _Targets) -> None:
 def _of_superseding(targets: _Targets) -> None:
     again = "superseding every row"
     targets.times(_ONE, again, "superseding every row, against first scoring", ("≥ 0.45×", "0.6×"))
+    in_database = f"{again}, {IN_DATABASE}"
+    claim = "superseding every row, against first scoring, database engine"
+    targets.times(_ENGINE, in_database, claim, ("≥ 0.45×", "0.6×"))
     claim = "superseding every row: against to_sql that replaces the table"
     targets.times("replacing every row", again, claim, ("≥ 4×", "6×"))
+    targets.times("replacing every row", in_database, f"{claim}, database engine", ("≥ 4×", "6×"))
+    targets.times(again, f"{again}, 2 workers", "superseding every row: 2 workers against 1", ("≥ 1.4×", "1.7×"))
     for what in ("nothing due", "changed rows"):
         claim = f"{what} of {targets.rows.get('history', 0):,}: 50 predictions a key against 1"
         targets.times(f"history/{what}, 50 deep", f"history/{what}, 1 deep", claim, ("≤ 1.1×", "1.05×"))
@@ -231,11 +239,13 @@ def _stages(results: Mapping[str, Any]) -> str:
         ("logistic_regression/batch_scoring", "logistic regression"),
         ("hist_gradient_boosting/batch_scoring", "histogram gradient boosting"),
         ("logistic_regression/database engine", "logistic regression, database engine"),
-        ("database engine, 2 sessions", "the same with 2 sessions"),
         ("superseding every row", "superseding every row"),
+        ("superseding every row, 2 workers", "superseding every row, 2 workers"),
+        ("superseding every row, database engine", "superseding every row, database engine"),
         ("keeping inputs", "storing inputs"),
         ("forest/1 workers", "random forest, 1 worker"),
         ("sqlite/batch_scoring", "SQLite"),
+        ("sqlite/database engine", "SQLite, database engine"),
     ):
         if name in measured:
             found = sorted(measured[name], key=lambda result: result["seconds"])[len(measured[name]) // 2]

@@ -37,6 +37,12 @@ from benchmarks.server import Postgres, postgres
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 LOGISTIC, BOOSTING, FOREST = Algorithm.LOGISTIC_REGRESSION, Algorithm.HIST_GRADIENT_BOOSTING, Algorithm.RANDOM_FOREST
 REPLACING = "pandas_replacing"
+SUPERSEDING = {
+    "superseding every row": (LOGISTIC,),
+    "superseding every row, 2 workers": (LOGISTIC, "2"),
+    "superseding every row, database engine": ("in_database",),
+}
+"""Measurements, each with the arguments of its run."""
 SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
 """Costly peers, measured once: they take minutes and no target refers to them."""
 NEW_ROWS = 10_000
@@ -172,11 +178,9 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
             sql("CHECKPOINT")
             bench.ours(f"{algorithm}/batch_scoring", url, algorithm)
             if algorithm is LOGISTIC:
-                for workers in ("1", "2"):
-                    empty(bench, database, "in_database_predictions")
-                    sql("CHECKPOINT")
-                    name = f"{algorithm}/{IN_DATABASE}" if workers == "1" else f"{IN_DATABASE}, 2 sessions"
-                    bench.ours(name, url, "in_database", workers)
+                empty(bench, database, "in_database_predictions")
+                sql("CHECKPOINT")
+                bench.ours(f"{algorithm}/{IN_DATABASE}", url, "in_database")
                 sql("CHECKPOINT")
                 bench.ours("keeping inputs", url, "keeping")
                 sql("DROP TABLE kept_predictions_inputs")
@@ -196,11 +200,12 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
                     _check_same_scores(sql, target, peer, bench.rows)
             sql(f"DROP TABLE IF EXISTS {TARGET}")
             if algorithm is LOGISTIC:
-                sql("UPDATE applicants SET updated_at = updated_at + interval '1 day'")
-                sql("VACUUM ANALYZE applicants")
-                sql("CHECKPOINT")
-                again = bench.ours("superseding every row", url, algorithm)
-                _expect(again["superseded"] == bench.rows, "every row is superseded")
+                for measure, job in SUPERSEDING.items():
+                    sql("UPDATE applicants SET updated_at = updated_at + interval '1 day'")
+                    sql("VACUUM ANALYZE applicants")
+                    sql("CHECKPOINT")
+                    again = bench.ours(measure, url, *job)
+                    _expect(again["superseded"] == bench.rows, "every row is superseded")
                 sql(f"CREATE TABLE {TARGET} AS SELECT * FROM {target}")
                 sql("CHECKPOINT")
                 bench.peer("replacing every row", REPLACING, url, algorithm)
@@ -344,15 +349,16 @@ def sqlite(bench: Bench) -> None:
     data.fill_sqlite(filled, bench.sqlite_rows)
     set_up(bench, f"sqlite:///{filled}", [LOGISTIC])
     for _ in range(bench.repetitions):
-        for contender in ("batch_scoring", "pandas_at_once"):
+        for contender in ("batch_scoring", IN_DATABASE, "pandas_at_once"):
             file = bench.folder / "repetition.db"
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
             shutil.copy(filled, file)
-            if contender == "batch_scoring":
-                bench.ours("sqlite/batch_scoring", f"sqlite:///{file}", LOGISTIC)
-            else:
+            if contender == "pandas_at_once":
                 bench.peer(f"sqlite/{contender}", contender, f"sqlite:///{file}", LOGISTIC)
+            else:
+                job = "in_database" if contender == IN_DATABASE else LOGISTIC
+                bench.ours(f"sqlite/{contender}", f"sqlite:///{file}", job)
 
 
 def machine() -> dict[str, Any]:
@@ -375,7 +381,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=100_000, help="applicants of the small table")
     parser.add_argument("--sqlite-rows", type=int, default=500_000, help="applicants on SQLite")
     parser.add_argument("--history", type=int, default=200_000, help="applicants with a deep history")
-    parser.add_argument("--repetitions", type=int, default=3, help="repetitions of each measurement")
+    parser.add_argument("--repetitions", type=int, default=5, help="repetitions of each measurement")
     parser.add_argument("--only", choices=PARTS, action="append", help="only these parts")
     chosen = parser.parse_args()
     parts = chosen.only or PARTS

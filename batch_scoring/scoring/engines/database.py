@@ -34,6 +34,12 @@ from batch_scoring.store.outcomes.in_database import DatabaseScoring, SampledRow
 _ROWS = 100_000
 """Rows of the source that a transaction covers, unless the job sets the rows of a chunk."""
 
+_FIRST_ROWS = 10_000
+"""Rows of the first transaction at most, which is compared with the model before a second begins."""
+
+_SESSIONS = 2
+"""Sessions that write at a time, unless the job has more workers."""
+
 _SAMPLE = 20
 """Rows of each transaction that scikit-learn scores again."""
 
@@ -127,16 +133,18 @@ class DatabaseEngine:
             self._score(scoring, query.scan.due_at_most(due_count))
 
     def _score(self, scoring: DatabaseScoring, due_count: int) -> None:
-        """Score the ranges of a query, as many at a time as the job has workers."""
-        workers = self.plan.workers if self.database.dialect.locks_rows else 1
+        """Score the ranges of a query: the first by itself, then several at a time where the database allows it."""
+        workers = 1
         writing: list[tuple[KeyRange, Future[ScoredRange]]] = []
-        with ThreadPoolExecutor(workers) as pool:
+        sessions = max(_SESSIONS, self.plan.workers) if self.database.dialect.locks_rows else 1
+        with ThreadPoolExecutor(sessions) as pool:
             try:
                 for chunk in self._ranges(scoring.query, due_count):
                     self.progress.check()
                     writing.append((chunk, pool.submit(self._write, scoring, chunk)))
                     if len(writing) >= workers:
                         self._settle(scoring, *writing.pop(0))
+                    workers = sessions
                 while writing:
                     self._settle(scoring, *writing.pop(0))
             except BaseException:
@@ -163,17 +171,20 @@ class DatabaseEngine:
         rows = self.plan.job.run.chunk_rows or _ROWS
         remaining = EVERYTHING
         while due_count > rows:
-
-            def key_at(chunk: KeyRange = remaining) -> Key | None:
-                with self.database.read() as connection:
-                    return query.key_at(connection, chunk, rows)
-
-            end = retry_transient(key_at)
+            end = self._key_at(query, remaining, min(rows, _FIRST_ROWS) if remaining is EVERYTHING else rows)
             if end is None:
                 break
             yield replace(remaining, upper=end)
             remaining = KeyRange(lower=end)
-        yield remaining
+        if remaining is EVERYTHING or self._key_at(query, remaining, 1) is not None:
+            yield remaining
+
+    def _key_at(self, query: DueQuery, chunk: KeyRange, rows: int) -> Key | None:
+        def key_at() -> Key | None:
+            with self.database.read() as connection:
+                return query.key_at(connection, chunk, rows)
+
+        return retry_transient(key_at)
 
     def _verify(self, scoring: DatabaseScoring, chunk: KeyRange, found: ScoredRange) -> None:
         """Score some of the rows again with the model. Raises EngineDiffers."""
