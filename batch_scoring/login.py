@@ -13,3 +13,8 @@ def login() -> str:
     except (KeyError, OSError):
         name = str(os.getuid())
     return name.encode(errors="backslashreplace").decode()[:255]
+
+
+def user_id() -> int | None:
+    """The numeric user id of this process; None where the operating system has none."""
+    return os.getuid() if hasattr(os, "getuid") else None

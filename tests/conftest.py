@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import environment
+import logins
 import pandas as pd
 import pytest
 import sampling
 import watchdog
 from databases import DATABASES, SqliteFiles
+from logins import Granted
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
 from batch_scoring.domain.job import Job
@@ -149,3 +151,16 @@ def prepare_loans(workspace: Workspace, model: TrainedModel, *, job: str = LOAN_
     workspace.upgrade()
     workspace.register(model.pipeline, model.features)
     return workspace
+
+
+@pytest.fixture
+def granted(postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer) -> Granted:
+    """The loan job after a first run that kept its inputs and set one applicant aside; six others changed since."""
+    workspace = prepare_loans(postgresql_workspace, loan_model, job=logins.KEPT)
+    workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = 'LP002989'""")
+    workspace.run()
+    workspace.sql(
+        f"""UPDATE applicants SET "ApplicantIncome" = "ApplicantIncome" + 500, updated_at = clock_timestamp()
+        WHERE "Loan_ID" IN (SELECT "Loan_ID" FROM predictions ORDER BY "Loan_ID" LIMIT {logins.SOME})"""
+    )
+    return logins.grant_roles(workspace, postgres)

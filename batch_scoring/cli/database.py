@@ -101,16 +101,47 @@ def _jobs_with_tables() -> Iterator[tuple[Job, PredictionsLayout]]:
 
 
 @app.command()
-def roles() -> None:
+def roles(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the privileges of the database with them instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Print the statements that create the PostgreSQL roles scorer, operator and bi_reader with their privileges.
 
-    Grant them to login roles: `GRANT bi_reader TO metabase`.
+    Grant them to login roles: `GRANT bi_reader TO metabase`. With --verify, report what is wrong with the privileges of
+    the database: exit code 1 if anything is. It needs the owner of the tables, and changes nothing.
     """
     from batch_scoring.store.outcomes import inputs as stored_inputs
     from batch_scoring.store.schema.roles import roles_sql
 
     found = [(job, layout, stored_inputs.has_inputs(database(), layout)) for job, layout in _jobs_with_tables()]
-    show_script(roles_sql(found))
+    script = roles_sql(found)
+    if verify:
+        _verify(script, as_json=as_json)
+    elif as_json:
+        show_json({"sql": script})
+    else:
+        show_script(script)
+
+
+def _verify(script: str, *, as_json: bool) -> None:
+    """Print the differences from the privileges that the script grants."""
+    from batch_scoring.errors import ExitCode, InputFault
+    from batch_scoring.store.schema import grants
+
+    if not database().dialect.has_roles:
+        raise InputFault(f"{database().dialect.product} has no roles: whoever can write the file can change everything")
+    problems = grants.verify(database(), script)
+    if as_json:
+        show_json({"problems": problems})
+    else:
+        for problem in problems:
+            typer.echo(problem)
+        if not problems:
+            typer.echo("roles and privileges are as `db roles` grants them")
+    if problems:
+        raise typer.Exit(ExitCode.RUN_FAILED)
 
 
 @app.command()

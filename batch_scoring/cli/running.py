@@ -158,6 +158,38 @@ def show(
     show_record([(field.name, _as_text(getattr(found, field.name))) for field in fields(found)])
 
 
+@app.command()
+def verify(
+    job: OptionalJobName = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(help="A hash that an earlier verification printed. May be given again.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify that ended runs and promotions are as they were recorded: compute their hash chains again.
+
+    Names the first record that was altered, removed or inserted. Note the printed hashes outside the database: with
+    --expect, no record before such a hash can have been altered unnoticed, by whoever owns the tables.
+    """
+    from batch_scoring.store.runs import chain
+
+    source = migrated_database()
+    found = chain.verify(source, job)
+    unknown = [noted for noted in expect or () if not chain.contains(source, noted)]
+    if as_json:
+        show_json({"chains": found, "unknown": unknown})
+    else:
+        show_table(["chain", "verified", "hash"], [[one.chain, one.links, one.hash] for one in found])
+    for one in found:
+        if one.problem is not None:
+            notice(f"{one.chain}: {one.problem}")
+    for noted in unknown:
+        notice(f"--expect {noted}: no chain contains this hash; what it covered was replaced")
+    if unknown or any(one.problem is not None for one in found):
+        raise typer.Exit(ExitCode.RUN_FAILED)
+
+
 def _as_text(value: Any) -> Any:
     """Nested values as JSON, so that they can be copied."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

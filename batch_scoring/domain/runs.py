@@ -90,6 +90,10 @@ class Run:
     environment: dict[str, Any]
     job_config: dict[str, Any]
     requested_by: str
+    """The login as the operating system's environment names it."""
+    database_user: str | None
+    """The login as the database knows it, None on SQLite; and the user ID of the process."""
+    os_user_id: int | None
     reason: str | None
     mode: Mode | None
     """The scan mode; None until it is recorded, and for manual runs."""

@@ -94,9 +94,28 @@ def check(database: Database, jobs_dir: Path, artifacts_dir: Path) -> CheckRepor
         findings.append(_problem("database", exc))
         return CheckReport(findings=tuple(findings))
     findings.append(_ok("database", f"{database.shown}, schema up to date"))
+    findings += [_warning("database", message) for message in _privileges(database)]
     for job in jobs:
         findings += _check_job(database, artifacts_dir, job)
     return CheckReport(findings=tuple(findings))
+
+
+def _privileges(database: Database) -> list[str]:
+    """What is wrong with roles and schemas, as far as every user can see it."""
+    if not database.dialect.has_roles:
+        return []
+    from batch_scoring.store.schema import grants
+
+    with database.read() as connection:
+        schemas = grants.open_schemas(connection, database.dialect.search_path(connection))
+        return [
+            *(
+                f"everybody may create objects in schema {schema}, and make other users run code by them:"
+                f" REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+                for schema in schemas
+            ),
+            *grants.role_problems(connection),
+        ]
 
 
 def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Finding]:

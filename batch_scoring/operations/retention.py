@@ -14,7 +14,6 @@ from batch_scoring.scoring.lifecycle import execute_as_run
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes import history, retention
-from batch_scoring.store.outcomes.history import EntryFilter
 from batch_scoring.store.outcomes.retention import Cutoffs, Purged
 from batch_scoring.store.runs import records
 from batch_scoring.store.schema.job_tables import existing_layout
@@ -71,18 +70,16 @@ def hold(
     no such run.
     """
     layout = existing_layout(database, job)
+    stored: TextKey | None = None
     if key is not None:
         with database.read() as connection:
-            keys = history.keys_of(connection, layout, [key])
-            seen = history.predictions_of(connection, layout, keys) or history.entries(
-                connection, layout, EntryFilter(keys=keys), is_open=False
-            )
-        if not seen:
+            stored = history.stored_text(connection, layout, history.keys_of(connection, layout, [key]))
+        if stored is None:
             raise InputFault(f"{key_text(layout.key_names, key)} was never scored by job {job.name}: nothing to hold")
     else:
         assert run_id is not None
         records.get_run_of(database, job.name, run_id)
-    source_key = None if key is None else dict(zip(layout.key_names, key, strict=True))
+    source_key = None if stored is None else dict(zip(layout.key_names, stored, strict=True))
     hold_id = retention.add_hold(
         database, job=job.name, source_key=source_key, run_id=run_id, reason=reason, created_by=created_by
     )

@@ -13,6 +13,7 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.runs import chain
 from batch_scoring.store.schema.tables import model_promotions, model_versions
 
 _ATTEMPTS = 10
@@ -190,11 +191,12 @@ def _promote(
         _latest_promotions().where(model_promotions.c.name == name, model_promotions.c.alias == alias)
     ).one_or_none()
     previous = None if latest is None else latest.version
+    number = 1 if latest is None else latest.number + 1
     connection.execute(
         sa.insert(model_promotions).values(
             name=name,
             alias=alias,
-            number=1 if latest is None else latest.number + 1,
+            number=number,
             version=version,
             previous_version=previous,
             promoted_at=database_now(),
@@ -202,6 +204,7 @@ def _promote(
             reason=reason,
         )
     )
+    chain.append_promotion(connection, name, alias, number)
     return previous
 
 

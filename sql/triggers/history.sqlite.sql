@@ -18,4 +18,10 @@ DROP TRIGGER IF EXISTS ${purge_past};
 CREATE TRIGGER ${purge_past} BEFORE DELETE ON ${own_past} FOR EACH ROW BEGIN
   SELECT RAISE(ABORT, 'DELETE is refused: history is kept as it was written; batch-scoring purge deletes what is old')
   WHERE NOT EXISTS (SELECT 1 FROM scoring_runs WHERE status = 'running' AND "trigger" = 'purge');
+  SELECT RAISE(ABORT, 'DELETE is refused: the row is on legal hold; see batch-scoring hold list')
+  WHERE EXISTS (
+    SELECT 1 FROM legal_holds AS h
+    WHERE h.removed_at IS NULL AND (h.run_id = OLD.run_id OR (${held_key}))
+      AND h.job IN (SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered})
+  );
 END;

@@ -25,6 +25,30 @@ $$$$;
 
 REVOKE ALL ON FUNCTION ${preserve}() FROM PUBLIC;
 
+-- Rows on legal hold are not deleted, whoever tries.
+CREATE OR REPLACE FUNCTION ${held}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
+SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
+AS $$$$
+DECLARE
+  jobs text[] := ARRAY(SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered});
+BEGIN
+  IF EXISTS (
+    SELECT 1 FROM old_rows AS o JOIN legal_holds AS h ON h.run_id = o.run_id
+    WHERE h.removed_at IS NULL AND h.job = ANY (jobs)
+  ) OR EXISTS (
+    SELECT 1 FROM old_rows AS o JOIN legal_holds AS h ON ${held_key}
+    WHERE h.removed_at IS NULL AND h.job = ANY (jobs)
+  ) THEN
+    RAISE EXCEPTION 'DELETE of % is refused: rows are on legal hold; see batch-scoring hold list', TG_TABLE_NAME
+      USING ERRCODE = 'object_not_in_prerequisite_state', TABLE = TG_TABLE_NAME;
+  END IF;
+  RETURN NULL;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${held}() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER preserve BEFORE DELETE OR TRUNCATE ON ${predictions}
 FOR EACH STATEMENT EXECUTE FUNCTION ${preserve}('current');
 

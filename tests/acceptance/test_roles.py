@@ -3,112 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
-import psycopg2
 import pytest
-import sqlalchemy as sa
 from conftest import prepare_loans
+from logins import KEPT, NAME, SOME, Granted, answer, command, grant_roles, session
 from psycopg2 import errors as refusals
 from sklearn.linear_model import LogisticRegression
-from support import LOAN_JOB, PostgresServer, Workspace
-from typer.testing import CliRunner
+from support import PostgresServer, Workspace
 
-from batch_scoring.cli.app import app
-from batch_scoring.errors import AccessDenied, BatchScoringError
+from batch_scoring.errors import AccessDenied
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations.rescore import plan
-from batch_scoring.store.schema.roles import ROLES
 from batch_scoring.store.source.selection import Request, Selection
 
-NAME = "loan_eligibility"
-KEPT = LOAN_JOB.replace('kind = "binary"', 'kind = "binary"\nkeep_inputs = true')
-ALL, SOME = 367, 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Granted:
-    """A workspace whose tables stand, and a user for each role; ``owner`` made it all."""
-
-    owner: Workspace
-    server: PostgresServer
-
-    @property
-    def database_name(self) -> str:
-        name = sa.make_url(self.owner.database_url).database
-        assert name is not None
-        return name
-
-    def user(self, role: str) -> str:
-        """Roles are the server's, so that a user bears the name of the database of its test."""
-        return f"{role}_{self.database_name}"
-
-    def by(self, role: str) -> Workspace:
-        """The workspace as somebody sees it who was granted a role."""
-        return replace(self.owner, database_url=self.server.url(self.database_name, user=self.user(role)))
-
-    def administrate(self, *statements: str) -> None:
-        """What an administrator does, each statement as it is."""
-        with session(self.owner) as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-
-
-@contextmanager
-def session(workspace: Workspace) -> Iterator[Any]:
-    """A session of one's own, without a transaction around its statements."""
-    url = sa.make_url(workspace.database_url)
-    connection = psycopg2.connect(host=url.query["host"], dbname=url.database, user=url.username)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
-
-
-def command(workspace: Workspace, *arguments: str) -> str:
-    """What a command prints; it must succeed. It runs in this process."""
-    code, printed = answer(workspace, *arguments)
-    assert code == 0, printed
-    return printed
-
-
-def answer(workspace: Workspace, *arguments: str) -> tuple[int, str]:
-    """The exit code of a command and what it prints."""
-    result = CliRunner().invoke(app, arguments, env=workspace.process_environ)
-    if isinstance(result.exception, BatchScoringError):
-        return int(result.exception.exit_code), str(result.exception)
-    return result.exit_code, result.stdout if result.exit_code == 0 else result.output
-
-
-def grant_roles(workspace: Workspace, server: PostgresServer) -> Granted:
-    """Apply what ``db roles`` prints, twice, and let a user log in for each role."""
-    granted = Granted(owner=workspace, server=server)
-    printed = command(workspace, "db", "roles")
-    granted.administrate(printed, printed)
-    for role in ROLES:
-        granted.administrate(f"CREATE ROLE {granted.user(role)} LOGIN", f"GRANT {role} TO {granted.user(role)}")
-    return granted
-
-
-@pytest.fixture
-def granted(postgresql_workspace: Workspace, loan_model: TrainedModel, postgres: PostgresServer) -> Granted:
-    """The loan job after a first run that kept its inputs and set one applicant aside; six others changed since."""
-    workspace = prepare_loans(postgresql_workspace, loan_model, job=KEPT)
-    workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" = 'LP002989'""")
-    workspace.run()
-    workspace.sql(
-        f"""UPDATE applicants SET "ApplicantIncome" = "ApplicantIncome" + 500, updated_at = clock_timestamp()
-        WHERE "Loan_ID" IN (SELECT "Loan_ID" FROM predictions ORDER BY "Loan_ID" LIMIT {SOME})"""
-    )
-    return grant_roles(workspace, postgres)
+ALL = 367
 
 
 def not_refused(workspace: Workspace, statements: Iterable[str]) -> list[str]:
@@ -137,6 +50,7 @@ OF_ALL = (
     "model_promotions",
     "legal_holds",
     "rescore_requests",
+    "record_chain",
 )
 TABLES = (*OF_A_JOB, *OF_ALL, "alembic_version", "applicants")
 
@@ -247,7 +161,11 @@ def test_a_scorer_is_refused_what_is_not_its_work(granted: Granted) -> None:
     refused += [*THE_SOURCE, *RECORDS, *THE_REGISTRY, *OF_OPERATORS]
     scorer = granted.by("scorer")
     assert not_refused(scorer, refused) == []
-    assert not_refused(scorer, ["UPDATE predictions SET valid_from = now() + interval '1 hour'"]) != []
+    assert not_refused(scorer, ["UPDATE predictions SET valid_from = clock_timestamp()"]) == []
+    one_time = (
+        "UPDATE predictions SET valid_from = (SELECT max(valid_from) FROM predictions) + interval '1 microsecond'"
+    )
+    assert not_refused(scorer, [one_time]) != [], "what was predicted a moment ago is superseded now"
 
     before = granted.owner.query('SELECT * FROM predictions_history ORDER BY "Loan_ID", valid_to')
     with pytest.raises(AccessDenied, match="rescore_requests"):

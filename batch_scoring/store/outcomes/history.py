@@ -84,6 +84,24 @@ def keys_of(connection: sa.Connection, layout: PredictionsLayout, texts: Sequenc
     return tuple(key for text in texts for key in candidates(text, columns))
 
 
+def stored_text(connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]) -> TextKey | None:
+    """A key in the database's text form, where it was scored or quarantined; None where it never was.
+
+    ``keys`` are the possible forms of the key.
+    """
+    for table in (
+        layout.predictions_table,
+        layout.quarantine_table,
+        layout.superseded_table,
+        layout.quarantine_closed_table,
+    ):
+        texts = [sa.cast(table.c[name], sa.Text) for name in layout.key_names]
+        row = connection.execute(sa.select(*texts).where(*_of_keys(table, layout, keys)).limit(1)).one_or_none()
+        if row is not None:
+            return tuple(row)
+    return None
+
+
 def predictions_of(
     connection: sa.Connection, layout: PredictionsLayout, keys: tuple[Key, ...]
 ) -> Sequence[PredictionRecord]:

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from batch_scoring import __version__
 from batch_scoring.domain.runs import EndReason, Run, StartedRun, Status, Takeover, Trigger
 from batch_scoring.errors import AnotherRunActive, ConstraintViolated, TransientError
-from batch_scoring.login import login
+from batch_scoring.login import login, user_id
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.runs import chain
 from batch_scoring.store.runs.records import (
     filling,
     get_run,
@@ -79,6 +80,7 @@ class Claim:
             "trigger": self.trigger,
             "scheduled_for": self.scheduled_for,
             "requested_by": self.requested_by or login(),
+            "os_user_id": user_id(),
             "reason": self.reason,
             "continues_run_id": self.continues_run_id,
             "host": socket.gethostname(),
@@ -116,7 +118,7 @@ class Claim:
             "error_message": message,
         }
         with self.database.write() as connection:
-            _insert(connection, skipped)
+            chain.append_run(connection, _insert(connection, skipped))
         return AnotherRunActive(message, run_id=run_id)
 
     def _take_over(self) -> Takeover | None:
@@ -173,6 +175,7 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
             return None
         values = _abandoned(stalled.run_id, message, EndReason.STALLED)
         connection.execute(sa.update(scoring_runs).where(is_it).values(values))
+        chain.append_run(connection, stalled.run_id)
     return stalled
 
 
@@ -209,4 +212,5 @@ def abandon_crashed(database: Database, job: str, *, process_id: int, message: s
             return None
         values = _abandoned(run_id, message, EndReason.PROCESS_CRASHED)
         connection.execute(sa.update(scoring_runs).where(mine).values(values))
+        chain.append_run(connection, run_id)
     return get_run(database, run_id)

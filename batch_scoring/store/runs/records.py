@@ -18,6 +18,7 @@ from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
+from batch_scoring.store.runs import chain
 from batch_scoring.store.schema.tables import scoring_chunks, scoring_runs
 
 
@@ -196,6 +197,7 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
             }
         if lock_for_close(connection, scoring_runs.c.run_id == run_id) != values["status"]:
             _update_running(connection, run_id, {**values, **sums(run_id)})
+            chain.append_run(connection, run_id)
 
 
 def _update_running(connection: sa.Connection, run_id: int, values: Mapping[str, Any]) -> None:

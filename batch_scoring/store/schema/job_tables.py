@@ -57,8 +57,9 @@ def dependent_statements(connection: sa.Connection, job: Job, layout: Prediction
     """The statements that create or replace a job's triggers, views and functions."""
     dialect = dialect_of(connection)
     schemas = dialect.search_path(connection)
+    has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
     return [
-        *triggers.trigger_sql(dialect, layout, schemas),
+        *triggers.trigger_sql(dialect, layout, schemas, has_inputs=has_inputs),
         *job_sql(dialect, layout, job.predictions.positive_label),
         *gone_sql(dialect, layout, job.source, schemas),
     ]
@@ -80,6 +81,8 @@ def ensure_inputs(database: Database, layout: PredictionsLayout, stored: Sequenc
         if lacking is None:
             for element in _ddl_of(connection.dialect, table):
                 connection.execute(element)
+            dialect = database.dialect
+            execute(connection, triggers.inputs_sql(dialect, layout, dialect.search_path(connection)))
             return True
         for column in lacking:
             name = quoted(connection.dialect, *layout.inputs)

@@ -12,33 +12,55 @@ from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_named
+from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, view_name
+from batch_scoring.store.schema.tables import IDENTITY_OF_RUN, metadata, scoring_runs
+from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, SHARED, view_name
 
 ROLES = ("scorer", "operator", "bi_reader")
-"""In the order of their creation."""
+
+_PARTS = (
+    ("roles", ""),
+    ("scorer", "scorer"),
+    ("scorer", "operator"),
+    ("operator", "operator"),
+    ("bi_reader", "bi_reader"),
+)
+"""Templates, each with the role that it grants privileges to, in the order in which they are applied."""
+
+_TABLES = ("predictions", "superseded", "quarantine", "quarantine_closed", "inputs")
 
 _FOR_EACH_JOB = "-- for each job\n"
 
 
 def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
-    """The statements that create the roles and grant them the privileges that they need for each job.
+    """The statements that create the roles and give them the privileges that they need for each job, and no others.
 
     Each job is given with the layout of its tables, and whether it has a table of stored inputs. The statements are
-    idempotent.
+    idempotent. They fail where a role of that name can do more than the role should.
     """
     dialect = dialect_named("postgresql")
-    schemas = dict.fromkeys(
-        name.schema or "public" for job, layout, _ in jobs for name in (job.source.table_name, layout.table)
-    )
-    listed = ", ".join(dialect.quoted(schema) for schema in dict.fromkeys(["public", *schemas]))
+    own = dict.fromkeys(["public", *(layout.table.schema or "public" for _, layout, _ in jobs)])
+    used = dict.fromkeys([*own, *(job.source.table_name.schema or "public" for job, _, _ in jobs)])
+    shared = {
+        "roles": ", ".join(ROLES),
+        "role_names": ", ".join(literal(role) for role in ROLES),
+        "fixed": ", ".join([*(table.name for table in metadata.sorted_tables), "alembic_version", *SHARED]),
+        "updated_run": ", ".join(
+            dialect.quoted(column.name)
+            for column in scoring_runs.columns
+            if column.name not in IDENTITY_OF_RUN and column.computed is None
+        ),
+    }
     parts: list[str] = []
-    for role in ROLES:
-        text = (resource("sql") / "roles" / f"{role}.sql").read_text(encoding="utf-8")
+    for name, role in _PARTS:
+        text = (resource("sql") / "roles" / f"{name}.sql").read_text(encoding="utf-8")
         once, _, each = text.partition(_FOR_EACH_JOB)
-        parts.append(Template(once).substitute(schemas=listed).strip())
+        schemas = ", ".join(dialect.quoted(schema) for schema in (used if role else own))
+        names = {**shared, "role": role, "schemas": schemas}
+        parts.append(Template(once).substitute(names).strip())
         for job, layout, has_inputs in jobs:
-            filled = Template(each).substitute(_names(dialect, job, layout))
+            filled = Template(each).substitute(names | _names(dialect, job, layout))
             parts.append(f"-- job {job.name}\n" + "\n".join(_fitting(filled, dialect, layout, has_inputs=has_inputs)))
     return "\n\n".join(parts) + "\n"
 
@@ -57,8 +79,10 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
     def updated(table: sa.Table) -> str:
         return ", ".join(dialect.quoted(column.name) for column in table.columns if not column.primary_key)
 
+    quoted = {name: dialect.quoted(*table) for name, table in tables.items()}
     return {
-        **{name: dialect.quoted(*table) for name, table in tables.items()},
+        **quoted,
+        "of_job": ", ".join(quoted[name] for name in (*_TABLES, *PER_JOB)),
         "updated": updated(layout.predictions_table),
         "updated_entry": updated(layout.quarantine_table),
     }

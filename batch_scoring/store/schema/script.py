@@ -23,7 +23,7 @@ from batch_scoring.store.schema.job_tables import check_names, job_row, table_dd
 from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.revision import alembic_config
 from batch_scoring.store.schema.tables import scoring_jobs
-from batch_scoring.store.schema.triggers import trigger_sql
+from batch_scoring.store.schema.triggers import records_sql, trigger_sql
 from batch_scoring.store.schema.views import gone_sql, job_sql, shared_sql
 from batch_scoring.store.source.table import SourceTable
 
@@ -63,7 +63,7 @@ def _schema_sql(dialect: Dialect, layouts: Sequence[tuple[Job, PredictionsLayout
     config = alembic_config(buffer)
     config.attributes["dialect"] = dialect.sqlalchemy.name
     command.upgrade(config, "head", sql=True)
-    parts = [buffer.getvalue().strip()]
+    parts = [buffer.getvalue().strip(), *(f"{statement};" for statement in records_sql(dialect))]
     for job, layout in layouts:
         check_names(dialect, job)
         parts.append(f"-- job {job.name}")

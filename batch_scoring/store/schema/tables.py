@@ -92,6 +92,8 @@ scoring_runs = sa.Table(
     ),
     sa.Column("stop_requested_at", UtcTimestamp, comment="When a stop at the next chunk boundary was requested"),
     sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.Column("os_user_id", sa.BigInteger, comment="User ID of the process by its operating system"),
     sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
     sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore that this run continued"),
     _count("purged_count", "Rows that retention deleted"),
@@ -166,6 +168,8 @@ legal_holds = sa.Table(
     sa.Column("created_by", sa.String(255), nullable=False, comment="The login that added it"),
     sa.Column("removed_at", UtcTimestamp, comment="When the hold was removed; NULL while it is in force"),
     sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.Column("removed_by_database_user", sa.String(63), comment="The same of the removal"),
     sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name="one"),
     sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name="removed"),
@@ -184,6 +188,7 @@ model_versions = sa.Table(
     sa.Column("manifest", _json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was registered"),
     sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
     comment="One row per registered model file",
 )
 
@@ -205,6 +210,7 @@ model_promotions = sa.Table(
     ),
     sa.Column("promoted_at", UtcTimestamp, nullable=False, comment="Time of the promotion, by the database's clock"),
     sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
     sa.Column("reason", sa.Text, comment="Reason"),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
     comment="One row per promotion; an alias points to the version of its latest one. Rows are never changed",
@@ -221,3 +227,26 @@ scoring_jobs = sa.Table(
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were created"),
     comment="One row per predictions table of this database, with the job for which it was created",
 )
+
+record_chain = sa.Table(
+    "record_chain",
+    metadata,
+    sa.Column("chain", sa.String(128), primary_key=True, comment="job:NAME for runs, model:NAME for promotions"),
+    sa.Column(
+        "number",
+        sa.BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the link in its chain, from 1",
+    ),
+    sa.Column("record", sa.String(128), nullable=False, comment="The run, or alias and number of the promotion"),
+    sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of the record"),
+    sa.Column("hash", sa.String(64), nullable=False, comment="SHA-256 of the link before and of this one"),
+    comment="One row per ended run and per promotion, in order. Each contains the hash of the one before it",
+)
+
+IDENTITY_OF_RUN = (
+    *("run_id", "job", "trigger", "scheduled_for", "started_at", "claim_token", "host", "process_id"),
+    *("package_version", "job_config", "requested_by", "database_user", "os_user_id", "reason", "continues_run_id"),
+)
+"""Columns of a run that are fixed when it starts."""

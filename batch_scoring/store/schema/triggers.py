@@ -1,6 +1,7 @@
 """The triggers by which the database keeps history: templates under ``sql/triggers``, a file for each dialect.
 
-``predictions`` is filled in once for a job, ``history`` once for its predictions and once for its quarantine.
+``predictions`` is filled in once for a job, ``history`` once for its predictions and once for its quarantine,
+``inputs`` for its stored inputs, and ``records`` once for all jobs.
 """
 
 from __future__ import annotations
@@ -15,60 +16,112 @@ from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import IDENTITY_OF_RUN, metadata
 from batch_scoring.store.schema.views import same_key, view_name
 
-_OF_JOB = ("preserve", "close", "release")
+_OF_JOB = ("preserve", "close", "release", "held")
 _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
 _OF_QUARANTINE = {"supersede": "requarantine", "preserve_past": "preserve_closed", "purge_past": "purge_closed"}
+_OF_INPUTS = {"held_inputs": "held_inputs"}
 
-NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values())
+_OF_RECORDS = ("keep_run", "keep_chunk", "keep_login", "keep_hold")
+
+NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values(), *_OF_INPUTS.values())
 """Suffixes of the triggers, or of the functions that they call, whose names start with that of a predictions table."""
 
 _END_OF_STATEMENT = re.compile(r";\n(?:\n|\Z)")
 """A semicolon before an empty line: the bodies of triggers contain semicolons but no empty lines."""
 
 
-def trigger_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str] = ("public",)) -> list[str]:
+def trigger_sql(
+    dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str] = ("public",), *, has_inputs: bool = False
+) -> list[str]:
     """The statements that create or replace the triggers of a job's tables.
 
     Functions run with the privileges of their owner, so their search path is ``schemas`` and never that of the caller.
     """
-
-    def names(suffixes: Mapping[str, str]) -> dict[str, str]:
-        return {name: dialect.quoted(*view_name(layout, suffix)) for name, suffix in suffixes.items()}
-
-    def tables(**qualified: TableName) -> dict[str, str]:
-        return {name: dialect.quoted(*table) for name, table in qualified.items()} | {
-            f"own_{name}": dialect.quoted(table.name) for name, table in qualified.items()
-        }
-
-    def columns(table: sa.Table) -> dict[str, str]:
-        listed = [column.name for column in table.columns]
-        return {"columns": _listed(dialect, listed), "old_columns": _listed(dialect, listed, "OLD.")}
+    shared = _shared(dialect, layout, schemas)
 
     def history(current: sa.Table, of_current: TableName, past: TableName, suffixes: Mapping[str, str]) -> list[str]:
-        own = names(suffixes) | tables(current=of_current, past=past) | columns(current)
-        return _filled("history", dialect, shared | own)
+        own = _suffixed(dialect, layout, suffixes) | _tables(dialect, current=of_current, past=past)
+        return _filled("history", dialect, shared | own | _columns(dialect, current))
 
-    shared = {
-        **names({name: name for name in _OF_JOB}),
-        "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
-        "keys": _listed(dialect, layout.key_names),
-        "same_key": same_key(dialect, layout, "c", "o" if dialect.has_functions else "OLD"),
-        "unchanged_key": same_key(dialect, layout, "NEW", "OLD"),
-    }
-    of_job = columns(layout.predictions_table) | tables(
+    of_job = _columns(dialect, layout.predictions_table) | _tables(
+        dialect,
         predictions=layout.table,
         superseded=layout.superseded,
         quarantine=layout.quarantine,
         quarantine_closed=layout.quarantine_closed,
     )
-    of_job["registered"] = _literal(str(layout.table))
     return [
         *_filled("predictions", dialect, shared | of_job),
         *history(layout.predictions_table, layout.table, layout.superseded, _OF_PREDICTIONS),
         *history(layout.quarantine_table, layout.quarantine, layout.quarantine_closed, _OF_QUARANTINE),
+        *(inputs_sql(dialect, layout, schemas) if has_inputs else []),
     ]
+
+
+def inputs_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str] = ("public",)) -> list[str]:
+    """The statements that create or replace the triggers of a job's table of stored inputs."""
+    own = _suffixed(dialect, layout, _OF_INPUTS) | _tables(dialect, inputs=layout.inputs)
+    return _filled("inputs", dialect, _shared(dialect, layout, schemas) | own)
+
+
+def records_sql(dialect: Dialect, schemas: Sequence[str] = ("public",)) -> list[str]:
+    """The statements that create or replace the triggers of the tables that all jobs share; none without functions."""
+    if not dialect.has_functions:
+        return []
+    names = {name: dialect.quoted(name) for name in (*_OF_RECORDS, *(table.name for table in metadata.sorted_tables))}
+    names["search_path"] = _search_path(dialect, schemas)
+    names["new_identity"] = _compared(dialect, "NEW")
+    names["old_identity"] = _compared(dialect, "OLD")
+    return _filled("records", dialect, names)
+
+
+def _search_path(dialect: Dialect, schemas: Sequence[str]) -> str:
+    return ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"])
+
+
+def _compared(dialect: Dialect, row: str) -> str:
+    """What is fixed of a run, as texts: JSON has no equality."""
+    return ", ".join(f"{row}.{dialect.quoted(name)}::text" for name in IDENTITY_OF_RUN)
+
+
+def _shared(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str]) -> dict[str, str]:
+    past = "o" if dialect.has_functions else "OLD"
+    return {
+        **_suffixed(dialect, layout, {name: name for name in _OF_JOB}),
+        "search_path": _search_path(dialect, schemas),
+        "keys": _listed(dialect, layout.key_names),
+        "same_key": same_key(dialect, layout, "c", past),
+        "unchanged_key": same_key(dialect, layout, "NEW", "OLD"),
+        "registered": _literal(str(layout.table)),
+        "held_key": _held_key(dialect, layout, past),
+    }
+
+
+def _held_key(dialect: Dialect, layout: PredictionsLayout, row: str) -> str:
+    """The condition that a legal hold ``h`` is on the key of a row, whose texts it stores."""
+    conditions = []
+    for name in layout.key_names:
+        stored = dialect.json_text("h.source_key", name)
+        conditions.append(f"{stored} = CAST({row}.{dialect.quoted(name)} AS TEXT)")
+    return " AND ".join(conditions)
+
+
+def _suffixed(dialect: Dialect, layout: PredictionsLayout, suffixes: Mapping[str, str]) -> dict[str, str]:
+    return {name: dialect.quoted(*view_name(layout, suffix)) for name, suffix in suffixes.items()}
+
+
+def _tables(dialect: Dialect, **qualified: TableName) -> dict[str, str]:
+    return {name: dialect.quoted(*table) for name, table in qualified.items()} | {
+        f"own_{name}": dialect.quoted(table.name) for name, table in qualified.items()
+    }
+
+
+def _columns(dialect: Dialect, table: sa.Table) -> dict[str, str]:
+    listed = [column.name for column in table.columns]
+    return {"columns": _listed(dialect, listed), "old_columns": _listed(dialect, listed, "OLD.")}
 
 
 def drop_triggers_sql(dialect: Dialect, layout: PredictionsLayout) -> list[str]:

@@ -22,6 +22,7 @@ from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.schema.retype import execute, retype_versions
 from batch_scoring.store.schema.revision import alembic_config, current_revision, unknown_revision
 from batch_scoring.store.schema.tables import SCHEMA_REVISION
+from batch_scoring.store.schema.triggers import records_sql
 from batch_scoring.store.schema.views import shared_sql
 from batch_scoring.store.source import index_advice
 from batch_scoring.store.source.table import SourceTable
@@ -67,6 +68,7 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
             command.upgrade(config, "head")
         except CommandError as exc:
             raise unknown_revision(before) from exc
+        execute(connection, records_sql(database.dialect, database.dialect.search_path(connection)))
         for job in jobs:
             try:
                 source = SourceTable.inspect(database, connection, job)

@@ -83,6 +83,8 @@ def upgrade() -> None:
         ),
         sa.Column("stop_requested_at", utc, comment="When a stop at the next chunk boundary was requested"),
         sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.Column("os_user_id", sa.BigInteger, comment="User ID of the process by its operating system"),
         sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
         sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore that this run continued"),
         count("purged_count", "Rows that retention deleted"),
@@ -162,6 +164,8 @@ def upgrade() -> None:
         sa.Column("created_by", sa.String(255), nullable=False, comment="The login that added it"),
         sa.Column("removed_at", utc, comment="When the hold was removed; NULL while it is in force"),
         sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.Column("removed_by_database_user", sa.String(63), comment="The same of the removal"),
         sa.PrimaryKeyConstraint("hold_id", name="pk_legal_holds"),
         sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_legal_holds_run_id"),
         sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name=op.f("ck_legal_holds_one")),
@@ -182,6 +186,7 @@ def upgrade() -> None:
         sa.Column("manifest", json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
         sa.Column("created_at", utc, nullable=False, comment="When it was registered"),
         sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
         sa.PrimaryKeyConstraint("name", "version", name="pk_model_versions"),
         comment="One row per registered model file",
     )
@@ -198,6 +203,7 @@ def upgrade() -> None:
         ),
         sa.Column("promoted_at", utc, nullable=False, comment="Time of the promotion, by the database's clock"),
         sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
         sa.Column("reason", sa.Text, comment="Reason"),
         sa.PrimaryKeyConstraint("name", "alias", "number", name="pk_model_promotions"),
         sa.ForeignKeyConstraint(
@@ -217,4 +223,14 @@ def upgrade() -> None:
         sa.Column("created_at", utc, nullable=False, comment="When its tables were created"),
         sa.PrimaryKeyConstraint("predictions_table", name="pk_scoring_jobs"),
         comment="One row per predictions table of this database, with the job for which it was created",
+    )
+    op.create_table(
+        "record_chain",
+        sa.Column("chain", sa.String(128), comment="job:NAME for runs, model:NAME for promotions"),
+        sa.Column("number", sa.BigInteger, autoincrement=False, comment="Number of the link in its chain, from 1"),
+        sa.Column("record", sa.String(128), nullable=False, comment="The run, or alias and number of the promotion"),
+        sa.Column("digest", sa.String(64), nullable=False, comment="SHA-256 of the record"),
+        sa.Column("hash", sa.String(64), nullable=False, comment="SHA-256 of the link before and of this one"),
+        sa.PrimaryKeyConstraint("chain", "number", name="pk_record_chain"),
+        comment="One row per ended run and per promotion, in order. Each contains the hash of the one before it",
     )

@@ -22,7 +22,7 @@ from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.catalog import Relation, Structure
 from batch_scoring.store.engine.columns import SourceColumn, column_by_sqlalchemy
-from batch_scoring.store.engine.names import quoted
+from batch_scoring.store.engine.names import literal, quoted
 from batch_scoring.store.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class Dialect:
         """A name in SQL that takes no parameters; parts are joined by dots, None is left out."""
         return quoted(self.sqlalchemy, *names)
 
+    def json_text(self, value: str, key: str) -> str:
+        """The expression for the text of a key of a JSON object, in the SQL of a trigger."""
+        return f"({value} ->> {literal(key)})"
+
     def readable(self, name: str) -> str:
         """A name in SQL, quoted only where it is necessary."""
         if _UNQUOTED.fullmatch(name) and name not in self.sqlalchemy.identifier_preparer.reserved_words:
@@ -155,6 +159,13 @@ class Dialect:
 
     def lock_schema(self, connection: sa.Connection) -> None:
         """Take a lock until the end of the transaction, so that only one at a time changes the schema."""
+
+    def may_insert(self, connection: sa.Connection, table: str) -> bool:  # noqa: ARG002
+        """Whether this user has the privilege to insert into one of the fixed tables."""
+        return True
+
+    def lock_name(self, connection: sa.Connection, name: str) -> None:
+        """Take a lock on a name until the end of the transaction, so that writers of what it names take turns."""
 
     def prepare_for_expressions(self, connection: sa.Connection, *, reads_ranges: bool) -> None:
         """Set what makes the computation of models fast, until the end of the transaction.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _SCHEMA_LOCK = 7_164_224_001
 """Key of the advisory lock that lets one upgrade run at a time."""
 
+_NAME_LOCKS = 716_422
+"""First key of the advisory locks on names."""
+
 _PSYCOPG2 = "postgresql+psycopg2"
 
 
@@ -85,6 +88,7 @@ class PostgreSQL(Dialect):
         ]
         settings.append("SET LOCAL TimeZone = 'UTC'")
         settings.append("SET LOCAL DateStyle = 'ISO'")
+        settings.append("SET LOCAL standard_conforming_strings = on")  # as broken_structure reads conditions
         settings.append("SET LOCAL bytea_output = 'hex'")
         settings.append(f"SET LOCAL application_name = {literal(label)}")
         # whatever the default of the role is: a statement that follows a lock must see what was committed before it
@@ -112,6 +116,15 @@ class PostgreSQL(Dialect):
     def lock_schema(self, connection: sa.Connection) -> None:
         """An advisory lock, released with the transaction."""
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+    def may_insert(self, connection: sa.Connection, table: str) -> bool:
+        """Of the table, not of its columns."""
+        return bool(connection.execute(sa.select(sa.func.has_table_privilege(table, "INSERT"))).scalar_one())
+
+    def lock_name(self, connection: sa.Connection, name: str) -> None:
+        """An advisory lock, released with the transaction."""
+        key = sa.func.hashtext(sa.literal(name, sa.Text))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_NAME_LOCKS, key)))
 
     def prepare_for_expressions(self, connection: sa.Connection, *, reads_ranges: bool) -> None:
         """Do not compile expressions, which takes longer than computing those of a chunk; join ranges by hashes."""

@@ -17,6 +17,7 @@ from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
 from batch_scoring.store.engine.dialects.sqlite import casts, catalog, errors
 from batch_scoring.store.engine.driver_errors import is_driver_error
+from batch_scoring.store.engine.names import literal
 from batch_scoring.store.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ class SQLite(Dialect):
     def refusal(self, driver_error: Any, columns: Collection[str]) -> tuple[str | None, str] | None:
         """By SQLite's own name of the constraint."""
         return errors.refusal(driver_error, columns)
+
+    def json_text(self, value: str, key: str) -> str:
+        """By a path: older versions have no operator."""
+        return f"""json_extract({value}, {literal(f'$."{key}"')})"""
 
     def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
         """The types of a view's columns are unknown to SQLite."""

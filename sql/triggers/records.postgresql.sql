@@ -1,0 +1,101 @@
+-- What a run is and who started it is fixed when it starts, and its record when it ends. The owner of the tables is not bound,
+-- who could disable triggers too: `batch-scoring runs verify` finds what was altered. The database writes the login itself.
+CREATE OR REPLACE FUNCTION ${keep_run}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ${search_path}
+AS $$$$
+DECLARE
+  is_owner boolean := (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID);
+  moment interval := '1 minute';
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    NEW.database_user := session_user;
+  END IF;
+  IF is_owner THEN
+    RETURN NEW;
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    IF NEW.status::text NOT IN ('running', 'skipped')
+      OR NEW.started_at NOT BETWEEN now() - moment AND clock_timestamp() + moment
+    THEN
+      RAISE EXCEPTION 'a run is recorded when it starts' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+  ELSIF OLD.status::text <> 'running' THEN
+    RAISE EXCEPTION 'run % has ended, and its record is kept as it was written', OLD.run_id
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  ELSIF (${new_identity}) IS DISTINCT FROM (${old_identity}) THEN
+    RAISE EXCEPTION 'what run % is, and who started it, is kept as it was written', OLD.run_id
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  IF NEW.heartbeat_at > clock_timestamp() + moment OR NEW.finished_at > clock_timestamp() + moment THEN
+    RAISE EXCEPTION 'run % has a heartbeat or an end in the future', NEW.run_id
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${keep_run}() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER keep BEFORE INSERT OR UPDATE ON ${scoring_runs}
+FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
+
+-- A chunk is recorded by the run that commits it, while it is running.
+CREATE OR REPLACE FUNCTION ${keep_chunk}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ${search_path}
+AS $$$$
+BEGIN
+  IF NOT EXISTS (
+    SELECT 1 FROM ${scoring_runs} AS r WHERE r.run_id = NEW.run_id AND r.status::text = 'running'
+  ) AND NOT (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID) THEN
+    RAISE EXCEPTION 'run % is not running', NEW.run_id USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${keep_chunk}() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER keep BEFORE INSERT ON ${scoring_chunks}
+FOR EACH ROW EXECUTE FUNCTION ${keep_chunk}();
+
+-- The login that wrote a record, as the database knows it.
+CREATE OR REPLACE FUNCTION ${keep_login}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ${search_path}
+AS $$$$
+BEGIN
+  NEW.database_user := session_user;
+  RETURN NEW;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${keep_login}() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_versions}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_promotions}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${legal_holds}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
+-- A hold is removed once; otherwise its record is kept as it was written.
+CREATE OR REPLACE FUNCTION ${keep_hold}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ${search_path}
+AS $$$$
+BEGIN
+  IF OLD.removed_at IS NOT NULL
+    AND NOT (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID)
+  THEN
+    RAISE EXCEPTION 'hold % was removed, and its record is kept as it was written', OLD.hold_id
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  NEW.removed_by_database_user := session_user;
+  RETURN NEW;
+END
+$$$$;
+
+REVOKE ALL ON FUNCTION ${keep_hold}() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER keep BEFORE UPDATE ON ${legal_holds}
+FOR EACH ROW EXECUTE FUNCTION ${keep_hold}();
