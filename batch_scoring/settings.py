@@ -18,6 +18,8 @@ DEFAULT_DATABASE_URL = "sqlite:///batch_scoring.db"
 DEFAULT_LISTEN = ("127.0.0.1", 9680)
 DEFAULT_MAIL_FROM = "batch-scoring@localhost"
 
+SmtpSecurity = Literal["verified", "none"]
+
 _PREFIX = "BATCH_SCORING_"
 
 SETTINGS = frozenset(
@@ -33,6 +35,7 @@ SETTINGS = frozenset(
         "SMTP_URL",
         "MAIL_FROM",
         "MAIL_TO",
+        "SMTP_SECURITY",
     )
 )
 
@@ -49,6 +52,9 @@ class Recipients:
     """``smtp://user:password@host:587`` (STARTTLS if the server offers it) or ``smtps://…``."""
     mail_from: str = DEFAULT_MAIL_FROM
     mail_to: tuple[str, ...] = ()
+    smtp_security: SmtpSecurity = "verified"
+    """``verified``: certificates are verified, and a password is sent encrypted only. ``none``: the network is trusted.
+    A server on this machine is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +92,9 @@ class Settings:
                 smtp_url=reader.url("SMTP_URL", "smtp://user:password@host:587 or smtps://…", ("smtp", "smtps")),
                 mail_from=next(iter(reader.addresses("MAIL_FROM")), DEFAULT_MAIL_FROM),
                 mail_to=reader.addresses("MAIL_TO"),
+                smtp_security=cast(
+                    "SmtpSecurity", reader.one_of("SMTP_SECURITY", get_args(SmtpSecurity)) or "verified"
+                ),
             ),
         )
         recipients = found.recipients

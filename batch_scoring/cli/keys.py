@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from batch_scoring.cli.output import notice
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
+from batch_scoring.files.formulas import unescaped
 
 if TYPE_CHECKING:
     from batch_scoring.domain.keys import TextKey
@@ -104,7 +105,7 @@ class _Form:
                 f" add a header with {', '.join(self.names)} to ignore other columns, or quote a field that contains a"
                 " separator"
             )
-        key = tuple(row[position].strip() for position in self.positions if position < len(row))
+        key = tuple(unescaped(row[position].strip()) for position in self.positions if position < len(row))
         if len(key) < len(self.names) or not all(key):
             raise fault(f"expected a value for {', '.join(self.names)}")
         return key

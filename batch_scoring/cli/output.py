@@ -17,6 +17,7 @@ import typer
 from batch_scoring.cli.streams import is_unicode
 from batch_scoring.cli.tables import TableColumn, show_record, show_sentence, show_table, shown
 from batch_scoring.errors import BatchScoringError, ConfigurationError, ExitCode, InputFault
+from batch_scoring.printable import printable
 from batch_scoring.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def is_json_wanted() -> bool:
 def show_error(exc: BatchScoringError) -> None:
     """Print an error on standard error; with ``--json`` on standard output, too."""
     for line in str(exc).splitlines():
-        typer.echo(f"error: {line}", err=True)
+        typer.echo(f"error: {printable(line)}", err=True)
     if is_json_wanted():
         show_error_json(exc)
 
@@ -126,7 +127,8 @@ def _error_json(kind: str, message: str, exit_code: int, **details: Any) -> None
 
 def notice(text: str) -> None:
     """Print a message on standard error."""
-    typer.echo(text, err=True)
+    for line in text.splitlines() or [""]:
+        typer.echo(printable(line), err=True)
 
 
 def ask(what: str) -> None:

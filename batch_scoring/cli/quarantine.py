@@ -19,6 +19,7 @@ from batch_scoring.cli.observers import operation_observers
 from batch_scoring.cli.output import Json, TableColumn, database, notice, settings, show_json, show_table, shown
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
+from batch_scoring.files.formulas import escaped
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
@@ -134,7 +135,10 @@ def export(
     column: Column = None,
     older_than: OlderThan = None,
 ) -> None:
-    """Write the quarantined rows as CSV, to fix the source: keys and reasons, no other data."""
+    """Write the quarantined rows as CSV, to fix the source: keys and reasons, no other data.
+
+    A field that a spreadsheet would compute as a formula begins with an apostrophe; --keys-file reads it back.
+    """
     from batch_scoring.operations import quarantine
 
     declared = _job(job)
@@ -143,13 +147,15 @@ def export(
     try:
         with _csv_file(out) as file:
             writer = csv.writer(file)
-            writer.writerow([*declared.source.key, "reason_code", "column_name", "message", "attempts", "since"])
+            writer.writerow(
+                [*map(escaped, declared.source.key), "reason_code", "column_name", "message", "attempts", "since"]
+            )
             writer.writerows(
                 [
-                    *map(str, entry.key),
+                    *(escaped(str(value)) for value in entry.key),
                     entry.reason_code,
-                    entry.column_name,
-                    entry.message,
+                    escaped(entry.column_name or ""),
+                    escaped(entry.message),
                     entry.attempts,
                     entry.valid_from,
                 ]

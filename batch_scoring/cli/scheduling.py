@@ -25,7 +25,7 @@ def schedule() -> None:
     from batch_scoring.scheduling.job_files import JobFiles
     from batch_scoring.scheduling.service import RunEnded, Service, ServiceEvent
     from batch_scoring.sinks import log
-    from batch_scoring.sinks.notifications import notify
+    from batch_scoring.sinks.notifications import Notice, notify_aside
     from batch_scoring.web.probes import answering
 
     def emit(event: ServiceEvent) -> None:
@@ -39,11 +39,13 @@ def schedule() -> None:
     if not chosen.jobs_dir.is_dir():
         message = f"there is no folder {chosen.jobs_dir}/; create it with job files, or set another folder"
         raise ConfigurationError([Problem(where="BATCH_SCORING_JOBS_DIR", key="", message=message)])
+
+    def notify(message: Notice) -> None:
+        notify_aside(chosen.recipients, message, log.log_delivery)
+
     files, found = JobFiles(chosen.jobs_dir), database()
     service = Service(files, found, emit=emit, environ={**os.environ, "BATCH_SCORING_LOG_FORMAT": log_format})
-    monitor = HealthMonitor(
-        files, found, chosen.artifacts_dir, lambda message: notify(chosen.recipients, message, log.log_delivery)
-    )
+    monitor = HealthMonitor(files, found, chosen.artifacts_dir, notify)
     _end_on_signals(service.stop, service.kill)
     ended = threading.Event()
     with ExitStack() as stack:

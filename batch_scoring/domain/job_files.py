@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,10 @@ from pydantic import ValidationError
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import JOB_NAME, OWN_COLUMNS
 from batch_scoring.errors import ConfigurationError, Problem, UnknownJob
+from batch_scoring.printable import printable
+
+LARGEST = 2**20
+"""The largest job file, in bytes."""
 
 
 def job_names(jobs_dir: Path) -> list[str]:
@@ -57,14 +64,23 @@ def read_job(path: Path) -> Job:
 
     Raises ConfigurationError with every problem of the file: its path, its key and what was expected.
     """
-    where = str(path)
+    where = printable(str(path))
     if not JOB_NAME.fullmatch(path.stem):
         message = "a job's name takes letters, digits, _ and -, and starts with a letter or digit; rename the file"
         raise ConfigurationError([Problem(where=where, key="", message=message)])
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _job_of(path, where)
+    except RecursionError:
+        message = "is nested too deeply; write each section and each list once"
+        raise ConfigurationError([Problem(where=where, key="", message=message)]) from None
+
+
+def _job_of(path: Path, where: str) -> Job:
+    try:
+        content = tomllib.loads(_text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError([Problem(where=where, key="", message=f"is not valid TOML: {exc}")]) from exc
+        message = f"is not valid TOML: {printable(str(exc))}"
+        raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
     except OSError as exc:
         message = f"cannot be read: {exc.strerror}"
         raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
@@ -77,6 +93,18 @@ def read_job(path: Path) -> Job:
     if job is None or problems:
         raise ConfigurationError(problems)
     return job
+
+
+def _text_of(path: Path) -> str:
+    """The text of a regular file of limited size; a pipe would block, and a device has no end. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST:,} bytes, and a job file is a page of text")
+    return content.decode("utf-8")
 
 
 def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -133,5 +161,5 @@ def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = printable(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

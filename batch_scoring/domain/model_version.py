@@ -38,13 +38,15 @@ class ModelVersion:
             ) from exc
 
     def as_json(self) -> dict[str, Any]:
-        """The record as JSON, as commands print it."""
+        """The record as JSON, as commands print it: without the golden rows, which are rows of the training data."""
+        golden = self.stored_manifest.get("golden")
+        count = len(golden["rows"]) if isinstance(golden, dict) and isinstance(golden.get("rows"), list) else 0
         return {
             "name": self.name,
             "version": self.version,
             "artifact_uri": self.artifact_uri,
             "artifact_sha256": self.artifact_sha256,
-            "manifest": dict(self.stored_manifest),
+            "manifest": {**self.stored_manifest, "golden": {"count": count, "stored_in": "model_versions.manifest"}},
             "created_at": self.created_at,
             "created_by": self.created_by,
         }

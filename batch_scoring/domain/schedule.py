@@ -44,6 +44,12 @@ def _cron(expression: str) -> str:
     return expression
 
 
+def _interval(every: timedelta) -> timedelta:
+    if every < timedelta(seconds=1):
+        raise ValueError("expected an interval of at least a second")
+    return every
+
+
 class Schedule(Section):
     """``[schedule]``: when the scheduler service starts a run. Either ``cron`` or ``every`` is given.
 
@@ -52,7 +58,7 @@ class Schedule(Section):
     """
 
     cron: Annotated[str, AfterValidator(_cron)] | None = None
-    every: Duration | None = None
+    every: Annotated[Duration, AfterValidator(_interval)] | None = None
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     jitter: Duration | None = None
     stale_after: Duration | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ class ArtifactReference:
 
     path: Path
     sha256: str
+    folder: Path | None = None
+    """The folder that the file must be in, whatever links there are."""
 
     @property
     def manifest_path(self) -> Path:
@@ -58,16 +62,15 @@ def save(artifacts_dir: Path, name: str, content: bytes, manifest: Manifest) -> 
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # with the permissions that the umask leaves: golden rows are training data
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -77,12 +80,15 @@ def read_verified(reference: ArtifactReference) -> bytes:
     Raises ArtifactMissing or ArtifactChanged. The bytes returned are those that were hashed.
     """
     with _opened(reference) as file:
-        content = file.read()
+        content = file.read(LARGEST)
     found = sha256(content)
     if found != reference.sha256:
         raise _changed(reference, f"SHA-256 {found[:12]}…, registered {reference.sha256[:12]}…")
     return content
 
+
+LARGEST = 16 * 2**30
+"""The largest artifact, in bytes, that is read into memory."""
 
 HASHED_AT_MOST = 4 * 2**20
 """The largest artifact, in bytes, that ``check_in_place`` hashes; hashing it takes some milliseconds."""
@@ -111,7 +117,7 @@ def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
             # a network file system may cache that a file is absent; listing the folder asks the server
             with suppress(OSError):
                 list(path.parent.iterdir())
-        with path.open("rb") as file:
+        with os.fdopen(_open_regular(reference), "rb") as file:
             yield file
     except OSError as exc:
         raise ArtifactMissing(
@@ -119,6 +125,26 @@ def _opened(reference: ArtifactReference) -> Iterator[BinaryIO]:
             " set BATCH_SCORING_ARTIFACTS_DIR to its folder, or promote another version",
             path=path,
         ) from exc
+
+
+def _open_regular(reference: ArtifactReference) -> int:
+    """A descriptor of the file, if it is a regular one inside its folder. No link is followed, no device opened."""
+    parent = reference.path.parent.resolve()
+    if reference.folder is not None and not parent.is_relative_to(reference.folder.resolve()):
+        raise _changed(reference, f"it is not inside {reference.folder}")
+    try:
+        descriptor = os.open(parent / reference.path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise _changed(reference, "it is a symbolic link") from None
+        raise
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST:
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise _changed(reference, f"{found.st_size:,} bytes" if stat.S_ISREG(found.st_mode) else "it is not a regular file")
 
 
 def _changed(reference: ArtifactReference, difference: str) -> ArtifactChanged:

@@ -13,13 +13,13 @@ import pyarrow as pa
 from batch_scoring.domain.columns import Column
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
-from batch_scoring.domain.manifest import Manifest
-from batch_scoring.errors import EveryRowFailed, GoldenRowsDiffer, VersionMismatch
+from batch_scoring.domain.manifest import Manifest, ModelForm, listed
+from batch_scoring.errors import ArtifactChanged, EveryRowFailed, GoldenRowsDiffer, VersionMismatch
 from batch_scoring.model.bisection import outputs_by_bisection
 from batch_scoring.model.decision import decide
 from batch_scoring.model.faults import ReasonCode, RowFault
 from batch_scoring.model.inputs import input_columns
-from batch_scoring.model.kinds import parts
+from batch_scoring.model.kinds import form_of, parts
 from batch_scoring.model.outputs import Floats, model_outputs
 from batch_scoring.model.signature import CheckedRows, check_rows
 
@@ -165,6 +165,29 @@ def check_common_fault(faults: Mapping[int, RowFault], total: int) -> None:
             f"all {total} rows of a chunk failed alike ({code}{f', column {column}' if column else ''}: {message}),"
             " so the fault is not the rows': nothing was quarantined. Check the source and the model, then run again"
         )
+
+
+def check_form(model: Any, manifest: Manifest) -> None:
+    """Raise ArtifactChanged where kind, labels or threshold of the model are not those of its manifest.
+
+    Golden rows compare outputs by position and would not notice labels in another order.
+    """
+    form = form_of(model)
+    for what, found, registered in (
+        ("kind", form.kind, manifest.kind),
+        ("labels", listed(form.labels), listed(manifest.labels)),
+        ("margin", form.margin, manifest.margin),
+        ("threshold", _decided(form), _decided(manifest)),
+    ):
+        if found != registered:
+            raise ArtifactChanged(
+                f"the manifest in the registry says that the {what} of the model is {registered}, and in its artifact"
+                f" it is {found}; find out who wrote to the registry, then register the model again"
+            )
+
+
+def _decided(form: ModelForm) -> str | None:
+    return None if form.decision is None else f"{form.decision.label} at {form.decision.threshold!r}"
 
 
 def check_golden_rows(model: Any, manifest: Manifest) -> None:

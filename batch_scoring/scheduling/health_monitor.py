@@ -98,6 +98,9 @@ class HealthMonitor:
         except BatchScoringError as exc:
             self.problem = str(exc)
             return
+        except Exception as exc:  # such as a row of the registry that nobody expects
+            self.problem = f"the status of the jobs cannot be read (unexpected {type(exc).__name__})"
+            return
         self.problem = None
         self.states, self.totals = states, totals  # together, so that a scrape never mixes two polls
         for state in states:

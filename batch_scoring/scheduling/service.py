@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -152,6 +153,10 @@ class Service:
         self._catch_up_again = datetime.min.replace(tzinfo=UTC)
         self.last_tick: datetime | None = None
         self._resumes_at: datetime | None = None
+        self.fault: str | None = None
+        """The unexpected error of the last step of the main loop; None if it succeeded."""
+        self.fault_count = 0
+        """Unexpected errors of the main loop since the start."""
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(_MOST_JOBS_AT_ONCE)},
@@ -178,17 +183,34 @@ class Service:
     def run(self) -> None:
         """Serve until ``stop`` is called; returns when the active runs have ended."""
         self._scheduler.start()
-        self._refresh()
+        self._guarded(self._refresh)
         self._emit(ServiceStarted(jobs=tuple(sorted(self.files.scheduled()))))
         try:
             while not self._is_asked_to_stop:
-                self._tick()
-                self._refresh()
-                # after a suspend or a clock change, APScheduler must recompute its waits
-                self._scheduler.wakeup()
+                self._guarded(self._step)
                 time.sleep(_TICK.total_seconds())
         finally:
             self._end()
+
+    def _step(self) -> None:
+        self._tick()
+        self._refresh()
+        # after a suspend or a clock change, APScheduler must recompute its waits
+        self._scheduler.wakeup()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Take a step; an unexpected error is counted and reported, and does not end the service."""
+        try:
+            step()
+        except Exception as exc:
+            self.fault_count += 1
+            is_new = self.fault is None
+            self.fault = f"the service failed with an unexpected {type(exc).__name__}, and tries again"
+            if is_new:
+                with suppress(Exception):
+                    self._emit(ServiceFault(job=None, problem=self.fault))
+        else:
+            self.fault = None
 
     def _tick(self) -> None:
         now = self._clock()
@@ -234,6 +256,9 @@ class Service:
                     self._catch_up(job)
 
     def _reschedule(self) -> None:
+        if self.files.problem is not None:
+            self._emit(ServiceFault(job=None, problem=self.files.problem))
+            return
         for name, exc in self.files.broken.items():
             self._emit(JobFileBroken(job=name, problem=str(exc)))
         wanted = self.files.scheduled()

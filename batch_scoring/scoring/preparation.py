@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.errors import ModelRefused, SignatureMismatch
+from batch_scoring.domain.names import MODEL_NAME
+from batch_scoring.errors import ArtifactChanged, ModelRefused, SignatureMismatch
 from batch_scoring.scoring.plan import ModelPlan
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
@@ -24,10 +26,22 @@ if TYPE_CHECKING:
 
 
 def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference:
-    """The path and SHA-256 of a version's artifact."""
-    from batch_scoring.model.artifact import ArtifactReference
+    """The path and SHA-256 of a version's artifact, which its name and its manifest determine.
 
-    return ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
+    Raises ArtifactChanged where the registry names another file or hash.
+    """
+    from batch_scoring.model.artifact import ArtifactReference, artifact_uri
+
+    manifest, what = version.manifest, f"the registry's row of {version.name} version {version.version}"
+    if version.artifact_sha256 != manifest.artifact_sha256:
+        raise ArtifactChanged(f"{what} has another SHA-256 than its manifest, so one of them was altered; {_AGAIN}")
+    uri = artifact_uri(version.name, manifest)
+    if version.artifact_uri != uri or not re.match(MODEL_NAME, version.name):
+        raise ArtifactChanged(f"{what} names a file that a registration does not create; {_AGAIN}")
+    return ArtifactReference(path=artifacts_dir / uri, sha256=version.artifact_sha256, folder=artifacts_dir)
+
+
+_AGAIN = "find out who wrote to the registry, then register the model again"
 
 
 def check_artifact(plan: ModelPlan) -> None:
@@ -159,6 +173,7 @@ def load_model(
     from batch_scoring.model.artifact import read_verified, unpickle
     from batch_scoring.model.scorer import (
         bound_parallelism,
+        check_form,
         check_golden_rows,
         check_library_version,
         let_idle_threads_sleep,
@@ -169,6 +184,7 @@ def load_model(
     differs = check_library_version(manifest, allow_mismatch=allow_version_mismatch)
     model = unpickle(content, manifest.format)
     bound_parallelism(model, threads)
+    check_form(model, manifest)
     check_golden_rows(model, manifest)
     return model, differs
 

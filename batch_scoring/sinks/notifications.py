@@ -7,12 +7,14 @@ logged and fails no run.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from batch_scoring.printable import printable
 from batch_scoring.scoring.transient import stamina
 from batch_scoring.settings import Recipients
 
@@ -25,6 +27,8 @@ Channel = Literal["webhook", "mail"]
 _TIMEOUT_SECONDS = 10
 _ATTEMPTS = 3
 _TIME_LIMIT_SECONDS = 30
+_DEADLINE_SECONDS = 40.0
+"""How long a delivery may take in all. A server that sends a byte now and then is within every other limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +71,8 @@ class Notice:
     def _lines(self) -> list[str]:
         since = [] if self.since is None else [f"since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"]
         run = [] if self.run_id is None else [f"batch-scoring runs show {self.run_id}"]
-        lines = [self.subject, self.message, *since, *run, f"on {self.host}"]
-        return [_printable(line) for line in lines]
+        lines = [self.subject, *self.message.splitlines(), *since, *run, f"on {self.host}"]
+        return [printable(line.encode("utf-8", "replace").decode()) for line in lines]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,13 @@ def ordinal(number: int) -> str:
     """Format an ordinal number: 1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def notify_aside(recipients: Recipients, notice: Notice, report: Callable[[Delivery], None]) -> threading.Thread:
+    """Send a notice from a thread of its own, which does not keep the process alive."""
+    thread = threading.Thread(target=notify, args=(recipients, notice, report), name="notice", daemon=True)
+    thread.start()
+    return thread
 
 
 def notify(recipients: Recipients, notice: Notice, report: Callable[[Delivery], None]) -> None:
@@ -138,20 +149,28 @@ def _delivered(channel: Channel, url: str, transmit: Callable[[str], tuple[int, 
             return exc.is_transient
         return isinstance(exc, OSError | smtplib.SMTPException | http.client.HTTPException)
 
-    status: int | None = None
-    is_delivered = False
-    try:
-        for attempt in stamina().retry_context(
-            on=is_transient, attempts=_ATTEMPTS, timeout=_TIME_LIMIT_SECONDS, wait_initial=0.5
-        ):
-            with attempt:
-                status, reason = transmit(url)
-        is_delivered = True
-    except DeliveryRefused as exc:
-        status, reason = exc.status, exc.reason
-    except Exception as exc:  # its message may contain the address and a password
-        reason = _reason(exc)
-    return Delivery(channel=channel, to=shown(url), is_delivered=is_delivered, status=status, reason=_printable(reason))
+    found: list[tuple[bool, int | None, str]] = []
+
+    def deliver() -> None:
+        try:
+            for attempt in stamina().retry_context(
+                on=is_transient, attempts=_ATTEMPTS, timeout=_TIME_LIMIT_SECONDS, wait_initial=0.5
+            ):
+                with attempt:
+                    status, reason = transmit(url)
+            found.append((True, status, reason))
+        except DeliveryRefused as exc:
+            found.append((False, exc.status, exc.reason))
+        except Exception as exc:  # its message may contain the address and a password
+            found.append((False, None, _reason(exc)))
+
+    thread = threading.Thread(target=deliver, name=f"{channel} delivery", daemon=True)
+    thread.start()
+    thread.join(_DEADLINE_SECONDS)
+    is_delivered, status, reason = (
+        found[0] if found else (False, None, f"no complete response within {_DEADLINE_SECONDS:.0f} seconds")
+    )
+    return Delivery(channel=channel, to=shown(url), is_delivered=is_delivered, status=status, reason=printable(reason))
 
 
 def _reason(exc: BaseException) -> str:
@@ -260,12 +279,25 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
     parts = urlsplit(address)
     replies: list[tuple[int, bytes]] = []
 
+    context = ssl.create_default_context()
+    is_lenient = recipients.smtp_security == "none" or _is_loopback(parts.hostname)
+    if is_lenient and not parts.username:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
     def transmit(server: smtplib.SMTP) -> None:
         server.ehlo()
-        if parts.scheme == "smtp" and server.has_extn("starttls"):
-            # without a password, an unverified certificate discloses no secret
-            server.starttls(context=ssl.create_default_context() if parts.username else None)
+        is_encrypted = parts.scheme == "smtps"
+        if not is_encrypted and server.has_extn("starttls"):
+            server.starttls(context=context)
             server.ehlo()
+            is_encrypted = True
+        if parts.username and not (is_encrypted or is_lenient):
+            raise DeliveryRefused(
+                -1,
+                "the server offers no encryption, and the password is not sent without it; use smtps://, or set"
+                " BATCH_SCORING_SMTP_SECURITY=none if the network is trusted",
+                is_transient=False,
+            )
         if parts.username:
             server.login(unquote(parts.username), unquote(parts.password or ""))
         deliver = server.data
@@ -281,7 +313,7 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
     host, port = parts.hostname or "localhost", parts.port or 0
     try:
         with (
-            smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_SECONDS, context=ssl.create_default_context())
+            smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_SECONDS, context=context)
             if parts.scheme == "smtps"
             else smtplib.SMTP(host, port, timeout=_TIMEOUT_SECONDS)
         ) as server:
@@ -293,6 +325,17 @@ def _mail(address: str, recipients: Recipients, notice: Notice) -> tuple[int, st
         raise _response(exc.smtp_code, reply if isinstance(reply, bytes) else str(reply).encode(), parts) from None
     code, answer = replies[-1]
     return code, f"{code} {_first_line(answer)}".strip()
+
+
+def _is_loopback(host: str | None) -> bool:
+    import ipaddress
+
+    if host in (None, "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _refusal(refused: dict[str, tuple[int, bytes]], who: str) -> DeliveryRefused:
@@ -311,8 +354,3 @@ def _response(code: int, reply: bytes, parts: SplitResult) -> DeliveryRefused:
 def _first_line(reply: bytes) -> str:
     lines = reply.decode("ascii", "replace").splitlines()
     return lines[0][:200] if lines else ""
-
-
-def _printable(text: str) -> str:
-    """Text that can be encoded: lone surrogates, as in undecodable file names, are replaced."""
-    return text.encode("utf-8", "replace").decode()

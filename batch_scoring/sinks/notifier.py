@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batch_scoring.counting import counted, were
@@ -13,7 +14,7 @@ from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
 from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
 from batch_scoring.settings import Settings
-from batch_scoring.sinks.notifications import Delivery, Kind, Notice, notify
+from batch_scoring.sinks.notifications import Delivery, Kind, Notice, notify_aside
 from batch_scoring.sinks.repetition import Repetition, Unrecorded, repetition, same_cause
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
@@ -29,6 +30,8 @@ class Notifier:
     report: Callable[[Delivery], None]
     """Called with the result of each delivery."""
     is_finished: bool = False
+    _threads: list[threading.Thread] = field(default_factory=list)
+    """Deliveries under way. No run waits for them; its process does, once the run has ended."""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunFinished):
@@ -43,6 +46,8 @@ class Notifier:
                 self._notify_of(database, event.run)
         finally:
             database.dispose()
+            if self.is_finished:
+                self._wait()
 
     def without_record(self, exc: BatchScoringError) -> None:
         """Send a notice of a run that failed before it was recorded, or whose end could not be recorded."""
@@ -52,6 +57,7 @@ class Notifier:
         repeated = self._unrecorded.failed(cause, datetime.now(UTC))
         message = f"{type(exc).__name__}: {exc}\nThis run is not recorded in the database."
         self._send_if_notable("run_failed", None, message, repeated)
+        self._wait()
 
     @property
     def _has_recipients(self) -> bool:
@@ -129,7 +135,12 @@ class Notifier:
             count=1 if repeated is None else repeated.count,
             since=None if repeated is None or repeated.count == 1 else repeated.since,
         )
-        notify(self.settings.recipients, notice, self.report)
+        self._threads.append(notify_aside(self.settings.recipients, notice, self.report))
+
+    def _wait(self) -> None:
+        """Wait for deliveries, which have a deadline; the run has ended."""
+        while self._threads:
+            self._threads.pop().join()
 
 
 def repeated_failure(failures: Sequence[Failure]) -> Repetition | None:

@@ -36,9 +36,9 @@ def progress_bar(console: Console) -> Iterator[list[Observer]]:
                 case RunTookOver():
                     progress.console.print(f"took over from run {event.abandoned.run_id}, which had stalled")
                 case ThresholdOverruled():
-                    progress.console.print(event.difference)
+                    progress.console.print(event.difference, markup=False)
                 case VersionMismatchAccepted():
-                    progress.console.print(f"accepted: {event.difference}")
+                    progress.console.print(f"accepted: {event.difference}", markup=False)
                 case ScoringIsolated():
                     progress.console.print(f"the last {event.crashes} runs crashed: scoring in a child process")
 

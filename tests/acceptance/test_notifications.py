@@ -8,8 +8,9 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import Message
@@ -144,7 +145,7 @@ def post() -> Iterator[Post]:
     made.server.server_close()
 
 
-def by_mail(post: Post, *to: str, **more: str) -> Recipients:
+def by_mail(post: Post, *to: str, **more: Any) -> Recipients:
     return Recipients(smtp_url=post.place, mail_to=to or ("risk@example.com",), **more)
 
 
@@ -724,3 +725,75 @@ def test_runs_whose_process_crashed_are_notified_at_growing_distances(monitored:
         found += monitored.poll()
 
     assert found == [("run_failed", 1), ("run_failed", 2), ("run_failed", 4)]
+
+
+# --- what a server may be trusted with
+
+
+def test_a_server_that_drips_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "_DEADLINE_SECONDS", 2.0)
+    ended = threading.Event()
+
+    class Dripping(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            while not ended.wait(0.2):
+                self.wfile.write(b"x")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping)
+    server.daemon_threads = True
+    serving(server)
+    try:
+        started = time.monotonic()
+        delivery = one(Recipients(webhook_url=f"http://127.0.0.1:{server.server_address[1]}/x"))
+        assert time.monotonic() - started < 10
+        assert (delivery.is_delivered, delivery.status) == (False, None)
+        assert delivery.reason == "no complete response within 2 seconds"
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_password_is_not_sent_in_clear_to_another_machine(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "_is_loopback", lambda _host: False)
+    address = post.place.replace("smtp://", "smtp://user:hush@")
+    recipients = Recipients(smtp_url=address, mail_to=("risk@example.com",))
+
+    delivery = one(recipients)
+    assert not delivery.is_delivered
+    assert "BATCH_SCORING_SMTP_SECURITY" in delivery.reason
+    assert not any(command.upper().startswith(b"AUTH") for command in post.commands)
+    assert post.mails == []
+
+    assert one(replace(recipients, smtp_security="none")).is_delivered
+    monkeypatch.undo()
+    assert one(recipients).is_delivered, "this machine is trusted"
+
+
+def test_a_notice_of_a_run_that_goes_on_is_sent_beside_it(workspace: Workspace) -> None:
+    from batch_scoring.sinks.notifications import notify_aside
+
+    released, delivered = threading.Event(), threading.Event()
+
+    class Slow(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            released.wait(30)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow)
+    server.daemon_threads = True
+    serving(server)
+    try:
+        started = time.monotonic()
+        url = f"http://127.0.0.1:{server.server_address[1]}/x"
+        thread = notify_aside(Recipients(webhook_url=url), NOTICE, lambda _delivery: delivered.set())
+        assert time.monotonic() - started < 2
+        assert not delivered.is_set()
+        released.set()
+        thread.join(30)
+        assert delivered.is_set()
+    finally:
+        released.set()
+        server.shutdown()
+        server.server_close()

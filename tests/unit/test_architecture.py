@@ -25,7 +25,7 @@ FLOORS = (
     {"scoring"},
     {"model", "store"},
     {"files", "settings", "domain", "login"},
-    {"__init__", "counting", "errors", "resources"},
+    {"__init__", "counting", "printable", "errors", "resources"},
 )
 """From the top down. A package imports from floors below its own, and no two of a floor import each other."""
 

@@ -12,6 +12,10 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 """``valid_to`` of a current row."""
 
 
+_LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC)
+"""The time in the place of a later one, which Python cannot represent."""
+
+
 class UtcTimestamp(sa.types.TypeDecorator[datetime]):
     """An aware datetime in UTC: TIMESTAMP WITH TIME ZONE where it exists, else UTC by convention."""
 
@@ -23,9 +27,11 @@ class UtcTimestamp(sa.types.TypeDecorator[datetime]):
             return value
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: datetime | str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         if value is None:
             return None
+        if isinstance(value, str):  # infinity, or a year that Python does not have: as far away as it goes
+            return datetime.min.replace(tzinfo=UTC) if value.startswith("-") or value.endswith("BC") else _LATEST
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 

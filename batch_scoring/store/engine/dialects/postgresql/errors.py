@@ -34,7 +34,6 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
     """
     state: str | None = getattr(exc, "pgcode", None) or getattr(exc, "sqlstate", None)
     diagnostics = getattr(exc, "diag", None)
-    primary = without_secrets((getattr(diagnostics, "message_primary", None) or "").strip())
     if state is None and not lost:
         return _connection_fault(str(exc), shown, without_secrets)
     if lost or state is None or state in _LOST or state.startswith("08"):
@@ -43,6 +42,7 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
         return errors.TransientError(f"PostgreSQL reported {_TRANSIENT[state]} ({state})")
     if state in _READ_ONLY:
         return errors.DatabaseReadOnly(f"{shown} can only be read; connect to the primary server")
+    primary = without_secrets(_text(state, diagnostics))
     if state in _DENIED:
         return errors.AccessDenied(f"{primary}; ask for the privilege or use another user ({state})")
     if state == _OUT_OF_MEMORY:
@@ -55,6 +55,21 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
     if state.startswith("22"):
         return DatabaseFault(f"PostgreSQL refused a value ({state}); a column's type does not hold it")
     return DatabaseFault(f"PostgreSQL: {primary} ({state})")
+
+
+_OF_TRIGGERS = "55000"
+"""The code of this package's triggers, whose texts name tables and runs only."""
+
+_TEXTS_OF_SERVER = ("0A", "25", "26", "28", "2B", "3B", "3D", "3F", "42", "53", "54", "55", "57", "58")
+"""Classes of SQLSTATE whose messages name tables, columns and settings only."""
+
+
+def _text(state: str, diagnostics: Any) -> str:
+    """The server's message, if it has no values of rows; a function of the source may raise any text with any code."""
+    is_raised = "PL/" in (getattr(diagnostics, "context", None) or "")
+    if state != _OF_TRIGGERS and (is_raised or not state.startswith(_TEXTS_OF_SERVER)):
+        return "the statement was refused, for a reason that only the server's log has"
+    return (getattr(diagnostics, "message_primary", None) or "").strip()
 
 
 _ACCESS_DENIED = re.compile(
