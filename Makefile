@@ -44,7 +44,8 @@ test-all: dev
 
 docs: dev
 	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py \
-	  tests/unit/test_cli_reference.py tests/unit/test_error_reference.py tests/unit/test_decisions.py tests/unit/test_package_map.py
+	  tests/unit/test_cli_reference.py tests/unit/test_error_reference.py tests/unit/test_decisions.py tests/unit/test_package_map.py \
+	  tests/acceptance/test_logins.py
 
 soak: dev
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py
@@ -75,7 +76,7 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.speed
 
 requirements: dev
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --generate-hashes \
 	  pyproject.toml --upgrade -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev --constraint requirements.txt --upgrade -o requirements-dev.txt

@@ -16,6 +16,7 @@ from batch_scoring.cli import (
     models,
     notifying,
     quarantine,
+    registering,
     rescoring,
     retention,
     running,
@@ -54,7 +55,7 @@ app.command()(demo.demo)
 app.command()(checking.check)
 app.add_typer(database.app, name="db")
 app.command()(database.load)
-app.command()(models.train)
+app.command()(registering.train)
 app.add_typer(models.app, name="model")
 app.command()(running.run)
 app.command()(scheduling.schedule)

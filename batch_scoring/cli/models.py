@@ -1,15 +1,14 @@
-"""``train`` and ``model …``."""
+"""``model …``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
+from batch_scoring.cli import registering
 from batch_scoring.cli.observers import event_log
 from batch_scoring.cli.output import (
     Json,
@@ -27,22 +26,12 @@ from batch_scoring.domain.names import MAX_MODEL_VERSION
 from batch_scoring.errors import UnusableModel
 
 if TYPE_CHECKING:
-    from batch_scoring.domain.manifest import Metrics
     from batch_scoring.domain.model_version import ModelVersion
     from batch_scoring.registry.promotion import Promotion
-    from batch_scoring.registry.registration import Registered
     from batch_scoring.store.outcomes.counts import VersionCount
 
 app = typer.Typer(help="The model registry.", no_args_is_help=True)
-
-
-class AlgorithmChoice(StrEnum):
-    """The algorithms of ``train``, repeated here so that ``--help`` imports no scikit-learn. A test compares both."""
-
-    LOGISTIC_REGRESSION = "logistic_regression"
-    DECISION_TREE = "decision_tree"
-    RANDOM_FOREST = "random_forest"
-    HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
+app.command()(registering.register)
 
 
 class DialectChoice(StrEnum):
@@ -60,123 +49,6 @@ AllowMismatch = Annotated[
         "--allow-version-mismatch", help="Accept a scikit-learn other than the one the model was fitted with."
     ),
 ]
-
-
-def train(
-    job: Annotated[str, typer.Argument(help="Name of the job.")],
-    data: Annotated[
-        Path, typer.Option(help="Labelled rows: CSV with a header, or Parquet.", exists=True, dir_okay=False)
-    ],
-    label: Annotated[str, typer.Option(help="The column with the outcome.")],
-    algorithm: Annotated[
-        AlgorithmChoice,
-        typer.Option(metavar="ALGORITHM", help=f"The algorithm to fit: {', '.join(AlgorithmChoice)}."),
-    ] = AlgorithmChoice.LOGISTIC_REGRESSION,
-    encoding: Encoding = None,
-    separator: Separator = None,
-    decimal: Decimal = ".",
-    thousands: Thousands = None,
-    as_json: Json = False,
-) -> None:
-    """Fit the job's pipeline, evaluate it, and register it as a new version. The first version becomes champion."""
-    from batch_scoring.domain.job_files import load_job
-    from batch_scoring.files.format import FileFormat
-    from batch_scoring.registry import registration
-
-    form = FileFormat.of(encoding, separator, decimal, thousands)
-    chosen = settings()
-    registered = registration.train_and_register(
-        database(),
-        chosen.artifacts_dir,
-        load_job(chosen.jobs_dir, job),
-        data,
-        label=label,
-        algorithm=algorithm.value,
-        form=form,
-        notify=notice,
-        observers=event_log(),
-    )
-    _show_registered(registered, as_json=as_json, why_new="it was trained again")
-    if not as_json:
-        _show_metrics(registered.version.manifest.metrics)
-
-
-def _show_registered(registered: Registered, *, as_json: bool, why_new: str) -> None:
-    version = registered.version
-    if as_json:
-        show_json({**version.as_json(), "is_new": registered.is_new})
-        return
-    if registered.is_new:
-        typer.echo(f"registered {version.name} version {version.version}: {version.artifact_uri}")
-    else:
-        since = f"{version.created_at:%Y-%m-%d %H:%M:%S} UTC"
-        typer.echo(
-            f"{version.name} version {version.version} is the same file, registered {since}; nothing was added, and its"
-            " golden rows and metrics are unchanged"
-        )
-    for note in version.manifest.notes:
-        notice(f"note: {note}")
-    if registered.is_new and registered.same_file:
-        others = ", ".join(map(str, registered.same_file))
-        notice(f"version {others} is the same file; this is a new version because {why_new}")
-
-
-def _show_metrics(metrics: Metrics | None) -> None:
-    if metrics is None:
-        return
-    folds, held_out = metrics.cross_validation, metrics.held_out
-    show_record(
-        [
-            (f"{folds.folds}-fold accuracy", f"{folds.accuracy:.4f} ± {folds.accuracy_std:.4f}"),
-            ("ROC AUC", f"{folds.roc_auc:.4f}"),
-            ("log loss", f"{folds.log_loss:.4f}"),
-            ("held-out accuracy", f"{held_out.accuracy:.4f} on {counted(held_out.rows, 'row')}"),
-        ]
-    )
-    show_table(
-        ["actual", *(f"predicted {name}" for name in held_out.labels)],
-        [[name, *row] for name, row in zip(held_out.labels, held_out.confusion_matrix, strict=True)],
-        title="confusion matrix of the held-out rows",
-    )
-
-
-@app.command()
-def register(
-    file: Annotated[Path, typer.Argument(help="A fitted pipeline: joblib, or .skops.", exists=True, dir_okay=False)],
-    name: Annotated[str, typer.Option(help="Name of the model.")],
-    sample: Annotated[
-        Path,
-        typer.Option(
-            help="Sample of the model's input rows: CSV with a header, or Parquet.", exists=True, dir_okay=False
-        ),
-    ],
-    alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
-    decimal: Decimal = ".",
-    thousands: Thousands = None,
-    as_json: Json = False,
-) -> None:
-    """Register a fitted scikit-learn-compatible model; its signature is derived from the sample.
-
-    The file is unpickled, which executes code in it: register only files you trust. Use the training data as sample:
-    a column without missing values in it is required, and text values that it lacks count as unseen categories.
-    """
-    from batch_scoring.files.format import FileFormat
-    from batch_scoring.registry import registration
-
-    registered = registration.register_file(
-        database(),
-        settings().artifacts_dir,
-        file,
-        name=name,
-        sample=sample,
-        alias=alias,
-        form=FileFormat.of(encoding, separator, decimal, thousands),
-        notify=notice,
-        observers=event_log(),
-    )
-    _show_registered(registered, as_json=as_json, why_new="its signature or the libraries differ")
 
 
 @app.command(name="list")
@@ -303,7 +175,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ("created", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC by {found.created_by}"),
         ]
     )
-    _show_metrics(manifest.metrics)
+    registering.show_metrics(manifest.metrics)
     show_table(
         ["column", "type", "nullable", TableColumn(name="categories", is_text=True)],
         [

@@ -87,8 +87,12 @@ class Decision(_Record):
     threshold: float
 
 
+Golden = Literal["real", "synthetic"]
+"""What golden rows are made of."""
+
+
 class GoldenRows(_Record):
-    """Rows of the training data with the model's outputs for them at registration."""
+    """Rows of the training data, or synthetic rows like them, with the model's outputs for them at registration."""
 
     rows: tuple[tuple[Any, ...], ...]
     """Shape (n, columns of the signature); None for a missing value."""

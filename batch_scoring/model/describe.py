@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from batch_scoring.domain.manifest import GoldenRows, Manifest, Metrics, ModelForm, Signature, TrainingData, listed
+from batch_scoring.domain.manifest import (
+    Golden,
+    GoldenRows,
+    Manifest,
+    Metrics,
+    ModelForm,
+    Signature,
+    TrainingData,
+    listed,
+)
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
@@ -18,6 +27,7 @@ from batch_scoring.model.kinds import algorithm, check_one_output, form_of
 from batch_scoring.model.outputs import Floats, are_valid, model_outputs
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
+from batch_scoring.model.synthetic import synthetic_rows
 from batch_scoring.model.translation.program import why_only_in_python
 from batch_scoring.model.values import plain_columns
 
@@ -35,6 +45,7 @@ def describe(
     artifact_format: str = "joblib",
     training_data: TrainingData | None = None,
     metrics: Metrics | None = None,
+    golden: Golden = "real",
 ) -> Manifest:
     """The manifest of a fitted model.
 
@@ -52,7 +63,8 @@ def describe(
             raise UnusableModel("the sample has no rows; give some of the model's input")
         _check_one_output(model, sample)
         signature = prove(model, form, sample)
-        golden = _golden_rows(model, form, signature, sample)
+        source = sample if golden == "real" else synthetic_rows(sample, seed=content)
+        rows = _golden_rows(model, form, signature, source)
         _note_decisions(model, form, signature, sample, notes)
     _note_categories(signature, notes)
     manifest = Manifest(
@@ -64,7 +76,7 @@ def describe(
         signature=signature,
         scikit_learn_version=sklearn.__version__,
         libraries=library_versions(),
-        golden=golden,
+        golden=rows,
         training_data=training_data,
         metrics=metrics,
         notes=tuple(notes),

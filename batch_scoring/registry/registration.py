@@ -19,7 +19,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.revision import check_schema
 
 if TYPE_CHECKING:
-    from batch_scoring.domain.manifest import Manifest
+    from batch_scoring.domain.manifest import Golden, Manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +42,7 @@ def train_and_register(
     label: str,
     algorithm: str,
     form: FileFormat = PLAIN,
+    golden: Golden = "real",
     notify: Callable[[str], None] | None = None,
     observers: Sequence[Observer] = (),
 ) -> Registered:
@@ -79,6 +80,7 @@ def train_and_register(
             label_counts=trained.label_counts,
         ),
         metrics=trained.metrics,
+        golden=golden,
     )
     registered = _register(database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias)
     _emit_registered(observers, registered, first_alias=job.model.alias)
@@ -94,6 +96,7 @@ def register_file(
     sample: Path,
     alias: str | None,
     form: FileFormat = PLAIN,
+    golden: Golden = "real",
     notify: Callable[[str], None] | None = None,
     observers: Sequence[Observer] = (),
 ) -> Registered:
@@ -119,7 +122,7 @@ def register_file(
     rows = read_content(sample)
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
-    manifest = _described(model, content, sample, rows, form, artifact_format, notify)
+    manifest = _described(model, content, sample, rows, form, artifact_format, notify, golden)
     registered = _register(
         database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
     )
@@ -169,6 +172,7 @@ def _described(
     form: FileFormat,
     artifact_format: str,
     notify: Callable[[str], None] | None,
+    golden: Golden,
 ) -> Manifest:
     """The manifest. Dates of the sample are passed as text, or as timestamps to a model that refuses text."""
     from batch_scoring.files.frame import read_frame
@@ -176,13 +180,13 @@ def _described(
 
     as_text = read_frame(sample, rows, form, notify=notify)
     try:
-        return describe(model, content, as_text, artifact_format=artifact_format)
+        return describe(model, content, as_text, artifact_format=artifact_format, golden=golden)
     except UnusableModel:
         as_timestamps = read_frame(sample, rows, form, parse_dates=True)
         if as_timestamps.dtypes.equals(as_text.dtypes):
             raise
         try:
-            return describe(model, content, as_timestamps, artifact_format=artifact_format)
+            return describe(model, content, as_timestamps, artifact_format=artifact_format, golden=golden)
         except UnusableModel:
             pass
         raise

@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 from batch_scoring.domain.keys import Key
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import SourceFault
 from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.plan import RunPlan
@@ -29,6 +30,12 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
     source = plan.job.source
     if source.deleted == "keep" or plan.mode != "sweep":
         return
+    hides_rows = partial(_hides_rows, database, plan.queries[0].source.table)
+    if retry_transient(hides_rows):
+        raise SourceFault(
+            f"row-level security is active on {source.table} and may hide rows from this user, which would count as"
+            " deleted: none was closed. Give the role BYPASSRLS, or a policy of its own with USING (true)"
+        )
     rows = DeletedRows(source=plan.queries[0].source, layout=plan.queries[0].layout)
     found = retry_transient(partial(rows.count, database))
     left = math.floor(source.max_deleted * found.total + _ROUNDING)
@@ -49,3 +56,8 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
             progress.committed(CommittedChunk(counts=counts, reasons={}, seconds=seconds))
             left -= counts.closed
             after = chunk.upper
+
+
+def _hides_rows(database: Database, table: TableName) -> bool:
+    with database.read() as connection:
+        return database.dialect.hides_rows(connection, table)

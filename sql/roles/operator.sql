@@ -7,4 +7,4 @@ GRANT SELECT ON run_history, data_freshness, quarantine_summary TO operator;
 -- for each job
 GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution} TO operator;
 GRANT DELETE ON ${superseded}, ${quarantine_closed}, ${inputs} TO operator;
-GRANT EXECUTE ON FUNCTION ${gone}() TO operator;
+GRANT EXECUTE ON FUNCTION ${as_of}(timestamptz), ${gone}() TO operator;

@@ -13,4 +13,3 @@ GRANT SELECT, INSERT, DELETE, UPDATE (${updated_entry}) ON ${quarantine} TO ${ro
 GRANT SELECT ON ${superseded} TO ${role};
 GRANT SELECT, INSERT ON ${quarantine_closed} TO ${role};
 GRANT SELECT, INSERT ON ${inputs} TO ${role};
-GRANT EXECUTE ON FUNCTION ${as_of}(timestamptz) TO ${role};

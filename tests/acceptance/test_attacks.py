@@ -21,11 +21,11 @@ import sqlalchemy as sa
 from conftest import prepare_loans
 from hypothesis import given
 from hypothesis import strategies as st
-from logins import NAME, answer
+from logins import NAME, Granted, answer
 from serving import EVERY_SECOND, Serving, serving, without_schedule
 from support import LOAN_JOB, Workspace, wait_until
 
-from batch_scoring.errors import ArtifactChanged, ArtifactMissing, ModelRefused
+from batch_scoring.errors import ArtifactChanged, ArtifactMissing, ModelRefused, SourceFault
 from batch_scoring.files.formulas import escaped, unescaped
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.printable import printable
@@ -448,3 +448,19 @@ def test_the_past_is_read_under_any_search_path(postgresql_workspace: Workspace,
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
         found = connection.exec_driver_sql("SELECT count(*) FROM public.predictions_as_of(now())").scalar_one()
     assert found == 367
+
+
+def test_rows_that_row_level_security_hides_do_not_count_as_deleted(granted: Granted) -> None:
+    closing = LOAN_JOB.replace("[model]", 'deleted = "close"\nmax_deleted = 1.0\n\n[model]', 1)
+    scorer = granted.by("scorer")
+    (scorer.jobs_dir / f"{NAME}.toml").write_text(closing)
+    granted.administrate(
+        "ALTER TABLE applicants ENABLE ROW LEVEL SECURITY",
+        """CREATE POLICY p ON applicants USING ("Property_Area" = 'Urban')""",
+    )
+    before = granted.owner.scalar("SELECT count(*) FROM predictions")
+
+    with pytest.raises(SourceFault, match="row-level security"):
+        scorer.run()
+
+    assert granted.owner.scalar("SELECT count(*) FROM predictions") == before

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import prepare_loans
+from forgeries import ENDED, FORGERIES, started_run
 from logins import KEPT, NAME, SOME, Granted, answer, command, session
 from psycopg2 import errors as refusals
 from support import Workspace
@@ -36,67 +37,12 @@ def _refusal(workspace: Workspace, *statements: str) -> str | None:
     return None
 
 
-_RUN = """INSERT INTO scoring_runs (job, trigger, status, started_at, heartbeat_at, host, process_id, package_version,
-  environment, job_config, requested_by{columns})
-  VALUES ('{job}', '{trigger}', '{status}', {started}, clock_timestamp(), 'h', 1, '0', '{{}}', '{{}}', 'me'{values})"""
-
-
-def _run(**given: str) -> str:
-    values = {"job": "other", "trigger": "cli", "status": "running", "started": "clock_timestamp()"}
-    return _RUN.format(**{"columns": "", "values": "", **values, **given})
-
-
-_CHUNK = """INSERT INTO scoring_chunks (run_id, worker, read_seconds, score_seconds, write_seconds, committed_at)
-  VALUES (1, 1, 0, 0, 0, now())"""
-
-_ENDED = {"columns": ", finished_at, end_reason", "values": ", clock_timestamp(), 'completed'"}
-
-FORGERIES: dict[str, tuple[str, ...]] = {
-    "the status of an ended run": ("UPDATE scoring_runs SET status = 'failed' WHERE run_id = 1",),
-    "the counts of an ended run": ("UPDATE scoring_runs SET scored_count = 1 WHERE run_id = 1",),
-    "the model of an ended run": ("UPDATE scoring_runs SET model_version = 7 WHERE run_id = 1",),
-    "an ended run that runs again": (
-        "UPDATE scoring_runs SET status = 'running', finished_at = NULL, end_reason = NULL WHERE run_id = 1",
-    ),
-    "the number of a run": ("UPDATE scoring_runs SET run_id = 99 WHERE run_id = 1",),
-    "who started a run": ("UPDATE scoring_runs SET requested_by = 'someone else'",),
-    "the login of a run": ("UPDATE scoring_runs SET database_user = 'someone else'",),
-    "why a run was started": ("UPDATE scoring_runs SET reason = 'approved'",),
-    "when a run started": ("UPDATE scoring_runs SET started_at = started_at - interval '1 day'",),
-    "the job of a run": ("UPDATE scoring_runs SET job = 'other'",),
-    "the job file of a run": ("UPDATE scoring_runs SET job_config = '{}'",),
-    "a run that has succeeded from the start": (_run(status="succeeded", **_ENDED),),
-    "a run of last year": (_run(started="now() - interval '1 year'"),),
-    "a run of next year": (_run(started="now() + interval '1 year'"),),
-    "a heartbeat for ever": (_run(), "UPDATE scoring_runs SET heartbeat_at = 'infinity' WHERE status = 'running'"),
-    "an end in the future": (
-        _run(),
-        "UPDATE scoring_runs SET status = 'failed', end_reason = 'error', finished_at = 'infinity' WHERE run_id > 1",
-    ),
-    "a deleted run": ("DELETE FROM scoring_runs",),
-    "a chunk of an ended run": (_CHUNK,),
-    "a chunk that was committed": ("UPDATE scoring_chunks SET scored_count = 0",),
-    "a deleted chunk": ("DELETE FROM scoring_chunks",),
-    "a link of the chain": ("UPDATE record_chain SET digest = hash",),
-    "a deleted link of the chain": ("DELETE FROM record_chain",),
-    "a promotion": ("UPDATE model_promotions SET version = 7",),
-    "a prediction that ended at once": (
-        "UPDATE predictions SET score = 0.5, valid_from = valid_from - interval '1 hour'",
-    ),
-    "a prediction of the future": ("UPDATE predictions SET score = 0.5, valid_from = now() + interval '1 day'",),
-    "history that was never current": (
-        "INSERT INTO predictions_superseded SELECT p.*, now() FROM predictions AS p LIMIT 1",
-    ),
-}
-"""What neither who scores nor who operates may do: the last statement is refused."""
-
-
 @pytest.mark.parametrize("role", ["scorer", "operator"])
 def test_records_are_not_forged_by_those_who_write_them(granted: Granted, role: str) -> None:
     user = granted.by(role)
     accepted = [what for what, statements in FORGERIES.items() if _refusal(user, *statements) is None]
     assert accepted == []
-    assert _refusal(user, _run()) is None, "a run that starts is recorded"
+    assert _refusal(user, started_run()) is None, "a run that starts is recorded"
 
 
 def test_the_database_records_the_login_itself(granted: Granted) -> None:
@@ -127,7 +73,7 @@ def test_rows_on_hold_are_deleted_by_nobody(granted: Granted) -> None:
     granted.by("scorer").run()
     held = owner.query("""SELECT "Loan_ID" FROM predictions_superseded ORDER BY "Loan_ID" LIMIT 2""")
     command(operator, "hold", "add", NAME, "--key", held[0][0], "--reason", "a dispute")
-    purge = _run(trigger="purge", job=NAME)
+    purge = started_run(trigger="purge", job=NAME)
     assert "kept as they were" in str(_refusal(owner, "DELETE FROM predictions_superseded"))
     for user in (operator, owner):
         for table in ("predictions_superseded", "predictions_inputs"):
@@ -151,7 +97,7 @@ def test_sqlite_keeps_rows_on_hold(sqlite_workspace: Workspace, loan_model: Trai
     workspace.sql("UPDATE applicants SET updated_at = '2100-01-01 00:00:00'")
     workspace.run()
     command(workspace, "hold", "add", NAME, "--key", "LP001015", "--reason", "a dispute")
-    workspace.sql(_run(trigger="purge").replace("clock_timestamp()", "'2026-01-01 00:00:00'"))
+    workspace.sql(started_run(trigger="purge").replace("clock_timestamp()", "'2026-01-01 00:00:00'"))
     for table in ("predictions_superseded", "predictions_inputs"):
         with pytest.raises(BatchScoringError, match="legal hold"):
             workspace.sql(f"""DELETE FROM {table} WHERE "Loan_ID" = 'LP001015'""")
@@ -209,7 +155,7 @@ def test_what_was_altered_is_named(name: str, workspace: Workspace, loan_model: 
     heads = [one["hash"] for one in workspace.cli_json("runs", "verify")["chains"]]
     assert answer(workspace, "runs", "verify", *(part for head in heads for part in ("--expect", head)))[0] == 0
     statements, said = ALTERED[name]
-    inserted = _run(job=NAME, status="succeeded", **_ENDED).replace("clock_timestamp()", "'2026-01-01 00:00:00'")
+    inserted = started_run(job=NAME, status="succeeded", **ENDED).replace("clock_timestamp()", "'2026-01-01 00:00:00'")
     for statement in (statements or inserted).split("; "):
         workspace.sql(statement)
 

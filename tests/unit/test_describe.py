@@ -27,6 +27,7 @@ from batch_scoring.errors import ExitCode, UnusableModel
 from batch_scoring.model.artifact import dump, sha256
 from batch_scoring.model.describe import describe, library_versions
 from batch_scoring.model.scorer import check_golden_rows
+from batch_scoring.model.synthetic import synthetic_rows
 from batch_scoring.model.training import TrainedModel
 
 NUMBERS = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40) % 3 / 2})
@@ -418,3 +419,53 @@ def test_a_passed_through_remainder_is_in_the_signature() -> None:
 
     assert describe(model, b"", NUMBERS).signature.names == ("a", "b")
     assert "the sample lacks the model's column b" in refusal(model, NUMBERS[["a"]])
+
+
+# --- synthetic golden rows
+
+
+def test_synthetic_golden_rows_verify_the_model_and_are_of_nobody(loan_model: TrainedModel) -> None:
+    content = dump(loan_model.pipeline)
+    manifest = describe(loan_model.pipeline, content, loan_model.features, golden="synthetic")
+
+    check_golden_rows(loan_model.pipeline, manifest)
+    rows = manifest.golden.rows
+    assert len(rows) == 20
+    assert 0 < sum(None in row for row in rows) < 20
+    assert manifest.signature == describe(loan_model.pipeline, content, loan_model.features).signature
+    names = manifest.signature.names
+    real = {tuple(map(str, row)) for row in loan_model.features[list(names)].itertuples(index=False, name=None)}
+    assert not real & {tuple(map(str, row)) for row in rows}
+    assert rows == describe(loan_model.pipeline, content, loan_model.features, golden="synthetic").golden.rows
+
+
+MANY_TYPES = pd.DataFrame(
+    {
+        "whole": np.arange(300),
+        "small": pd.Series(np.arange(300) % 5, dtype="int8"),
+        "number": np.linspace(-1, 1, 300),
+        "gaps": [None if i % 3 else float(i) for i in range(300)],
+        "nullable": pd.array([None if i % 4 == 0 else i for i in range(300)], dtype="Int64"),
+        "flag": [i % 2 == 0 for i in range(300)],
+        "text": [f"name of person {i}" if i % 2 else "common" for i in range(300)],
+        "category": pd.Categorical(["a", "b", "c"] * 100),
+        "time": pd.date_range("2026-01-01", periods=300, freq="h"),
+        "zoned": pd.date_range("2026-01-01", periods=300, freq="h", tz="UTC"),
+        "empty": [None] * 300,
+        "unique": [str(i) for i in range(300)],
+    }
+)
+
+
+@pytest.mark.parametrize("name", MANY_TYPES.columns)
+def test_synthetic_values_are_of_the_type_and_range_of_the_sample(name: str) -> None:
+    given = MANY_TYPES[name]
+    drawn = synthetic_rows(MANY_TYPES[[name]], seed=b"1")[name]
+    assert len(drawn) == 200
+    present = drawn.dropna()
+    assert len(present) == 0 if name == "empty" else len(present) > 20
+    assert present.astype(given.dtype).dtype == given.dtype
+    if name not in ("text", "category", "unique", "empty", "flag"):
+        assert given.quantile(0.05) <= present.min() <= present.max() <= given.quantile(0.95)
+    if name == "text":
+        assert set(present) == {"common"}

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from batch_scoring.cli.models import AlgorithmChoice
+from batch_scoring.cli.registering import AlgorithmChoice
 from batch_scoring.demo.synthetic import LABEL, applicants
 from batch_scoring.domain.job import Job, Training
 from batch_scoring.errors import ExitCode, InputFault
