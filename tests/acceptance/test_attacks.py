@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import secrets
 import socket
 import stat
 import time
@@ -464,3 +465,24 @@ def test_rows_that_row_level_security_hides_do_not_count_as_deleted(granted: Gra
         scorer.run()
 
     assert granted.owner.scalar("SELECT count(*) FROM predictions") == before
+
+
+def test_a_key_that_no_index_holds_is_named_with_what_to_do(
+    postgresql_workspace: Workspace, loan_model: TrainedModel
+) -> None:
+    job = LOAN_JOB.replace('"applicants"', '"wide"').replace('"predictions"', '"of_wide"')
+    workspace = prepare_loans(postgresql_workspace, loan_model)
+    workspace.sql("CREATE TABLE wide AS SELECT * FROM applicants")
+    key = secrets.token_hex(500_000)
+    workspace.sql("""UPDATE wide SET "Loan_ID" = :key WHERE "Loan_ID" = 'LP001015'""", {"key": key})
+    (workspace.jobs_dir / f"{NAME}.toml").write_text(job)
+
+    done = workspace.cli("run", NAME)
+    assert done.returncode == 1
+    assert "leave such rows out with [source] where" in done.stderr
+    assert key[:50] not in done.stderr
+
+    (workspace.jobs_dir / f"{NAME}.toml").write_text(
+        job.replace("[model]", "where = 'length(\"Loan_ID\") < 100'\n\n[model]", 1)
+    )
+    assert workspace.cli_json("run", NAME)["scored_count"] == 366

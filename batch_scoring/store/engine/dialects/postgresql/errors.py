@@ -54,7 +54,12 @@ def fault(exc: BaseException | None, shown: str, *, lost: bool, without_secrets:
         return errors.ConstraintViolated(f"constraint {constraint} refused the write ({state})")
     if state.startswith("22"):
         return DatabaseFault(f"PostgreSQL refused a value ({state}); a column's type does not hold it")
-    return DatabaseFault(f"PostgreSQL: {primary} ({state})")
+    advice = "; a key is too long to be one: leave such rows out with [source] where" if _is_long_key(primary) else ""
+    return DatabaseFault(f"PostgreSQL: {primary} ({state}){advice}")
+
+
+def _is_long_key(text: str) -> bool:
+    return text.startswith("index row ")
 
 
 _OF_TRIGGERS = "55000"
