@@ -1,7 +1,7 @@
 -- The old form of a row of ${current} that is superseded is appended to ${past} by the database itself.
 CREATE OR REPLACE FUNCTION ${supersede}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 DECLARE
   first_start timestamptz;
   last_start timestamptz;
@@ -23,7 +23,7 @@ BEGIN
   INSERT INTO ${past} (${columns}, valid_to) SELECT ${columns}, first_start FROM old_rows;
   RETURN NULL;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${supersede}() FROM PUBLIC;
 

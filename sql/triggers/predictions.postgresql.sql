@@ -4,7 +4,7 @@
 -- of their owner, so that no other role needs any on history.
 CREATE OR REPLACE FUNCTION ${preserve}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'history' AND EXISTS (
     SELECT 1 FROM scoring_runs AS r WHERE r.status = 'running' AND r."trigger" = 'purge'
@@ -21,7 +21,7 @@ BEGIN
   RAISE EXCEPTION '% of % is refused: predictions and their history are kept as they were written; batch-scoring purge deletes what is old',
     TG_OP, TG_TABLE_NAME USING ERRCODE = 'object_not_in_prerequisite_state', TABLE = TG_TABLE_NAME;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${preserve}() FROM PUBLIC;
 
@@ -29,7 +29,7 @@ REVOKE ALL ON FUNCTION ${preserve}() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION ${held}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
-AS $$$$
+AS $$${tag}$$
 DECLARE
   jobs text[] := ARRAY(SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered});
 BEGIN
@@ -45,7 +45,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${held}() FROM PUBLIC;
 
@@ -54,13 +54,13 @@ FOR EACH STATEMENT EXECUTE FUNCTION ${preserve}('current');
 
 CREATE OR REPLACE FUNCTION ${close}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   INSERT INTO ${superseded} (${columns}, valid_to)
   SELECT ${columns}, greatest(clock_timestamp(), max(o.valid_from) OVER () + interval '1 microsecond') FROM old_rows AS o;
   RETURN NULL;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${close}() FROM PUBLIC;
 
@@ -73,7 +73,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION ${preserve}('current');
 -- An open entry is deleted only after it has been copied to ${quarantine_closed}.
 CREATE OR REPLACE FUNCTION ${release}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   IF EXISTS (
     SELECT 1 FROM old_rows AS o
@@ -84,7 +84,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${release}() FROM PUBLIC;
 

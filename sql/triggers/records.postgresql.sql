@@ -2,7 +2,7 @@
 -- who could disable triggers too: `batch-scoring runs verify` finds what was altered. The database writes the login itself.
 CREATE OR REPLACE FUNCTION ${keep_run}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 DECLARE
   is_owner boolean := (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID);
   moment interval := '1 minute';
@@ -32,7 +32,7 @@ BEGIN
   END IF;
   RETURN NEW;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_run}() FROM PUBLIC;
 
@@ -42,7 +42,7 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
 -- A chunk is recorded by the run that commits it, while it is running.
 CREATE OR REPLACE FUNCTION ${keep_chunk}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   IF NOT EXISTS (
     SELECT 1 FROM ${scoring_runs} AS r WHERE r.run_id = NEW.run_id AND r.status::text = 'running'
@@ -51,7 +51,7 @@ BEGIN
   END IF;
   RETURN NEW;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_chunk}() FROM PUBLIC;
 
@@ -61,12 +61,12 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_chunk}();
 -- The login that wrote a record, as the database knows it.
 CREATE OR REPLACE FUNCTION ${keep_login}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   NEW.database_user := session_user;
   RETURN NEW;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_login}() FROM PUBLIC;
 
@@ -82,7 +82,7 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 -- A hold is removed once; otherwise its record is kept as it was written.
 CREATE OR REPLACE FUNCTION ${keep_hold}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}
-AS $$$$
+AS $$${tag}$$
 BEGIN
   IF OLD.removed_at IS NOT NULL
     AND NOT (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID)
@@ -93,7 +93,7 @@ BEGIN
   NEW.removed_by_database_user := session_user;
   RETURN NEW;
 END
-$$$$;
+$$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_hold}() FROM PUBLIC;
 

@@ -433,7 +433,7 @@ def test_a_heartbeat_at_the_end_of_time_ends_nothing_in_a_traceback(
 
 
 def test_a_body_is_not_ended_by_the_name_of_a_table(postgresql_workspace: Workspace, loan_model: TrainedModel) -> None:
-    table = "p$as_of$ SELECT 1; --"
+    table = "p$as_of$ $$ $body$ $gone$"
     job = LOAN_JOB.replace('table = "predictions"', f"table = '{table}'")
     workspace = prepare_loans(postgresql_workspace, loan_model, job=job)
     assert workspace.run().scored_count == 367

@@ -17,7 +17,7 @@ from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import IDENTITY_OF_RUN, metadata
-from batch_scoring.store.schema.views import same_key, view_name
+from batch_scoring.store.schema.views import same_key, unused_tag, view_name
 
 _OF_JOB = ("preserve", "close", "release", "held")
 _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
@@ -131,7 +131,8 @@ def drop_triggers_sql(dialect: Dialect, layout: PredictionsLayout) -> list[str]:
 
 def _filled(template: str, dialect: Dialect, names: Mapping[str, str]) -> list[str]:
     text = (resource("sql") / "triggers" / f"{template}.{dialect.templates}.sql").read_text(encoding="utf-8")
-    statements = _END_OF_STATEMENT.split(Template(text).substitute(names))
+    tag = unused_tag("body", names.values())
+    statements = _END_OF_STATEMENT.split(Template(text).substitute({**names, "tag": tag}))
     return [statement.strip() for statement in statements if statement.strip()]
 
 

@@ -106,21 +106,25 @@ def gone_sql(
 
     It is a SECURITY DEFINER function, so its search path is ``schemas`` and never that of the caller.
     """
-    where = source.where or ""
-    tag = "gone"
-    while f"${tag}$" in where:
-        tag += "_"
     names = {
         **{name: dialect.quoted(*view_name(layout, name)) for name in ("current", "gone")},
         "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
-        "tag": tag,
         "source_keys": source_keys(dialect, source),
         "same_key": same_key(dialect, layout, "s", "c"),
     }
     statements = _parts(
         _text(f"gone.{dialect.templates}.sql")
     )  # split before the condition is inserted, which may contain a semicolon
+    names["tag"] = unused_tag("gone", names.values())
     return [Template(statement).substitute(names) for statement in statements]
+
+
+def unused_tag(tag: str, texts: Iterable[str]) -> str:
+    """A tag for a dollar-quoted body that contains these texts, which may contain any other."""
+    texts = list(texts)
+    while any(f"${tag}$" in text for text in texts):
+        tag += "_"
+    return tag
 
 
 def source_keys(dialect: Dialect, source: Source) -> str:
