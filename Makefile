@@ -6,13 +6,14 @@ BIN    := $(VENV)/bin
 # compile bytecode at installation, so that commands start faster
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test test-all docs lint typecheck check wheel requirements benchmark-start bench soak clean
+.PHONY: help install dev demo test test-all docs siege lint typecheck check wheel requirements benchmark-start bench soak clean
 
 help:
 	@echo "make demo      install and run the example job on an embedded database"
 	@echo "make test      install what the tests need and run a few variants of each"
 	@echo "make test-all  all tests: every point of every sweep"
 	@echo "make soak      2,000 runs by one service, to detect leaks: 45 minutes"
+	@echo "make siege     a service under bad connections and hostile files for ten minutes"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
 	@echo "make bench     compare speed and memory with pandas, Polars, MLflow and a hand-written loop: 15 minutes"
@@ -49,6 +50,9 @@ docs: dev
 
 soak: dev
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py
+
+siege: dev
+	SIEGE_MINUTES=10 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_siege.py
 
 lint: dev
 	$(BIN)/ruff format --check .

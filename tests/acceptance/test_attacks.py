@@ -6,24 +6,22 @@ import csv
 import json
 import os
 import re
-import resource
 import secrets
-import socket
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
+from attackers import HOSTILE_FILES, connect, flood, many_descriptors
 from conftest import prepare_loans
 from hypothesis import given
 from hypothesis import strategies as st
 from logins import NAME, Granted, answer
-from serving import EVERY_SECOND, Serving, serving, without_schedule
+from serving import EVERY_SECOND, serving, without_schedule
 from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, ModelRefused, SourceFault
@@ -170,30 +168,6 @@ def test_golden_rows_are_as_private_as_the_umask_says_and_are_not_printed(
 # --- job files
 
 
-def _sparse(file: Path) -> None:
-    with file.open("wb") as sink:
-        sink.truncate(2 * 2**30)
-
-
-HOSTILE_FILES: dict[str, Callable[[Path], object]] = {
-    "nested": lambda file: file.with_name("nested.toml").write_text("[" * 100_000),
-    "deep": lambda file: file.with_name("deep.toml").write_text("a = " + "[" * 20_000 + "]" * 20_000),
-    "pipe": lambda file: os.mkfifo(file.with_name("pipe.toml")),
-    "folder": lambda file: file.with_name("folder.toml").mkdir(),
-    "dangling": lambda file: file.with_name("dangling.toml").symlink_to("/nowhere"),
-    "device": lambda file: file.with_name("device.toml").symlink_to("/dev/zero"),
-    "large": lambda file: _sparse(file.with_name("large.toml")),
-    "binary": lambda file: file.with_name("binary.toml").write_bytes(bytes(range(256)) * 100),
-    "name": lambda file: Path(os.fsdecode(os.fsencode(file.parent) + b"/\xff\xfe.toml")).write_text("a = 1"),
-    "escape": lambda file: file.with_name("a\x1b[31m\nb.toml").write_text("a = 1"),
-    "label": lambda file: file.with_name("label.toml").write_text("[/ok]\n"),
-    "busy": lambda file: file.with_name("busy.toml").write_text(
-        file.read_text().replace('"predictions"', '"busy"').replace('"1 second"', '"0.000001 s"')
-    ),
-    "huge number": lambda file: file.with_name("number.toml").write_text("a = " + "9" * 5_000),
-}
-
-
 @pytest.mark.parametrize("name", HOSTILE_FILES)
 def test_a_hostile_job_file_is_named_and_no_other_job_is_touched(
     name: str, sqlite_workspace: Workspace, loan_model: TrainedModel
@@ -269,59 +243,20 @@ def test_an_unexpected_error_is_counted_and_the_service_goes_on(
 # --- the open port
 
 
-@contextmanager
-def _many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_000), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _connect(port: int) -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", port), timeout=10)
-    made.settimeout(10)
-    return made
-
-
-def _flood(service: Serving, count: int) -> None:
-    """Half-sent requests, resets, header floods and nonsense, all kept open."""
-    opened = []
-    for number in range(count):
-        try:
-            connection = _connect(service.port)
-            if number % 4 == 0:
-                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost:")
-            elif number % 4 == 1:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-                connection.close()
-                continue
-            elif number % 4 == 2:
-                connection.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50)
-            else:
-                connection.sendall(bytes(range(256)))
-        except OSError:
-            continue
-        opened.append(connection)
-    for connection in opened:
-        connection.close()
-
-
 @pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_bad_connections_do_not_stop_the_service(
     count: int, sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     workspace = prepare_loans(sqlite_workspace, loan_model, job=without_schedule(LOAN_JOB) + EVERY_SECOND)
-    with _many_descriptors(), serving(workspace) as service:
+    with many_descriptors(), serving(workspace) as service:
         wait_until(lambda: service.get("/readyz")[0] == 200)
-        _flood(service, 100)
+        flood(service, 100)
         process = psutil.Process(service.process.pid)
         memory = process.memory_info().rss
         logged = service.log.stat().st_size
         fired = len(service.events("slot_fired"))
 
-        _flood(service, count)
+        flood(service, count)
 
         assert service.get("/readyz") == (200, "ok\n")
         wait_until(lambda: len(service.events("slot_fired")) >= fired + 2)
@@ -337,7 +272,7 @@ def test_a_connection_that_drips_is_closed_and_a_probe_is_answered_meanwhile(
     workspace = prepare_loans(sqlite_workspace, loan_model, job=without_schedule(LOAN_JOB) + EVERY_SECOND)
     with serving(workspace) as service:
         wait_until(lambda: service.get("/readyz")[0] == 200)
-        connections = [_connect(service.port) for _ in range(60)]
+        connections = [connect(service.port) for _ in range(60)]
         started = time.monotonic()
         is_closed = False
         while not is_closed and time.monotonic() - started < 30:
