@@ -107,12 +107,11 @@ def _privileges(database: Database) -> list[str]:
     from batch_scoring.store.schema import grants
 
     with database.read() as connection:
-        schemas = grants.open_schemas(connection, database.dialect.search_path(connection))
         return [
             *(
-                f"everybody may create objects in schema {schema}, and make other users run code by them:"
-                f" REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
-                for schema in schemas
+                f"others than its owner may create objects in schema {schema}, so its operators and functions are not"
+                f" used: REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+                for schema in grants.open_schemas(connection)
             ),
             *grants.role_problems(connection),
         ]
@@ -126,7 +125,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             source = SourceTable.inspect(database, connection, job)
         source.check_where(database)
         with database.read() as connection:
-            if database.dialect.hides_rows(connection, source.table):
+            if database.dialect.hides_rows(connection, source.place):
                 raise SourceFault(
                     f"row-level security is active on {source.table} and may hide rows from this user: they would never"
                     " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"

@@ -30,7 +30,7 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
     source = plan.job.source
     if source.deleted == "keep" or plan.mode != "sweep":
         return
-    hides_rows = partial(_hides_rows, database, plan.queries[0].source.table)
+    hides_rows = partial(_hides_rows, database, plan.queries[0].source.place)
     if retry_transient(hides_rows):
         raise SourceFault(
             f"row-level security is active on {source.table} and may hide rows from this user, which would count as"

@@ -14,7 +14,12 @@ if connection is None:
         output_buffer=context.config.output_buffer,
     )
 else:
-    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transactional_ddl=True,
+        version_table_schema=context.config.attributes["schema"],
+    )
 
 with context.begin_transaction():
     context.run_migrations()

@@ -5,23 +5,23 @@ DECLARE
   wanted text;
 BEGIN
   FOREACH wanted IN ARRAY ARRAY[${role_names}] LOOP
-    IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles AS r WHERE r.rolname = wanted) THEN
+    IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles AS r WHERE r.rolname = wanted::name) THEN
       EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
     ELSIF EXISTS (
       SELECT 1 FROM pg_catalog.pg_roles AS r
-      WHERE r.rolname = wanted
+      WHERE r.rolname = wanted::name
         AND (r.rolcanlogin OR r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)
     ) THEN
       RAISE EXCEPTION 'role % exists and can log in or has special attributes: rename that role, or drop it', wanted;
     ELSIF EXISTS (
-      SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner WHERE r.rolname = wanted
+      SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner WHERE r.rolname = wanted::name
     ) THEN
       RAISE EXCEPTION 'role % exists and owns tables of this database: rename that role, or reassign what it owns', wanted;
     END IF;
     IF EXISTS (
       SELECT 1 FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
-      WHERE r.rolname = wanted AND m.roleid <> ALL (ARRAY(
-        SELECT s.oid FROM pg_catalog.pg_roles AS s WHERE s.rolname = 'scorer' AND wanted = 'operator'
+      WHERE r.rolname = wanted::name AND m.roleid <> ALL (ARRAY(
+        SELECT s.oid FROM pg_catalog.pg_roles AS s WHERE s.rolname = 'scorer'::name AND wanted = 'operator'
       ))
     ) THEN
       RAISE EXCEPTION 'role % exists and is a member of another role: revoke that membership', wanted;
@@ -32,7 +32,7 @@ BEGIN
     SELECT 1 FROM pg_catalog.pg_auth_members AS m
     JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
     JOIN pg_catalog.pg_roles AS s ON s.oid = m.roleid
-    WHERE r.rolname = 'operator' AND s.rolname = 'scorer'
+    WHERE r.rolname = 'operator'::name AND s.rolname = 'scorer'::name
   ) THEN
     REVOKE scorer FROM operator;
   END IF;

@@ -7,13 +7,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
 AS $$${tag}$$
 BEGIN
   IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'history' AND EXISTS (
-    SELECT 1 FROM scoring_runs AS r WHERE r.status = 'running' AND r."trigger" = 'purge'
+    SELECT 1 FROM ${scoring_runs} AS r WHERE r.status = 'running' AND r."trigger" = 'purge'
   ) THEN
     RETURN NULL;
   END IF;
   IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'current' AND EXISTS (
-    SELECT 1 FROM scoring_runs AS r
-    WHERE r.running_job IN (SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered})
+    SELECT 1 FROM ${scoring_runs} AS r
+    WHERE r.running_job IN (SELECT j.job FROM ${scoring_jobs} AS j WHERE j.predictions_table = ${registered})
       AND r."trigger" IN ('cli', 'schedule') AND r.job_config -> 'source' ->> 'deleted' = 'close'
   ) THEN
     RETURN NULL;
@@ -31,13 +31,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = ${search_path}
 SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1
 AS $$${tag}$$
 DECLARE
-  jobs text[] := ARRAY(SELECT j.job FROM scoring_jobs AS j WHERE j.predictions_table = ${registered});
+  jobs text[] := ARRAY(SELECT j.job FROM ${scoring_jobs} AS j WHERE j.predictions_table = ${registered});
 BEGIN
   IF EXISTS (
-    SELECT 1 FROM old_rows AS o JOIN legal_holds AS h ON h.run_id = o.run_id
+    SELECT 1 FROM old_rows AS o JOIN ${legal_holds} AS h ON h.run_id = o.run_id
     WHERE h.removed_at IS NULL AND h.job = ANY (jobs)
   ) OR EXISTS (
-    SELECT 1 FROM old_rows AS o JOIN legal_holds AS h ON ${held_key}
+    SELECT 1 FROM old_rows AS o JOIN ${legal_holds} AS h ON ${held_key}
     WHERE h.removed_at IS NULL AND h.job = ANY (jobs)
   ) THEN
     RAISE EXCEPTION 'DELETE of % is refused: rows are on legal hold; see batch-scoring hold list', TG_TABLE_NAME

@@ -36,7 +36,12 @@ $$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_run}() FROM PUBLIC;
 
-CREATE OR REPLACE TRIGGER keep BEFORE INSERT OR UPDATE ON ${scoring_runs}
+CREATE OR REPLACE TRIGGER keep BEFORE INSERT ON ${scoring_runs}
+FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
+
+-- AFTER: before an UPDATE, PostgreSQL would lock the row as for a change of its unique column, and heartbeats would wait for
+-- chunks.
+CREATE OR REPLACE TRIGGER keep_ended AFTER UPDATE ON ${scoring_runs}
 FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
 
 -- A chunk is recorded by the run that commits it, while it is running.

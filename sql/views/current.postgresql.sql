@@ -11,7 +11,7 @@ SELECT
   q.valid_from AS quarantined_since,
   q.reason_code::text AS quarantine_reason
 FROM ${predictions} AS p
-JOIN scoring_runs AS r ON r.run_id = p.run_id
+JOIN ${scoring_runs} AS r ON r.run_id = p.run_id
 LEFT JOIN ${quarantine} AS q ON ${quarantine_of_key};
 
 COMMENT ON VIEW ${current} IS 'One row per key: the current prediction';

@@ -29,7 +29,7 @@ ranked AS (
     sum(sum(b.n)) OVER (PARTITION BY b.day, r.model_name, b.model_version ORDER BY b.place) AS up_to_here,
     sum(sum(b.n)) OVER (PARTITION BY b.day, r.model_name, b.model_version) AS all_n
   FROM bucket AS b
-  JOIN scoring_runs AS r ON r.run_id = b.run_id
+  JOIN ${scoring_runs} AS r ON r.run_id = b.run_id
   GROUP BY b.day, r.model_name, b.model_version, b.place
 )
 SELECT

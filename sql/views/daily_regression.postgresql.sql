@@ -31,7 +31,7 @@ FROM (
     avg(p.score) AS mean_score,
     percentile_disc(ARRAY[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) WITHIN GROUP (ORDER BY p.score) AS deciles
   FROM ${all_predictions} AS p
-  JOIN scoring_runs AS r ON r.run_id = p.run_id
+  JOIN ${scoring_runs} AS r ON r.run_id = p.run_id
   GROUP BY 1, 2, 3
 ) AS g;
 

@@ -28,7 +28,7 @@ SELECT
   sum(p.n)::bigint AS prediction_count,
   (sum(p.n) / sum(sum(p.n)) OVER (PARTITION BY r.model_name, p.model_version))::double precision AS share
 FROM placed AS p
-JOIN scoring_runs AS r ON r.run_id = p.run_id
+JOIN ${scoring_runs} AS r ON r.run_id = p.run_id
 GROUP BY r.model_name, p.model_version, p.band, p.low, p.high;
 
 COMMENT ON VIEW ${distribution} IS 'Histogram of the current scores: one row per model version and twentieth of the score range that has any';

@@ -14,7 +14,7 @@ SELECT
   p.valid_to,
   p.valid_to = TIMESTAMPTZ '9999-12-31 00:00:00+00' AS is_current
 FROM ${all_predictions} AS p
-JOIN scoring_runs AS r ON r.run_id = p.run_id;
+JOIN ${scoring_runs} AS r ON r.run_id = p.run_id;
 
 COMMENT ON VIEW ${history} IS 'One row per prediction, current or superseded, with its validity period from valid_from to valid_to, exclusive';
 ${history_key_comments}

@@ -235,7 +235,10 @@ DIFFERENCES: dict[str, tuple[str, str]] = {
     "too little": ("REVOKE INSERT ON scoring_chunks FROM scorer", "scorer lacks INSERT on scoring_chunks"),
     "a view": ("REVOKE SELECT ON predictions_current FROM bi_reader", "bi_reader lacks SELECT on predictions_current"),
     "a function": ("GRANT EXECUTE ON FUNCTION predictions_gone() TO scorer", "function predictions_gone()"),
-    "a schema": ("GRANT CREATE ON SCHEMA public TO PUBLIC", "everybody may create objects in schema public"),
+    "a schema": (
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        "others than its owner may create objects in schema public",
+    ),
 }
 
 

@@ -102,6 +102,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "model_versions",
         "model_promotions",
         "rescore_requests",
+        "record_chain",
         "legal_holds",
         "scoring_jobs",
         "scoring_chunks",

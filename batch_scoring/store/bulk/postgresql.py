@@ -26,7 +26,7 @@ from batch_scoring.files.buffers import arrow_buffer
 from batch_scoring.store.bulk import binary
 from batch_scoring.store.bulk.contract import Scalar
 from batch_scoring.store.bulk.packed import NEVER_EMPTY, SEPARATOR, TYPES, NotPacked, null_of, unpack
-from batch_scoring.store.engine.names import driver_sql, quoted
+from batch_scoring.store.engine.names import driver_sql, quoted, table_text
 
 _BLOCK = 1 << 20
 """Bytes passed to the driver at once."""
@@ -59,7 +59,7 @@ class CopyRows:
         else:
             names, content, form = [*self.columns, *constants], _csv(self.columns, constants), "csv"
         listed = ", ".join(quoted(connection.dialect, name) for name in names)
-        target = quoted(connection.dialect, self.table.schema, self.table.name)
+        target = table_text(connection, self.table)
         with _cursor(connection) as cursor:
             cursor.copy_expert(f"COPY {target} ({listed}) FROM STDIN (FORMAT {form})", io.BytesIO(content), _BLOCK)
             written: int = cursor.rowcount
@@ -117,8 +117,8 @@ class CopyBulk:
         arrays = {name: _array_literal(_text(values)) for name, values in keys.items()}
         given, same, values = _joined(connection, current, arrays, _bounds({k: _text(v) for k, v in keys.items()}))
         names = [_name(connection, column.name) for column in current.columns]
-        source = _name(connection, current.schema, current.name)
-        target = _name(connection, past.schema, past.name)
+        source = driver_sql(connection.dialect, table_text(connection, current))
+        target = driver_sql(connection.dialect, table_text(connection, past))
         listed = ", ".join([*names, *(_name(connection, name) for name in constants)])
         chosen = ", ".join([*(f"outcome.{name}" for name in names), *("%s" for _ in constants)])
         copy = f"INSERT INTO {target} ({listed}) SELECT {chosen} FROM {source} AS outcome, {given} WHERE {same}"  # noqa: S608
@@ -151,7 +151,7 @@ class UpdatedRows:
         keys = {column.name for column in self.table.primary_key}
         written = [column.name for column in self.table.columns if column.name not in keys]
         settings = ", ".join(f"{_name(connection, name)} = {places.get(name, 'NULL')}" for name in written)
-        target = _name(connection, self.table.schema, self.table.name)
+        target = driver_sql(connection.dialect, table_text(connection, self.table))
         statement = (
             f"UPDATE {target} AS outcome SET {settings} FROM {given}"  # noqa: S608 - quoted names
             f" WHERE {same} AND outcome.valid_from <= %s"
@@ -220,7 +220,10 @@ def _text_of(column: sa.ColumnElement[Any], family: Family) -> sa.ColumnElement[
 
 def _fetch_csv(connection: sa.Connection, query: sa.Select[Any], families: Sequence[Family]) -> list[Column]:
     """Read by COPY, which is slower, but CSV quoting separates values whatever the texts contain."""
-    compiled = query.compile(dialect=connection.dialect)
+    names = connection.get_execution_options().get("schema_translate_map")
+    compiled = query.compile(
+        dialect=connection.dialect, schema_translate_map=names, render_schema_translate=bool(names)
+    )
     sink = io.BytesIO()
     with _cursor(connection) as cursor:
         text = cursor.mogrify(str(compiled), compiled.params).decode(cursor.connection.encoding or "utf-8")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.keys import KeyRange, Version
 from batch_scoring.domain.names import TableName
-from batch_scoring.store.engine.names import exactly
+from batch_scoring.store.engine.names import NamedTable, exactly
 from batch_scoring.store.engine.sql_types import RAW, UtcTimestamp
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import within
@@ -17,7 +17,7 @@ from batch_scoring.store.source.key_conditions import within
 
 def outcome_table(name: TableName, layout: PredictionsLayout) -> sa.TableClause:
     """A predictions or quarantine table for comparisons with the source; values from the source are not converted."""
-    return sa.table(
+    return NamedTable(
         exactly(name.name),
         *(sa.column(exactly(key), RAW) for key in layout.key_names),
         sa.column("run_id", sa.BigInteger),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -17,6 +18,7 @@ from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_named, dialects
 from batch_scoring.store.engine.driver_errors import is_driver_error
+from batch_scoring.store.engine.names import schemas_of
 from batch_scoring.store.engine.timeouts import Timeouts
 
 _SCHEMES = {"postgres": "postgresql"}
@@ -90,9 +92,13 @@ class Database:
         except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as exc:
             message = f"no driver for {url.drivername} is installed; install it or use another URL"
             raise ConfigurationError([Problem(where=addresses.SETTING, key="", message=message)]) from exc
-        event.listen(engine, "connect", lambda connection, _record: dialect.on_connect(connection, url))
+        event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", self._begin)
         return engine
+
+    def _on_connect(self, driver_connection: Any, record: Any) -> None:
+        self.dialect.on_connect(driver_connection, self.url)
+        record.info["batch_scoring_schemas"] = self.dialect.schemas(driver_connection)
 
     def _begin(self, connection: sa.Connection) -> None:
         writes = bool(connection.get_execution_options().get("writes"))
@@ -124,7 +130,9 @@ class Database:
         with self.faults():
             connection = self._connect()
         try:
-            with self.faults(), connection.execution_options(writes=writes).begin():
+            schemas = schemas_of(connection)
+            options = {} if schemas is None else {"schema_translate_map": {None: schemas.own}}
+            with self.faults(), connection.execution_options(writes=writes, **options).begin():
                 yield connection
         finally:
             connection.close()

@@ -15,5 +15,17 @@ def source_columns(connection: sa.Connection, table: TableName) -> dict[str, Sou
     """The columns of a table or view in order. Raises sqlalchemy.exc.NoSuchTableError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # a type that SQLAlchemy does not know is looked up here
-        reflected = sa.inspect(connection).get_columns(table.name, schema=table.schema)
-    return dialect_of(connection).columns(connection, table, reflected)
+        found = located(connection, table)
+        reflected = sa.inspect(connection).get_columns(found.name, schema=found.schema)
+    return dialect_of(connection).columns(connection, found, reflected)
+
+
+def located(connection: sa.Connection, table: TableName) -> TableName:
+    """A table with its schema, where the database has a search path."""
+    return dialect_of(connection).located(connection, table)
+
+
+def has_table(connection: sa.Connection, table: TableName) -> bool:
+    """Whether there is a table or view of this name."""
+    found = located(connection, table)
+    return sa.inspect(connection).has_table(found.name, schema=found.schema)

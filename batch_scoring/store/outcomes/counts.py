@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from batch_scoring.store.engine.names import NamedTable
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_runs
 
@@ -14,7 +15,9 @@ from batch_scoring.store.schema.tables import scoring_runs
 def count_quarantined(connection: sa.Connection, layout: PredictionsLayout) -> int:
     """The number of open quarantine entries of a job."""
     table = layout.quarantine_table
-    rows = sa.table(table.name, schema=table.schema)  # a new Table object would not match SQLAlchemy's statement cache
+    rows = NamedTable(
+        table.name, schema=table.schema
+    )  # a new Table object would not match SQLAlchemy's statement cache
     return connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
 
 
@@ -33,7 +36,7 @@ def count_by_version(connection: sa.Connection, layout: PredictionsLayout) -> Se
     table = layout.predictions_table
     columns = [sa.column(name, table.c[name].type) for name in ("run_id", "model_version")]
     run_id, version = columns
-    rows = sa.table(table.name, *columns, schema=table.schema)
+    rows = NamedTable(table.name, *columns, schema=table.schema)
     of_run = (
         sa.select(run_id, version, sa.func.count().label("n")).select_from(rows).group_by(run_id, version).subquery()
     )

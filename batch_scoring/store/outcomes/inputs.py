@@ -15,6 +15,7 @@ from batch_scoring.domain.keys import Key, KeyRange
 from batch_scoring.store.bulk.contract import Bulk
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.reflection import has_table
 from batch_scoring.store.outcomes.history import key_columns
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import within
@@ -55,7 +56,7 @@ class StoredInputs:
 def has_inputs(database: Database, layout: PredictionsLayout) -> bool:
     """Whether the table of stored inputs exists. Raises DatabaseFault."""
     with database.read() as connection:
-        return sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
+        return has_table(connection, layout.inputs)
 
 
 def pages(

@@ -9,6 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.reflection import has_table
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.outcomes.history import keys_of
 from batch_scoring.store.runs import records
@@ -169,7 +170,7 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
     def ended(table: sa.Table, before: datetime) -> sa.ColumnElement[bool]:
         return table.c.valid_to < sa.literal(before, table.c.valid_to.type)
 
-    has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
+    has_inputs = has_table(connection, layout.inputs)
     found: list[_Target] = []
     if has_inputs and cutoffs.inputs_before is not None:
         valid_from = inputs.c.valid_from

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.engine.names import driver_sql, quoted, schemas_of
 from batch_scoring.store.schema.roles import ROLES
 
 _ROLES = sa.text(
@@ -20,16 +20,6 @@ _ROLES = sa.text(
         SELECT CAST(g.rolname AS text) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid
       ) AS member_of
     FROM pg_roles r WHERE r.rolname = ANY (:roles) ORDER BY r.rolname
-    """
-)
-
-_OPEN_SCHEMAS = sa.text(
-    """
-    SELECT CAST(n.nspname AS text) FROM pg_namespace n
-    WHERE n.nspname = ANY (:schemas) AND EXISTS (
-      SELECT 1 FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
-      WHERE a.grantee = 0 AND a.privilege_type = 'CREATE'
-    )
     """
 )
 
@@ -59,9 +49,13 @@ class _UndoneError(Exception):
     """Ends a transaction of which nothing is kept."""
 
 
-def open_schemas(connection: sa.Connection, schemas: Sequence[str]) -> list[str]:
-    """The schemas in which everybody may create objects. Whoever can, can make others run code (CVE-2018-1058)."""
-    return list(connection.execute(_OPEN_SCHEMAS, {"schemas": list(schemas)}).scalars())
+def open_schemas(connection: sa.Connection) -> list[str]:
+    """The schemas of the search path in which others than their owners may create objects.
+
+    Whoever can, could make others run code (CVE-2018-1058), so nothing but the tables of such a schema is used.
+    """
+    schemas = schemas_of(connection)
+    return [] if schemas is None else [name for name in schemas.path if name not in schemas.trusted]
 
 
 def role_problems(connection: sa.Connection) -> Iterator[str]:
@@ -84,12 +78,12 @@ def verify(database: Database, script: str) -> list[str]:
     DatabaseFault.
     """
     with database.read() as connection:
-        schemas = database.dialect.search_path(connection)
         problems = [
             *role_problems(connection),
             *(
-                f"everybody may create objects in schema {schema}: REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
-                for schema in open_schemas(connection, schemas)
+                f"others than its owner may create objects in schema {schema}:"
+                f" REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+                for schema in open_schemas(connection)
             ),
         ]
         existing = {role.role for role in connection.execute(_ROLES, {"roles": list(ROLES)})}
@@ -101,6 +95,10 @@ def verify(database: Database, script: str) -> list[str]:
     try:
         with database.write() as connection:
             before = _grants(connection)
+            schemas = schemas_of(connection)
+            assert schemas is not None
+            own = quoted(connection.dialect, schemas.own)  # the script names tables without it
+            connection.exec_driver_sql(f"SET LOCAL search_path = {own}, pg_temp")
             connection.exec_driver_sql(driver_sql(connection.dialect, script))
             after = _grants(connection)
             missing = [f"{who} lacks {what} on {on}" for on, what, who in sorted(after - before)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,14 +21,15 @@ from batch_scoring.errors import (
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_of
-from batch_scoring.store.engine.names import driver_sql, quoted
+from batch_scoring.store.engine.names import driver_sql, quoted, schemas_of
+from batch_scoring.store.engine.reflection import has_table, located
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.schema import triggers
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.retype import execute, holds_versions
 from batch_scoring.store.schema.revision import check_revision
 from batch_scoring.store.schema.tables import scoring_jobs
-from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, view_name
+from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, source_keys, view_name
 
 TABLES = ("superseded", "quarantine", "quarantine_closed", "inputs")
 """Suffixes of a job's tables besides that of its predictions."""
@@ -49,19 +51,50 @@ def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bo
         created = create_tables(connection, job, layout)
         if created:
             execute(connection, dependent_statements(connection, job, layout))
-            execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
+            execute(connection, shared_statements(connection))
     return created
+
+
+def shared_statements(connection: sa.Connection) -> list[str]:
+    """The statements that create or replace the views that cover all jobs."""
+    found = [(job, qualified(connection, layout)) for job, layout in registered_layouts(connection)]
+    return shared_sql(dialect_of(connection), found, own_schema(connection))
+
+
+def own_schema(connection: sa.Connection) -> str | None:
+    """The schema of this package's tables; None where there is no search path."""
+    schemas = schemas_of(connection)
+    return None if schemas is None else schemas.own
+
+
+def trusted_schemas(connection: sa.Connection) -> tuple[str, ...]:
+    """The search path of functions: schemas in which nobody but their owners may create objects."""
+    schemas = schemas_of(connection)
+    return () if schemas is None else schemas.trusted
+
+
+def qualified(connection: sa.Connection, layout: PredictionsLayout) -> PredictionsLayout:
+    """A layout whose tables are named with their schema, for statements that a search path must not affect."""
+    schema = layout.table.schema or own_schema(connection)
+    return replace(layout, table=layout.table._replace(schema=schema))
 
 
 def dependent_statements(connection: sa.Connection, job: Job, layout: PredictionsLayout) -> list[str]:
     """The statements that create or replace a job's triggers, views and functions."""
     dialect = dialect_of(connection)
-    schemas = dialect.search_path(connection)
-    has_inputs = sa.inspect(connection).has_table(layout.inputs.name, schema=layout.inputs.schema)
+    schema, schemas, own = own_schema(connection), trusted_schemas(connection), qualified(connection, layout)
+    source = source_keys(dialect, job.source, located(connection, job.source.table_name))
     return [
-        *triggers.trigger_sql(dialect, layout, schemas, has_inputs=has_inputs),
-        *job_sql(dialect, layout, job.predictions.positive_label),
-        *gone_sql(dialect, layout, job.source, schemas),
+        *triggers.trigger_sql(
+            dialect,
+            own,
+            schemas,
+            registered=str(layout.table),
+            schema=schema,
+            has_inputs=has_table(connection, layout.inputs),
+        ),
+        *job_sql(dialect, own, job.predictions.positive_label, schema),
+        *gone_sql(dialect, own, source, schemas),
     ]
 
 
@@ -82,10 +115,13 @@ def ensure_inputs(database: Database, layout: PredictionsLayout, stored: Sequenc
             for element in _ddl_of(connection.dialect, table):
                 connection.execute(element)
             dialect = database.dialect
-            execute(connection, triggers.inputs_sql(dialect, layout, dialect.search_path(connection)))
+            own = qualified(connection, layout)
+            schemas = trusted_schemas(connection)
+            schema, name = own_schema(connection), str(layout.table)
+            execute(connection, triggers.inputs_sql(dialect, own, schemas, registered=name, schema=schema))
             return True
         for column in lacking:
-            name = quoted(connection.dialect, *layout.inputs)
+            name = quoted(connection.dialect, *located(connection, layout.inputs))
             described = CreateColumn(column).compile(dialect=connection.dialect)
             connection.exec_driver_sql(driver_sql(connection.dialect, f"ALTER TABLE {name} ADD COLUMN {described}"))
     return bool(lacking)
@@ -93,12 +129,12 @@ def ensure_inputs(database: Database, layout: PredictionsLayout, stored: Sequenc
 
 def _lacking(connection: sa.Connection, layout: PredictionsLayout, table: sa.Table) -> list[sa.Column[Any]] | None:
     """The columns that the table of stored inputs lacks; None where the table does not exist."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(layout.inputs.name, schema=layout.inputs.schema):
+    if not has_table(connection, layout.inputs):
         return None
+    place = located(connection, layout.inputs)
     found = {
         column["name"]: column["type"].compile(dialect=connection.dialect)
-        for column in inspector.get_columns(layout.inputs.name, schema=layout.inputs.schema)
+        for column in sa.inspect(connection).get_columns(place.name, schema=place.schema)
     }
     wanted = {column.name: column.type.compile(dialect=connection.dialect) for column in table.columns}
     if not {"digest", "run_id", "valid_from", *layout.key_names} <= found.keys():
@@ -186,7 +222,7 @@ def create_tables(connection: sa.Connection, job: Job, layout: PredictionsLayout
     if check_tables(connection, job, layout):
         return False
     for name in (layout.table, *(view_name(layout, suffix) for suffix in (*TABLES, *PER_JOB))):
-        if sa.inspect(connection).has_table(name.name, schema=name.schema):
+        if has_table(connection, name):
             message = (
                 f"{name} exists already and was not created for job {job.name};"
                 " name another table in [predictions] table"
@@ -224,14 +260,9 @@ def registered_layout(connection: sa.Connection, job: Job) -> PredictionsLayout 
 
 def registered_layouts(connection: sa.Connection) -> list[tuple[str, PredictionsLayout]]:
     """Every job whose tables exist, with its newest tables, by name."""
-    inspector = sa.inspect(connection)
     rows = connection.execute(sa.select(scoring_jobs).order_by(scoring_jobs.c.job, scoring_jobs.c.created_at))
     newest = {row.job: _layout_from(row) for row in rows}
-    return [
-        (job, layout)
-        for job, layout in newest.items()
-        if inspector.has_table(layout.quarantine.name, schema=layout.quarantine.schema)
-    ]
+    return [(job, layout) for job, layout in newest.items() if has_table(connection, layout.quarantine)]
 
 
 def _layout_from(known: sa.Row[Any]) -> PredictionsLayout:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.names import TableName
 from batch_scoring.store.engine.dialects.registered import dialect_of
-from batch_scoring.store.engine.names import driver_sql, exactly
+from batch_scoring.store.engine.names import NamedTable, driver_sql, exactly
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.triggers import drop_triggers_sql
@@ -21,7 +21,7 @@ def holds_versions(connection: sa.Connection, layout: PredictionsLayout) -> bool
     """Whether some prediction or quarantine entry records a version of its source row."""
     for name in _versioned(layout):
         column: sa.ColumnClause[object] = sa.column(_COLUMN)
-        table = sa.table(exactly(name.name), column, schema=exactly(name.schema))
+        table = NamedTable(exactly(name.name), column, schema=exactly(name.schema))
         found = sa.select(sa.literal(1)).select_from(table).where(column.is_not(None)).limit(1)
         if connection.execute(found).first() is not None:
             return True
@@ -32,21 +32,23 @@ def _versioned(layout: PredictionsLayout) -> tuple[TableName, ...]:
     return (layout.table, layout.superseded, layout.quarantine, layout.quarantine_closed)
 
 
-def retype_versions(connection: sa.Connection, layout: PredictionsLayout, dependent: Iterable[str]) -> None:
+def retype_versions(
+    connection: sa.Connection, layout: PredictionsLayout, own: PredictionsLayout, dependent: Iterable[str]
+) -> None:
     """Change the type of an empty source_changed_at in the current transaction, and create triggers and views again.
 
-    Privileges on the views are granted again.
+    ``own`` is the layout with the schema of its tables. Privileges on the views are granted again.
     """
     dialect = dialect_of(connection)
-    names = [dialect.quoted(*view_name(layout, view)) for view in reversed(PER_JOB)]
-    functions = [f"{dialect.quoted(*view_name(layout, name))}({types})" for name, types in FUNCTIONS.items()]
+    names = [dialect.quoted(*view_name(own, view)) for view in reversed(PER_JOB)]
+    functions = [f"{dialect.quoted(*view_name(own, name))}({types})" for name, types in FUNCTIONS.items()]
     grants = _grants(connection, names, functions) if dialect.has_roles else []
     if dialect.has_functions:
         execute(connection, [f"DROP FUNCTION IF EXISTS {function}" for function in functions])
     execute(connection, [f"DROP VIEW IF EXISTS {name}" for name in names])
     ddl = layout.changed_at_type
-    execute(connection, drop_triggers_sql(dialect, layout))
-    for table in (dialect.quoted(*name) for name in _versioned(layout)):
+    execute(connection, drop_triggers_sql(dialect, own))
+    for table in (dialect.quoted(*name) for name in _versioned(own)):
         if dialect.changes_column_types:
             execute(connection, [f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} TYPE {ddl} USING NULL"])
         else:

@@ -7,11 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from batch_scoring.domain.names import TableName
 from batch_scoring.errors import (
     SchemaOutOfDate,
 )
 from batch_scoring.resources import resource
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import NamedTable
+from batch_scoring.store.engine.reflection import has_table
 from batch_scoring.store.schema.tables import SCHEMA_REVISION
 
 
@@ -38,9 +41,10 @@ def unknown_revision(found: str | None) -> SchemaOutOfDate:
 
 
 def current_revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
+    if not has_table(connection, TableName(None, "alembic_version")):
         return None
-    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    number: sa.ColumnClause[str] = sa.column("version_num")
+    return connection.execute(sa.select(number).select_from(NamedTable("alembic_version", number))).scalar_one_or_none()
 
 
 def alembic_config(buffer: io.StringIO | None = None) -> Any:

@@ -24,7 +24,7 @@ from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.schema.revision import alembic_config
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.triggers import records_sql, trigger_sql
-from batch_scoring.store.schema.views import gone_sql, job_sql, shared_sql
+from batch_scoring.store.schema.views import gone_sql, job_sql, shared_sql, source_keys
 from batch_scoring.store.source.table import SourceTable
 
 
@@ -72,7 +72,10 @@ def _schema_sql(dialect: Dialect, layouts: Sequence[tuple[Job, PredictionsLayout
         ]
         parts += [f"{statement};" for statement in trigger_sql(dialect, layout)]
         parts += [f"{statement};" for statement in job_sql(dialect, layout, job.predictions.positive_label)]
-        parts += [f"{statement};" for statement in gone_sql(dialect, layout, job.source)]
+        parts += [
+            f"{statement};"
+            for statement in gone_sql(dialect, layout, source_keys(dialect, job.source, job.source.table_name))
+        ]
         row = job_row(job, layout)
         key_columns = sa.literal(json.dumps(row["key_columns"]), sa.String())
         insert = sa.insert(scoring_jobs).values({**row, "key_columns": key_columns, "created_at": database_now()})
@@ -89,7 +92,7 @@ def _layout_in(dialect: Dialect, source: SourceTable, job: Job, connection: sa.C
         return layout
     reflected = {
         column["name"]: column["type"]
-        for column in sa.inspect(connection).get_columns(source.table.name, schema=source.table.schema)
+        for column in sa.inspect(connection).get_columns(source.place.name, schema=source.place.schema)
     }
 
     def translated(name: str) -> str:

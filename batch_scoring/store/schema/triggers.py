@@ -16,8 +16,8 @@ from batch_scoring.domain.names import TableName
 from batch_scoring.resources import resource
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.schema.layout import PredictionsLayout
-from batch_scoring.store.schema.tables import IDENTITY_OF_RUN, metadata
-from batch_scoring.store.schema.views import same_key, unused_tag, view_name
+from batch_scoring.store.schema.tables import IDENTITY_OF_RUN
+from batch_scoring.store.schema.views import fixed_names, same_key, unused_tag, view_name
 
 _OF_JOB = ("preserve", "close", "release", "held")
 _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
@@ -34,13 +34,22 @@ _END_OF_STATEMENT = re.compile(r";\n(?:\n|\Z)")
 
 
 def trigger_sql(
-    dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str] = ("public",), *, has_inputs: bool = False
+    dialect: Dialect,
+    layout: PredictionsLayout,
+    schemas: Sequence[str] = ("public",),
+    *,
+    registered: str | None = None,
+    schema: str | None = None,
+    has_inputs: bool = False,
 ) -> list[str]:
     """The statements that create or replace the triggers of a job's tables.
 
-    Functions run with the privileges of their owner, so their search path is ``schemas`` and never that of the caller.
+    ``schema`` is that of the tables that all jobs share, if they are to be named with it.
+
+    ``registered`` is the name under which the table is registered, if the layout names it with its schema. Functions
+    run with the privileges of their owner, so their search path is ``schemas`` and never that of the caller.
     """
-    shared = _shared(dialect, layout, schemas)
+    shared = _shared(dialect, layout, schemas, registered) | fixed_names(dialect, schema)
 
     def history(current: sa.Table, of_current: TableName, past: TableName, suffixes: Mapping[str, str]) -> list[str]:
         own = _suffixed(dialect, layout, suffixes) | _tables(dialect, current=of_current, past=past)
@@ -57,21 +66,30 @@ def trigger_sql(
         *_filled("predictions", dialect, shared | of_job),
         *history(layout.predictions_table, layout.table, layout.superseded, _OF_PREDICTIONS),
         *history(layout.quarantine_table, layout.quarantine, layout.quarantine_closed, _OF_QUARANTINE),
-        *(inputs_sql(dialect, layout, schemas) if has_inputs else []),
+        *(inputs_sql(dialect, layout, schemas, registered=registered, schema=schema) if has_inputs else []),
     ]
 
 
-def inputs_sql(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str] = ("public",)) -> list[str]:
+def inputs_sql(
+    dialect: Dialect,
+    layout: PredictionsLayout,
+    schemas: Sequence[str] = ("public",),
+    *,
+    registered: str | None = None,
+    schema: str | None = None,
+) -> list[str]:
     """The statements that create or replace the triggers of a job's table of stored inputs."""
     own = _suffixed(dialect, layout, _OF_INPUTS) | _tables(dialect, inputs=layout.inputs)
-    return _filled("inputs", dialect, _shared(dialect, layout, schemas) | own)
+    return _filled(
+        "inputs", dialect, _shared(dialect, layout, schemas, registered) | fixed_names(dialect, schema) | own
+    )
 
 
-def records_sql(dialect: Dialect, schemas: Sequence[str] = ("public",)) -> list[str]:
+def records_sql(dialect: Dialect, schemas: Sequence[str] = ("public",), schema: str | None = None) -> list[str]:
     """The statements that create or replace the triggers of the tables that all jobs share; none without functions."""
     if not dialect.has_functions:
         return []
-    names = {name: dialect.quoted(name) for name in (*_OF_RECORDS, *(table.name for table in metadata.sorted_tables))}
+    names = fixed_names(dialect, schema) | {name: dialect.quoted(schema, name) for name in _OF_RECORDS}
     names["search_path"] = _search_path(dialect, schemas)
     names["new_identity"] = _compared(dialect, "NEW")
     names["old_identity"] = _compared(dialect, "OLD")
@@ -87,7 +105,9 @@ def _compared(dialect: Dialect, row: str) -> str:
     return ", ".join(f"{row}.{dialect.quoted(name)}::text" for name in IDENTITY_OF_RUN)
 
 
-def _shared(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str]) -> dict[str, str]:
+def _shared(
+    dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str], registered: str | None
+) -> dict[str, str]:
     past = "o" if dialect.has_functions else "OLD"
     return {
         **_suffixed(dialect, layout, {name: name for name in _OF_JOB}),
@@ -95,7 +115,7 @@ def _shared(dialect: Dialect, layout: PredictionsLayout, schemas: Sequence[str])
         "keys": _listed(dialect, layout.key_names),
         "same_key": same_key(dialect, layout, "c", past),
         "unchanged_key": same_key(dialect, layout, "NEW", "OLD"),
-        "registered": _literal(str(layout.table)),
+        "registered": _literal(registered or str(layout.table)),
         "held_key": _held_key(dialect, layout, past),
     }
 

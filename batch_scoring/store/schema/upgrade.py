@@ -15,7 +15,10 @@ from batch_scoring.store.schema.job_tables import (
     create_tables,
     dependent_statements,
     needs_versions,
-    registered_layouts,
+    own_schema,
+    qualified,
+    shared_statements,
+    trusted_schemas,
     waiting_problem,
 )
 from batch_scoring.store.schema.layout import layout_of
@@ -23,7 +26,6 @@ from batch_scoring.store.schema.retype import execute, retype_versions
 from batch_scoring.store.schema.revision import alembic_config, current_revision, unknown_revision
 from batch_scoring.store.schema.tables import SCHEMA_REVISION
 from batch_scoring.store.schema.triggers import records_sql
-from batch_scoring.store.schema.views import shared_sql
 from batch_scoring.store.source import index_advice
 from batch_scoring.store.source.table import SourceTable
 
@@ -64,11 +66,12 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
         before = current_revision(connection)
         config = alembic_config()
         config.attributes["connection"] = connection
+        config.attributes["schema"] = own_schema(connection)
         try:
             command.upgrade(config, "head")
         except CommandError as exc:
             raise unknown_revision(before) from exc
-        execute(connection, records_sql(database.dialect, database.dialect.search_path(connection)))
+        execute(connection, records_sql(database.dialect, trusted_schemas(connection), own_schema(connection)))
         for job in jobs:
             try:
                 source = SourceTable.inspect(database, connection, job)
@@ -78,13 +81,13 @@ def upgrade(database: Database, jobs: Sequence[Job]) -> Upgrade:
                 continue
             dependent = dependent_statements(connection, job, layout)
             if needs_versions(connection, job, layout):
-                retype_versions(connection, layout, dependent)
+                retype_versions(connection, layout, qualified(connection, layout), dependent)
                 versioned.append(job.predictions.table)
             if create_tables(connection, job, layout):
                 created.append(job.predictions.table)
             advice += index_advice.advice(connection, job, source)
             execute(connection, dependent)
-        execute(connection, shared_sql(database.dialect, registered_layouts(connection)))
+        execute(connection, shared_statements(connection))
     return Upgrade(
         revision_before=before,
         revision=SCHEMA_REVISION,

@@ -14,6 +14,7 @@ from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.dialects.registered import dialect_named
 from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import SCORE_COMMENTS, PredictionsLayout
+from batch_scoring.store.schema.tables import metadata
 
 SHARED = ("run_history", "data_freshness", "quarantine_summary")
 """Views that cover all jobs."""
@@ -73,24 +74,33 @@ def view_name(layout: PredictionsLayout, view: str) -> TableName:
     return layout.table._replace(name=f"{layout.table.name}_{view}")
 
 
-def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]]) -> list[str]:
-    """The statements that create or replace the views that cover all jobs; none for a dialect without templates."""
+def fixed_names(dialect: Dialect, schema: str | None) -> dict[str, str]:
+    """The tables and views that all jobs share, as templates name them."""
+    return {name: dialect.quoted(schema, name) for name in (*(table.name for table in metadata.sorted_tables), *SHARED)}
+
+
+def shared_sql(dialect: Dialect, jobs: Iterable[tuple[str, PredictionsLayout]], schema: str | None = None) -> list[str]:
+    """The statements that create or replace the views that cover all jobs; none for a dialect without templates.
+
+    ``schema`` is that of the tables that all jobs share, if they are to be named with it.
+    """
+    fixed = fixed_names(dialect, schema)
     entries = "\n  UNION ALL\n  ".join(
         f"SELECT {literal(job)} AS job, reason_code, column_name, valid_from, attempts"  # noqa: S608 - quoted names
         f" FROM {dialect.quoted(*layout.quarantine)}"
         for job, layout in jobs
     )
-    nothing = (
-        "SELECT job, error_type AS reason_code, error_type AS column_name, started_at AS valid_from, 0 AS attempts"
-        " FROM scoring_runs WHERE false"
-    )
-    names = {"entries": entries or nothing}
+    columns = "job, error_type AS reason_code, error_type AS column_name, started_at AS valid_from, 0 AS attempts"
+    nothing = f"SELECT {columns} FROM {fixed['scoring_runs']} WHERE false"  # noqa: S608 - quoted names
+    names = {**fixed, "entries": entries or nothing}
     return [statement for view in SHARED for statement in _statements(view, dialect, names)]
 
 
-def job_sql(dialect: Dialect, layout: PredictionsLayout, positive_label: str | None) -> list[str]:
-    """The statements that create or replace the views of one predictions table."""
-    names = _names(dialect, layout, positive_label)
+def job_sql(
+    dialect: Dialect, layout: PredictionsLayout, positive_label: str | None, schema: str | None = None
+) -> list[str]:
+    """The statements that create or replace the views of one predictions table; ``schema`` as in ``shared_sql``."""
+    names = fixed_names(dialect, schema) | _names(dialect, layout, positive_label)
     is_bounded = layout.kind in ("binary", "multiclass")
     found: list[str] = []
     for view in ("current", "history", "as_of", "daily", "distribution"):
@@ -100,16 +110,17 @@ def job_sql(dialect: Dialect, layout: PredictionsLayout, positive_label: str | N
 
 
 def gone_sql(
-    dialect: Dialect, layout: PredictionsLayout, source: Source, schemas: Sequence[str] = ("public",)
+    dialect: Dialect, layout: PredictionsLayout, source: str, schemas: Sequence[str] = ("public",)
 ) -> list[str]:
     """The statements that create or replace the function ``gone``, where the database has functions.
 
-    It is a SECURITY DEFINER function, so its search path is ``schemas`` and never that of the caller.
+    ``source`` is the query for the keys of the source. The function is a SECURITY DEFINER function, so its search path
+    is ``schemas`` and never that of the caller.
     """
     names = {
         **{name: dialect.quoted(*view_name(layout, name)) for name in ("current", "gone")},
         "search_path": ", ".join([*(dialect.quoted(schema) for schema in schemas), "pg_temp"]),
-        "source_keys": source_keys(dialect, source),
+        "source_keys": source,
         "same_key": same_key(dialect, layout, "s", "c"),
     }
     statements = _parts(
@@ -127,10 +138,10 @@ def unused_tag(tag: str, texts: Iterable[str]) -> str:
     return tag
 
 
-def source_keys(dialect: Dialect, source: Source) -> str:
-    """The query for the keys of a job's source."""
+def source_keys(dialect: Dialect, source: Source, place: TableName) -> str:
+    """The query for the keys of a job's source, which is in ``place``."""
     keys = ", ".join(dialect.quoted(name) for name in source.key)
-    query = f"SELECT {keys} FROM {dialect.quoted(*source.table_name)}"  # noqa: S608 - quoted names
+    query = f"SELECT {keys} FROM {dialect.quoted(*place)}"  # noqa: S608 - quoted names
     # the condition is on its own lines: it may end in a comment
     return query if source.where is None else f"{query} WHERE (\n{source.where}\n)"
 
@@ -202,7 +213,7 @@ def dictionary(layouts: Sequence[tuple[str, PredictionsLayout]]) -> list[Describ
     statements = shared_sql(dialect, layouts)
     for _, layout in layouts:
         statements += job_sql(dialect, layout, None)
-        statements += gone_sql(dialect, layout, Source(table=str(layout.table), key=list(layout.key_names)))
+        statements += gone_sql(dialect, layout, "")
     found: dict[str, Described] = {}
     for statement in statements:
         match = _COMMENT.fullmatch(statement)

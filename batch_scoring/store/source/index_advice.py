@@ -20,7 +20,7 @@ def advice(connection: sa.Connection, job: Job, source: SourceTable) -> list[str
     """Indexes that would make the job's runs faster, each with the statement that creates it."""
     table = source.table
     dialect = dialect_of(connection)
-    built = dialect.structure(connection, table)
+    built = dialect.structure(connection, source.place)
     wanted = [*source.key, *([job.source.changed_at] if job.source.lookback and job.source.changed_at else [])]
     if built.relation is Relation.VIEW:
         return [f"{table} is a view: make sure that its underlying tables have indexes on {', '.join(wanted)}"]

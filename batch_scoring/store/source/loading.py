@@ -22,6 +22,7 @@ from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import driver_sql, exactly, statement_text
+from batch_scoring.store.engine.reflection import located
 from batch_scoring.store.engine.sql_types import RawType, UtcTimestamp, database_now
 from batch_scoring.store.source.load_refusals import first_refused, refusal
 from batch_scoring.store.source.load_values import NOTHING_LOADED, TYPES, Converter, TableColumn, check_key
@@ -101,9 +102,9 @@ def _existing(
     connection: sa.Connection, name: TableName, rows: CsvTable, key: Sequence[str], changed_at: str
 ) -> dict[str, TableColumn] | None:
     """The table's columns by name; None where it is absent. Raises InputFault where it cannot take the file."""
-    inspector = sa.inspect(connection)
+    inspector, place = sa.inspect(connection), located(connection, name)
     try:
-        reflected = {column["name"]: column for column in inspector.get_columns(name.name, schema=name.schema)}
+        reflected = {column["name"]: column for column in inspector.get_columns(place.name, schema=place.schema)}
     except NoSuchTableError:
         return None
     if unknown := [column for column in [*rows.columns, changed_at] if column not in reflected]:
@@ -112,8 +113,8 @@ def _existing(
             f" add it, or correct the header of {rows.file} or --changed-at"
         )
     _refuse_generated(name, [reflected[column] for column in rows.columns])
-    unique = [inspector.get_pk_constraint(name.name, schema=name.schema)["constrained_columns"]]
-    unique += [c["column_names"] for c in inspector.get_unique_constraints(name.name, schema=name.schema)]
+    unique = [inspector.get_pk_constraint(place.name, schema=place.schema)["constrained_columns"]]
+    unique += [c["column_names"] for c in inspector.get_unique_constraints(place.name, schema=place.schema)]
     if not any(set(columns) == set(key) for columns in unique):
         raise InputFault(f"no primary key or unique constraint of {name} is on ({', '.join(key)}); correct --key")
     return {
@@ -225,14 +226,16 @@ def _upsert(
 ) -> tuple[int, int]:
     dialect, driver = database.dialect, connection.dialect
     quote = dialect.quoted
-    target = quote(*name)
+    target = quote(*located(connection, name))
     stage_name = f"batch_scoring_load_{uuid4().hex[:12]}"  # a unique name
     stage = sa.Table(
         stage_name,
         sa.MetaData(),
         *(sa.Column(exactly(column), RawType(types[column].compile(dialect=driver))) for column in columns),
         prefixes=["TEMPORARY"],
+        schema=dialect.temporary_schema,
     )
+    staged = quote(dialect.temporary_schema, stage_name)
     stage.create(connection)
     bulk = bulk_for(database)
     bulk.prepare_insert(stage, columns).write(connection, {})
@@ -246,11 +249,11 @@ def _upsert(
         changed = " OR ".join(f"target.{quote(column)} {dialect.differs} stage.{quote(column)}" for column in others)
         update = (
             f"UPDATE {target} AS target SET {assignments}, {quote(changed_at)} = {clock}"  # noqa: S608 - quoted identifiers
-            f" FROM {stage_name} AS stage WHERE {same} AND ({changed})"
+            f" FROM {staged} AS stage WHERE {same} AND ({changed})"
         )
         updated = connection.exec_driver_sql(driver_sql(driver, update)).rowcount
     insert = (
-        f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {stage_name} AS stage"  # noqa: S608 - quoted identifiers
+        f"INSERT INTO {target} ({names}, {quote(changed_at)}) SELECT {names}, {clock} FROM {staged} AS stage"  # noqa: S608 - quoted identifiers
         f" WHERE NOT EXISTS (SELECT 1 FROM {target} AS target WHERE {same})"
     )
     inserted = connection.exec_driver_sql(driver_sql(driver, insert)).rowcount

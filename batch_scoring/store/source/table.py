@@ -18,8 +18,8 @@ from batch_scoring.errors import AccessDenied, DatabaseFault, SourceFault, Trans
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
-from batch_scoring.store.engine.names import exactly
-from batch_scoring.store.engine.reflection import source_columns
+from batch_scoring.store.engine.names import NamedTable, exactly
+from batch_scoring.store.engine.reflection import located, source_columns
 from batch_scoring.store.engine.sql_types import RAW, RawType
 from batch_scoring.store.source.uniqueness import Guarantee, duplicates, duplicates_query, guarantee
 from batch_scoring.store.source.where_clause import broken_structure
@@ -47,6 +47,13 @@ class SourceTable:
     guarantee: Guarantee
     """What the database enforces for the key."""
     dialect: Dialect
+    schema: str | None = None
+    """The schema in which the table was found, where its name has none."""
+
+    @property
+    def place(self) -> TableName:
+        """The table with its schema."""
+        return TableName(self.schema or self.table.schema, self.table.name)
 
     @classmethod
     def inspect(cls, database: Database, connection: sa.Connection, job: Job) -> SourceTable:
@@ -61,7 +68,8 @@ class SourceTable:
                 columns = source_columns(connection, table)
             except NoSuchTableError:
                 raise SourceFault(f"job {job.name}: {_no_table(database, table)}") from None
-            found = database.dialect.structure(connection, table)
+            place = located(connection, table)
+            found = database.dialect.structure(connection, place)
         wanted = [*job.source.key, *([job.source.changed_at] if job.source.changed_at else [])]
         if missing := [name for name in wanted if name not in columns]:
             raise SourceFault(
@@ -73,6 +81,7 @@ class SourceTable:
         key = tuple(job.source.key)
         return cls(
             table=table,
+            schema=place.schema,
             key=key,
             changed_at=job.source.changed_at,
             where=job.source.where,
@@ -100,7 +109,7 @@ class SourceTable:
         A subquery, so that ``where`` can refer to the source's columns only.
         """
         names = dict.fromkeys([*self.key, *([self.changed_at] if self.changed_at else []), *columns])
-        table = sa.table(exactly(self.table.name), *map(self._column, names), schema=exactly(self.table.schema))
+        table = NamedTable(exactly(self.table.name), *map(self._column, names), schema=exactly(self.place.schema))
         query = sa.select(*table.c)
         if self.where:
             query = query.where(sa.literal_column(f"({self.where}\n)"))  # it may end in a comment

@@ -22,7 +22,7 @@ from batch_scoring.errors import DatabaseFault
 from batch_scoring.store.engine import addresses
 from batch_scoring.store.engine.catalog import Relation, Structure
 from batch_scoring.store.engine.columns import SourceColumn, column_by_sqlalchemy
-from batch_scoring.store.engine.names import literal, quoted
+from batch_scoring.store.engine.names import Schemas, literal, quoted
 from batch_scoring.store.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Dialect:
     """Another session can terminate the sessions of a frozen process."""
     locks_rows: ClassVar[bool] = True
     """Writers lock the rows that they write; otherwise each writer locks the entire database."""
+    temporary_schema: ClassVar[str | None] = None
+    """The schema of temporary tables, by which they are named."""
     key_collation: ClassVar[str | None] = None
     """The collation for an exact comparison of text keys, if a column's own collation may not be exact."""
     differs: ClassVar[str] = "IS DISTINCT FROM"
@@ -142,6 +144,10 @@ class Dialect:
     def on_connect(self, dbapi_connection: Any, url: sa.URL) -> None:
         """Prepare a new connection."""
 
+    def schemas(self, dbapi_connection: Any) -> Schemas | None:  # noqa: ARG002
+        """The schemas of a new connection's session; None where there is no search path."""
+        return None
+
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:
         """Begin a transaction: one that writes, or a read-only one on a single snapshot of the database."""
 
@@ -176,9 +182,9 @@ class Dialect:
     def check_deferred(self, connection: sa.Connection) -> None:
         """Check constraints now that would be checked when the transaction commits."""
 
-    def search_path(self, connection: sa.Connection) -> list[str]:  # noqa: ARG002
-        """The schemas in which a name without one is looked up."""
-        return []
+    def located(self, connection: sa.Connection, table: TableName) -> TableName:  # noqa: ARG002
+        """A table with the schema in which it is found, if it names none."""
+        return table
 
     # --- the catalog
 

@@ -18,6 +18,48 @@ NAMED = (
 """Condition of PostgreSQL on ``pg_class c`` and ``pg_namespace n``: the table that SQLAlchemy finds by that name."""
 
 
+SCHEMAS = """
+    WITH schemas AS (
+      SELECT p.position, n.oid, n.nspname::text AS name, n.nspowner, n.nspacl
+      FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS p(name, position)
+      JOIN pg_catalog.pg_namespace AS n ON n.nspname = p.name
+    )
+    SELECT
+      coalesce(
+        (SELECT s.name FROM schemas AS s
+         JOIN pg_catalog.pg_class AS c ON c.relnamespace = s.oid AND c.relname = 'scoring_runs'::pg_catalog.name
+         ORDER BY s.position LIMIT 1),
+        pg_catalog.current_schema()::text
+      ),
+      ARRAY(SELECT s.name FROM schemas AS s ORDER BY s.position),
+      ARRAY(
+        SELECT s.name FROM schemas AS s
+        WHERE NOT EXISTS (
+          SELECT 1
+          FROM pg_catalog.aclexplode(
+            coalesce(s.nspacl, pg_catalog.acldefault('n'::pg_catalog."char", s.nspowner))
+          ) AS a
+          LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+          WHERE a.privilege_type = 'CREATE'::text AND a.grantee <> s.nspowner
+            AND NOT coalesce(r.rolsuper OR r.rolname = session_user, false)
+        )
+        ORDER BY s.position
+      )
+"""
+"""The schema of this package's tables, the search path of the session, and those of it in which only owners, superusers
+and the session's own login may create objects. Every function and operator is one of the system by its exact types."""
+
+LOCATED = sa.text(
+    """
+    SELECT CAST(n.nspname AS text)
+    FROM unnest(CAST(:path AS text[])) WITH ORDINALITY AS p(name, position)
+    JOIN pg_namespace n ON n.nspname = CAST(p.name AS name)
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = CAST(:name AS name)
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    ORDER BY p.position LIMIT 1
+    """
+)
+
 _RELATIONS = {"v": Relation.VIEW, "m": Relation.MATERIALIZED_VIEW, "f": Relation.FOREIGN_TABLE}
 
 _RELATION = sa.text(

@@ -16,7 +16,7 @@ from batch_scoring.store.engine.catalog import Structure
 from batch_scoring.store.engine.columns import SourceColumn
 from batch_scoring.store.engine.dialects.dialect import ConditionSyntax, Dialect
 from batch_scoring.store.engine.dialects.postgresql import casts, catalog, errors
-from batch_scoring.store.engine.names import literal
+from batch_scoring.store.engine.names import Schemas, literal, schemas_of
 from batch_scoring.store.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class PostgreSQL(Dialect):
     product = "PostgreSQL"
     driver = _PSYCOPG2
     templates = "postgresql"
+    temporary_schema = "pg_temp"
     longest_name = 63
     has_functions = True
     can_end_sessions = True
@@ -76,6 +77,17 @@ class PostgreSQL(Dialect):
             reader = extensions.new_type(read.values, f"{read.name} or text", _value_or_text(read))
             extensions.register_type(reader, dbapi_connection)
 
+    def schemas(self, dbapi_connection: Any) -> Schemas:
+        """Asked with functions and operators of the system only, whatever the search path of the role is."""
+        cursor = dbapi_connection.cursor()
+        try:
+            cursor.execute(catalog.SCHEMAS)
+            own, path, trusted = cursor.fetchone()
+        finally:
+            cursor.close()
+            dbapi_connection.rollback()
+        return Schemas(own=own or "public", path=tuple(path), trusted=tuple(trusted))
+
     def begin(self, connection: sa.Connection, *, writes: bool, label: str, timeouts: Timeouts) -> None:
         """Set the time-outs of the transaction and the text format of values."""
         limits = {
@@ -90,6 +102,10 @@ class PostgreSQL(Dialect):
         settings.append("SET LOCAL DateStyle = 'ISO'")
         settings.append("SET LOCAL standard_conforming_strings = on")  # as broken_structure reads conditions
         settings.append("SET LOCAL bytea_output = 'hex'")
+        schemas = schemas_of(connection)
+        assert schemas is not None
+        path = [*(self.quoted(name) for name in schemas.trusted), "pg_temp"]
+        settings.append(f"SET LOCAL search_path = {', '.join(path)}")
         settings.append(f"SET LOCAL application_name = {literal(label)}")
         # whatever the default of the role is: a statement that follows a lock must see what was committed before it
         mode = "READ COMMITTED" if writes else "REPEATABLE READ, READ ONLY"
@@ -119,7 +135,10 @@ class PostgreSQL(Dialect):
 
     def may_insert(self, connection: sa.Connection, table: str) -> bool:
         """Of the table, not of its columns."""
-        return bool(connection.execute(sa.select(sa.func.has_table_privilege(table, "INSERT"))).scalar_one())
+        schemas = schemas_of(connection)
+        assert schemas is not None
+        named = sa.literal(self.quoted(schemas.own, table), sa.Text)
+        return bool(connection.execute(sa.select(sa.func.has_table_privilege(named, "INSERT"))).scalar_one())
 
     def lock_name(self, connection: sa.Connection, name: str) -> None:
         """An advisory lock, released with the transaction."""
@@ -137,10 +156,14 @@ class PostgreSQL(Dialect):
         """Every deferrable constraint."""
         connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
 
-    def search_path(self, connection: sa.Connection) -> list[str]:
-        """Without the implicit schemas."""
-        schemas: list[str] = connection.execute(sa.text("SELECT current_schemas(false)")).scalar_one()
-        return schemas
+    def located(self, connection: sa.Connection, table: TableName) -> TableName:
+        """The first of the session's search path that has it, or that of this package's tables if none has."""
+        if table.schema is not None:
+            return table
+        schemas = schemas_of(connection)
+        assert schemas is not None
+        found = connection.execute(catalog.LOCATED, {"path": list(schemas.path), "name": table.name})
+        return TableName(found.scalar_one_or_none() or schemas.own, table.name)
 
     def columns(self, connection: sa.Connection, table: TableName, reflected: Any) -> dict[str, SourceColumn]:
         """With the base type of every domain."""

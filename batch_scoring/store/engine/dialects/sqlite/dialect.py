@@ -37,6 +37,7 @@ class SQLite(Dialect):
     changes_column_types = False
     has_time_zones = False
     has_roles = False
+    temporary_schema = "temp"
     locks_rows = False
     key_collation = "BINARY"
     differs = "IS NOT"
