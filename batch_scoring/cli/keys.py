@@ -96,6 +96,8 @@ class _Form:
     field_count: int
     is_header: bool
     """Whether the first row names the columns."""
+    is_export: bool = False
+    """Whether ``quarantine export`` wrote the file."""
 
     def key(self, row: Sequence[str], fault: Callable[[str], InputFault]) -> TextKey:
         if any(field.strip() for field in row[self.field_count :]):
@@ -105,7 +107,9 @@ class _Form:
                 f" add a header with {', '.join(self.names)} to ignore other columns, or quote a field that contains a"
                 " separator"
             )
-        key = tuple(unescaped(row[position].strip()) for position in self.positions if position < len(row))
+        key = tuple(row[position].strip() for position in self.positions if position < len(row))
+        if self.is_export:
+            key = tuple(map(unescaped, key))
         if len(key) < len(self.names) or not all(key):
             raise fault(f"expected a value for {', '.join(self.names)}")
         return key
@@ -156,7 +160,8 @@ def _form(row: Sequence[str], names: Sequence[str], fault: Callable[[str], Input
     duplicates = [fields[place] for place in places if fields.count(fields[place]) > 1]
     if duplicates:
         raise fault(f"the header names {duplicates[0]} more than once; rename one of them")
-    return _Form(names=names, positions=places, field_count=len(row), is_header=True)
+    is_export = {"reason_code", "column_name", "attempts", "since"} <= set(fields)
+    return _Form(names=names, positions=places, field_count=len(row), is_header=True, is_export=is_export)
 
 
 def _places(fields: Sequence[str], names: Sequence[str]) -> list[int] | None:

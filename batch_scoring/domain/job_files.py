@@ -64,7 +64,7 @@ def read_job(path: Path) -> Job:
 
     Raises ConfigurationError with every problem of the file: its path, its key and what was expected.
     """
-    where = printable(str(path))
+    where = str(path)
     if not JOB_NAME.fullmatch(path.stem):
         message = "a job's name takes letters, digits, _ and -, and starts with a letter or digit; rename the file"
         raise ConfigurationError([Problem(where=where, key="", message=message)])
@@ -78,7 +78,7 @@ def read_job(path: Path) -> Job:
 def _job_of(path: Path, where: str) -> Job:
     try:
         content = tomllib.loads(_text_of(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except ValueError as exc:  # TOMLDecodeError, UnicodeDecodeError, or a number of thousands of digits
         message = f"is not valid TOML: {printable(str(exc))}"
         raise ConfigurationError([Problem(where=where, key="", message=message)]) from exc
     except OSError as exc:

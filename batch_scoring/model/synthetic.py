@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ROWS = 200
 _OFTEN = 5
@@ -22,11 +25,15 @@ def synthetic_rows(sample: pd.DataFrame, *, seed: bytes) -> pd.DataFrame:
     ranks from the 5th to the 95th percentile, texts and booleans among those that at least five rows have, and missing
     values as often as in the sample.
     """
+    import pandas as pd
+
     random = np.random.default_rng(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
     return pd.DataFrame({name: _drawn(sample[name], random) for name in sample.columns})
 
 
 def _drawn(values: pd.Series, random: np.random.Generator) -> pd.Series:
+    import pandas as pd
+
     present = values.dropna()
     is_missing = random.random(_ROWS) < float(values.isna().mean())
     if not len(present):
@@ -46,4 +53,6 @@ def _drawn(values: pd.Series, random: np.random.Generator) -> pd.Series:
 
 
 def _is_ordered(values: pd.Series) -> bool:
+    import pandas as pd
+
     return pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_datetime64_any_dtype(values.dtype)

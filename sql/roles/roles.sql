@@ -6,17 +6,19 @@ DECLARE
 BEGIN
   FOREACH wanted IN ARRAY ARRAY[${role_names}] LOOP
     IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles AS r WHERE r.rolname = wanted::name) THEN
-      EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+      EXECUTE 'CREATE ROLE ' || pg_catalog.quote_ident(wanted) || ' NOLOGIN';
     ELSIF EXISTS (
       SELECT 1 FROM pg_catalog.pg_roles AS r
       WHERE r.rolname = wanted::name
         AND (r.rolcanlogin OR r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)
     ) THEN
-      RAISE EXCEPTION 'role % exists and can log in or has special attributes: rename that role, or drop it', wanted;
+      RAISE EXCEPTION USING MESSAGE =
+        'role ' || wanted || ' exists and can log in or has special attributes: rename that role, or drop it';
     ELSIF EXISTS (
       SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner WHERE r.rolname = wanted::name
     ) THEN
-      RAISE EXCEPTION 'role % exists and owns tables of this database: rename that role, or reassign what it owns', wanted;
+      RAISE EXCEPTION USING MESSAGE =
+        'role ' || wanted || ' exists and owns tables of this database: rename that role, or reassign what it owns';
     END IF;
     IF EXISTS (
       SELECT 1 FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS r ON r.oid = m.member
@@ -24,7 +26,7 @@ BEGIN
         SELECT s.oid FROM pg_catalog.pg_roles AS s WHERE s.rolname = 'scorer'::name AND wanted = 'operator'
       ))
     ) THEN
-      RAISE EXCEPTION 'role % exists and is a member of another role: revoke that membership', wanted;
+      RAISE EXCEPTION USING MESSAGE = 'role ' || wanted || ' exists and is a member of another role: revoke that membership';
     END IF;
   END LOOP;
   -- privileges are granted to operator itself: a member of scorer could SET ROLE scorer
