@@ -1,8 +1,9 @@
 """A hash chain over ended runs and promotions: an alteration of a record is found by computing it again.
 
-Runs of a job are one chain, promotions of a model another. The digest of a record is the SHA-256 of its columns as
-JSON in the order of their names; the hash of a link is that of the hash before it, its number, its record and its
-digest. Whoever alters a record must replace every later link too, and each hash that was noted elsewhere shows it.
+Runs of a job are one chain, promotions of a model another. The digest of a record is the SHA-256 of its columns that
+are not NULL, as JSON in the order of their names, so that a later version may add columns. The hash of a link is that
+of the hash before it, its number, its record and its digest. Whoever alters a record must replace every later link
+too, and each hash that was noted elsewhere shows it.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _columns(table: sa.Table) -> list[sa.Column[Any]]:
 
 
 def _digest(row: sa.Row[Any]) -> str:
-    content = {name: _plain(value) for name, value in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's public name
+    content = {name: _plain(value) for name, value in row._asdict().items() if value is not None}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -95,17 +95,23 @@ def verify(database: Database, script: str) -> list[str]:
     try:
         with database.write() as connection:
             before = _grants(connection)
-            schemas = schemas_of(connection)
-            assert schemas is not None
-            own = quoted(connection.dialect, schemas.own)  # the script names tables without it
-            connection.exec_driver_sql(f"SET LOCAL search_path = {own}, pg_temp")
-            connection.exec_driver_sql(driver_sql(connection.dialect, script))
+            _apply(connection, script)
             after = _grants(connection)
             missing = [f"{who} lacks {what} on {on}" for on, what, who in sorted(after - before)]
             extra = [f"{who} has {what} on {on}, which it does not need" for on, what, who in sorted(before - after)]
             raise _UndoneError
     except _UndoneError:
         return [*extra, *missing]
+
+
+def _apply(connection: sa.Connection, script: str) -> None:
+    """Execute a script that names tables without their schema, and restore the search path."""
+    schemas = schemas_of(connection)
+    assert schemas is not None
+    before = connection.execute(sa.select(sa.func.current_setting("search_path"))).scalar_one()
+    connection.exec_driver_sql(f"SET LOCAL search_path = {quoted(connection.dialect, schemas.own)}, pg_temp")
+    connection.exec_driver_sql(driver_sql(connection.dialect, script))
+    connection.execute(sa.select(sa.func.set_config("search_path", before, sa.true())))
 
 
 def _grants(connection: sa.Connection) -> set[tuple[str, str, str]]:
