@@ -18,7 +18,6 @@ from batch_scoring.errors import (
     EngineUnavailable,
     ExitCode,
     Problem,
-    SourceFault,
     UnknownJob,
 )
 from batch_scoring.scoring.preparation import artifact_of, check_model, why_in_python
@@ -125,11 +124,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             source = SourceTable.inspect(database, connection, job)
         source.check_where(database)
         with database.read() as connection:
-            if database.dialect.hides_rows(connection, source.place):
-                raise SourceFault(
-                    f"row-level security is active on {source.table} and may hide rows from this user: they would never"
-                    " be scored. Give the role BYPASSRLS, or a policy of its own with USING (true)"
-                )
+            source.check_visible(connection, "they would never be scored")
             source.check_key(connection)
             job_tables.check_tables(connection, job, layout_of(job, source))
             cheaper = index_advice.advice(connection, job, source)

@@ -6,7 +6,6 @@ import math
 from functools import partial
 
 from batch_scoring.domain.keys import Key
-from batch_scoring.domain.names import TableName
 from batch_scoring.errors import SourceFault
 from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.plan import RunPlan
@@ -14,6 +13,7 @@ from batch_scoring.scoring.progress import Progress
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.outcomes.deleted import DeletedRows
+from batch_scoring.store.source.table import SourceTable
 
 _ROWS = 10_000
 """The outcomes that one transaction closes, unless the job sets the rows of a chunk."""
@@ -30,12 +30,7 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
     source = plan.job.source
     if source.deleted == "keep" or plan.mode != "sweep":
         return
-    hides_rows = partial(_hides_rows, database, plan.queries[0].source.place)
-    if retry_transient(hides_rows):
-        raise SourceFault(
-            f"row-level security is active on {source.table} and may hide rows from this user, which would count as"
-            " deleted: none was closed. Give the role BYPASSRLS, or a policy of its own with USING (true)"
-        )
+    retry_transient(partial(_check_visible, database, plan.queries[0].source))
     rows = DeletedRows(source=plan.queries[0].source, layout=plan.queries[0].layout)
     found = retry_transient(partial(rows.count, database))
     left = math.floor(source.max_deleted * found.total + _ROUNDING)
@@ -58,6 +53,6 @@ def close_deleted(plan: RunPlan, database: Database, progress: Progress) -> None
             after = chunk.upper
 
 
-def _hides_rows(database: Database, table: TableName) -> bool:
+def _check_visible(database: Database, source: SourceTable) -> None:
     with database.read() as connection:
-        return database.dialect.hides_rows(connection, table)
+        source.check_visible(connection, "they would count as deleted, and none was closed")

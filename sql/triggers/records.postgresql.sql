@@ -5,7 +5,7 @@ LANGUAGE plpgsql SET search_path = ${search_path}
 AS $$${tag}$$
 DECLARE
   is_owner boolean := (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID);
-  moment interval := '1 minute';
+  tolerance interval := '1 minute';
 BEGIN
   IF TG_OP = 'INSERT' THEN
     NEW.database_user := session_user;
@@ -15,7 +15,7 @@ BEGIN
   END IF;
   IF TG_OP = 'INSERT' THEN
     IF NEW.status::text NOT IN ('running', 'skipped')
-      OR NEW.started_at NOT BETWEEN now() - moment AND clock_timestamp() + moment
+      OR NEW.started_at NOT BETWEEN now() - tolerance AND clock_timestamp() + tolerance
     THEN
       RAISE EXCEPTION 'a run is recorded when it starts' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
@@ -26,7 +26,7 @@ BEGIN
     RAISE EXCEPTION 'what run % is, and who started it, is kept as it was written', OLD.run_id
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
-  IF NEW.heartbeat_at > clock_timestamp() + moment OR NEW.finished_at > clock_timestamp() + moment THEN
+  IF NEW.heartbeat_at > clock_timestamp() + tolerance OR NEW.finished_at > clock_timestamp() + tolerance THEN
     RAISE EXCEPTION 'run % has a heartbeat or an end in the future', NEW.run_id
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;

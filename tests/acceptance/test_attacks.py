@@ -320,7 +320,7 @@ def test_an_exported_key_that_is_a_formula_is_text_and_is_read_back(
     with file.open(newline="") as exported:
         rows = list(csv.reader(exported))
     assert rows[1][0] == f"'{formula}"
-    retried = workspace.cli("quarantine", "retry", NAME, "--keys-file", str(file), "--reason", "mended", "--json")
+    retried = workspace.cli("quarantine", "retry", NAME, "--keys-file", str(file), "--reason", "corrected", "--json")
     assert json.loads(retried.stdout)["closed"] == 1
 
 

@@ -167,7 +167,7 @@ def test_what_was_altered_is_named(name: str, workspace: Workspace, loan_model: 
     assert said in printed
 
 
-def test_a_chain_that_was_computed_anew_lacks_the_hash_that_was_noted(
+def test_a_chain_that_was_computed_again_lacks_the_hash_that_was_noted(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
     prepare_loans(workspace, loan_model)

@@ -124,7 +124,7 @@ def test_no_login_runs_what_a_stranger_planted(besieged: Granted, loan_model: Tr
         ("model", "register", str(model), "--name", NAME, "--sample", str(sample)),
         ("model", "promote", NAME, "2"),
         ("rescore", NAME, "--where", "Gender = 'Male'", "--reason", "a drift", "--yes"),
-        ("quarantine", "retry", NAME, "--all", "--reason", "mended"),
+        ("quarantine", "retry", NAME, "--all", "--reason", "corrected"),
         ("quarantine", "list", NAME),
         ("hold", "add", NAME, "--key", "LP001022", "--reason", "a dispute"),
         ("hold", "list"),

@@ -141,6 +141,14 @@ class SourceTable:
         if self.where is not None and (exc := fault_of(database, self.rows())):
             raise SourceFault(f"[source] where is not a condition on the rows of {self.table}: {exc}; fix it") from exc
 
+    def check_visible(self, connection: sa.Connection, consequence: str) -> None:
+        """Raise SourceFault where row-level security may hide rows; ``consequence`` says what would follow."""
+        if self.dialect.hides_rows(connection, self.place):
+            raise SourceFault(
+                f"row-level security is active on {self.table} and may hide rows from this user: {consequence}."
+                " Give the role BYPASSRLS, or a policy of its own with USING (true)"
+            )
+
     def check_key(
         self, connection: sa.Connection, rows: sa.FromClause | None = None, *, counts_always: bool = False
     ) -> None:
