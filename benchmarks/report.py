@@ -28,9 +28,9 @@ FOREIGN = {
 }
 
 _OTHERS = (
-    *("large", "small", "history", "forest", "sqlite"),
+    *("large", "small", "history", "forest", "sqlite", "inputs"),
     *("superseding every row", "superseding every row, 2 workers", "superseding every row, database engine"),
-    *("replacing every row", "keeping inputs"),
+    "replacing every row",
 )
 """The parts of the names of measurements that have no table of their own."""
 
@@ -176,7 +176,9 @@ def _of_superseding(targets: _Targets) -> None:
     for what in ("nothing due", "changed rows"):
         claim = f"{what} of {targets.rows.get('history', 0):,}: 50 predictions a key against 1"
         targets.times(f"history/{what}, 50 deep", f"history/{what}, 1 deep", claim, ("≤ 1.1×", "1.05×"))
-    targets.times(_ONE, "keeping inputs", "storing the inputs, against not storing them", ("≥ 0.55×", ""))
+    for engine in ("", f", {IN_DATABASE}"):
+        claim = f"storing the inputs, against not storing them{engine}"
+        targets.times(f"inputs/not stored{engine}", f"inputs/stored{engine}", claim, ("≥ 0.55×", ""))
 
 
 def _of_queries(targets: _Targets) -> None:
@@ -242,7 +244,8 @@ def _stages(results: Mapping[str, Any]) -> str:
         ("superseding every row", "superseding every row"),
         ("superseding every row, 2 workers", "superseding every row, 2 workers"),
         ("superseding every row, database engine", "superseding every row, database engine"),
-        ("keeping inputs", "storing inputs"),
+        ("inputs/stored", "storing inputs"),
+        ("inputs/stored, database engine", "storing inputs, database engine"),
         ("forest/1 workers", "random forest, 1 worker"),
         ("sqlite/batch_scoring", "SQLite"),
         ("sqlite/database engine", "SQLite, database engine"),
@@ -265,7 +268,7 @@ def _others(results: Mapping[str, Any]) -> str:
     measured = results["measured"]
     lines = [
         (
-            name.replace("keeping inputs", "storing inputs"),
+            name,
             _spread([result["seconds"] for result in found], 2),
             f"{max(r['peak_mib'] for r in found):,.0f}",
         )

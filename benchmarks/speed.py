@@ -45,13 +45,20 @@ SUPERSEDING = {
 """Measurements, each with the arguments of its run."""
 SLOW_PEERS = ("pandas_in_chunks", "mlflow_pyfunc")
 """Costly peers, measured once: they take minutes and no target refers to them."""
+STORING = (
+    ("not stored", LOGISTIC, f"{LOGISTIC}_predictions"),
+    ("stored", "storing", "storing_predictions"),
+    (f"not stored, {IN_DATABASE}", "in_database", "in_database_predictions"),
+    (f"stored, {IN_DATABASE}", "storing_in_database", "storing_in_database_predictions"),
+)
+"""Measurements, each with its job and the table of its predictions."""
 NEW_ROWS = 10_000
 CHANGED_ROWS = 10_000
 DEPTHS = (1, 50)
 """Predictions of each applicant, current and superseded."""
 TOLERANCE = 1e-9
 _LOOKUPS = 100
-PARTS = ("compare", "foreign", "large", "history", "forest", "sqlite", "start")
+PARTS = ("compare", "inputs", "foreign", "large", "history", "forest", "sqlite", "start")
 FOREIGN = "foreign"
 """A pipeline that was not fitted by this project."""
 
@@ -114,10 +121,10 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
             (bench.folder / "jobs" / "windowed.toml").write_text(
                 windowed.replace(f"{algorithm}_predictions", "windowed_predictions"), encoding="utf-8"
             )
-            storing = text.replace(f"{algorithm}_predictions", "kept_predictions")
-            (bench.folder / "jobs" / "keeping.toml").write_text(
-                storing.replace("[predictions]", "[predictions]\nkeep_inputs = true"), encoding="utf-8"
-            )
+            storing = text.replace("[predictions]", "[predictions]\nkeep_inputs = true")
+            in_python = storing.replace(f"{algorithm}_predictions", "storing_predictions")
+            (bench.folder / "jobs" / "storing.toml").write_text(in_python, encoding="utf-8")
+            _write_with_engine(bench, storing, f"{algorithm}_predictions", "storing_in_database")
         file = bench.folder / "jobs" / f"{algorithm}.toml"
         file.write_text(text, encoding="utf-8")
         bench.model(algorithm).parent.mkdir(parents=True)
@@ -181,11 +188,6 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
                 empty(bench, database, "in_database_predictions")
                 sql("CHECKPOINT")
                 bench.ours(f"{algorithm}/{IN_DATABASE}", url, "in_database")
-                sql("CHECKPOINT")
-                bench.ours("keeping inputs", url, "keeping")
-                sql("DROP TABLE kept_predictions_inputs")
-                empty(bench, database, "kept_predictions")
-                sql("CHECKPOINT")
             for peer in peers:
                 if peer in SLOW_PEERS and (repetition or algorithm is not LOGISTIC):
                     continue
@@ -211,6 +213,25 @@ def compare(bench: Bench, algorithms: list[Algorithm], peers: tuple[str, ...]) -
                 bench.peer("replacing every row", REPLACING, url, algorithm)
                 sql(f"DROP TABLE {TARGET}")
     bench.server.execute("postgres", f"DROP DATABASE {database}")
+
+
+def inputs(bench: Bench) -> None:
+    """Measure what it takes to store the inputs of the model, in either engine."""
+    report_progress(f"{bench.rows:,} applicants, with their inputs stored or not")
+    url = bench.server.create("inputs")
+    data.fill_postgres(url, bench.rows)
+    set_up(bench, url, [LOGISTIC])
+    sql = partial(bench.server.execute, "inputs")
+    for _ in range(bench.repetitions):
+        for measure, job, target in STORING:
+            empty(bench, "inputs", target)
+            sql(f"DROP TABLE IF EXISTS {target}_inputs")
+            sql("CHECKPOINT")
+            scored = bench.ours(f"inputs/{measure}", url, job)
+            if measure.startswith("stored"):
+                ((stored,),) = sql(f"SELECT count(*) FROM {target}_inputs")
+                _expect(stored == scored["scored"] == bench.rows, "the inputs of every row are stored")
+    bench.server.execute("postgres", "DROP DATABASE inputs")
 
 
 def foreign(bench: Bench) -> None:
@@ -401,6 +422,8 @@ def main() -> None:
         prepare(bench, [LOGISTIC, BOOSTING, *([FOREST] if "forest" in parts else [])])
         if "compare" in parts:
             compare(bench, [LOGISTIC, BOOSTING], tuple(name for name in PEERS if name != REPLACING))
+        if "inputs" in parts:
+            inputs(bench)
         if "foreign" in parts:
             foreign(bench)
         if "large" in parts:

@@ -23,6 +23,7 @@ from batch_scoring.cli.output import (
 )
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.domain.checksums import ANY_COLUMN
 from batch_scoring.domain.names import MAX_RUN_ID
 from batch_scoring.errors import ExitCode, InputFault
 
@@ -180,6 +181,7 @@ def replay(
         raise typer.Exit(ExitCode.RUN_FAILED)
 
 
+_ALTERED = "a stored input was altered; the database scored the row, and stored one checksum for all of them"
 _PREDICTION_DIFFERS = (
     "the stored inputs are intact, but give another score or label: it was altered, or scored with other libraries"
 )
@@ -212,7 +214,9 @@ def _show_replay(done: Replay) -> None:
                     str(one.run_id),
                     repr(one.score),
                     "none" if one.replayed is None else repr(one.replayed),
-                    f"the stored input {', '.join(one.altered)} was altered"
+                    _ALTERED
+                    if ANY_COLUMN in one.altered
+                    else f"the stored input {', '.join(one.altered)} was altered"
                     if one.altered
                     else _DEPENDS_ON_OTHERS
                     if one.depends_on_others

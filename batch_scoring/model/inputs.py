@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from batch_scoring.domain import checksums
 from batch_scoring.domain.column_types import ColumnType
 from batch_scoring.domain.manifest import Signature, SignatureColumn
 from batch_scoring.model.signature import CheckedRows
@@ -71,8 +72,13 @@ def digest(columns: Mapping[str, pa.Array]) -> pa.Array:
 
 
 def differing(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[list[str]]:
-    """For each of n rows the columns whose value differs from the stored digest."""
+    """For each of n rows the columns whose value differs from the stored digest.
+
+    ``checksums.ANY_COLUMN`` where the digest is one checksum of the whole row, which the database engine stores.
+    """
     names = list(columns)
+    if any(len(stored) == checksums.LENGTH for stored in digests):
+        return _differing_rows(columns, digests)
     length = len(names) * DIGEST_BYTES
     found: list[list[str]] = [[] for _ in digests]
     for row, (current, stored) in enumerate(zip(digest(columns).to_pylist(), digests, strict=True)):
@@ -87,6 +93,18 @@ def differing(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[lis
             for name, start in zip(names, starts, strict=True)
             if current[start : start + DIGEST_BYTES] != stored[start : start + DIGEST_BYTES]
         ]
+    return found
+
+
+def _differing_rows(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[list[str]]:
+    rows = zip(*(values.to_pylist() for values in columns.values()), strict=True)
+    found: list[list[str]] = []
+    for row, (values, stored) in enumerate(zip(rows, digests, strict=True)):
+        if len(stored) == checksums.LENGTH:
+            found.append([checksums.ANY_COLUMN] if checksums.row_checksum(values) != stored else [])
+        else:
+            own = {name: column.slice(row, 1) for name, column in columns.items()}
+            found += differing(own, [stored])
     return found
 
 

@@ -46,7 +46,7 @@ class Deviation:
     replayed: float | None
     """The replayed score; None if the model refuses the stored inputs, or returns labels only."""
     altered: Sequence[str]
-    """Inputs that were changed since they were stored; empty if only the score or the label differs."""
+    """Inputs changed since they were stored, or ``ANY_COLUMN``; empty if only the score or the label differs."""
     depends_on_others: bool = False
     """Whether the score of the row depends on the other rows of its batch, so that it cannot be reproduced."""
 

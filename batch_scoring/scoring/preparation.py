@@ -110,12 +110,12 @@ def why_in_python(job: Job, source: SourceTable, manifest: Manifest) -> str | No
     from batch_scoring.store.engine.expressions import NotComputable
     from batch_scoring.store.engine.programs import check_inputs
 
-    if job.predictions.keep_inputs:
-        return "[predictions] keep_inputs stores checksums that are computed in Python"
     if manifest.only_in_python:
         return manifest.only_in_python
     if source.dialect.expressions is None:
         return f"{source.dialect.product} has no engine for models"
+    if job.predictions.keep_inputs and not source.dialect.expressions.stores_inputs:
+        return f"[predictions] keep_inputs stores checksums, which {source.dialect.product} does not compute"
     try:
         check_inputs(expressions.inputs_of(manifest.signature), source.columns, source.dialect.expressions)
     except NotComputable as exc:

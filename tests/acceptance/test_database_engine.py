@@ -267,8 +267,8 @@ def test_rows_that_are_left_to_python_do_not_load_the_model_again(
     assert loads.call_count == 1
 
 
-def test_stored_inputs_are_pythons(workspace: Workspace) -> None:
-    facts.prepare(workspace, run=AUTO, predictions="keep_inputs = true")
+def test_stored_inputs_are_pythons_where_a_statement_writes_one_table(sqlite_workspace: Workspace) -> None:
+    workspace = facts.prepare(sqlite_workspace, run=AUTO, predictions="keep_inputs = true")
 
     run = workspace.run("facts")
     assert run.engine == "python"

@@ -129,6 +129,7 @@ class DatabaseEngine:
                 program=replace(self.program, columns=query.source.columns),
                 run_id=self.plan.run_id,
                 model_version=self.plan.model.version,
+                stored_inputs=self.plan.stored_inputs,
             )
             self._score(scoring, query.scan.due_at_most(due_count))
 

@@ -46,6 +46,8 @@ class ExpressionSyntax:
     greatest: ClassVar[str] = "greatest"
     random: ClassVar[str] = "random()"
     """A number between 0 and 1."""
+    stores_inputs: ClassVar[bool] = False
+    """Whether one statement writes two tables, and computes checksums."""
     fence: ClassVar[str] = "OFFSET 0"
     """The end of a subquery that the planner does not merge with its surroundings."""
 
@@ -56,6 +58,10 @@ class ExpressionSyntax:
     def text(self, value: str) -> str:
         """A constant text."""
         return literal(value)
+
+    def checksum(self, inputs: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        """The checksum of a row of inputs (see ``domain.checksums``), where ``stores_inputs``."""
+        raise NotImplementedError
 
     def check(self, connection: sa.Connection) -> None:
         """Raise NotComputable where the database lacks a function that expressions use."""

@@ -48,13 +48,20 @@ class CompiledProgram:
         return compiled
 
     def over(
-        self, rows: sa.Select[Any], values: Mapping[str, sa.ColumnElement[Any]], carried: Sequence[str]
+        self,
+        rows: sa.Select[Any],
+        values: Mapping[str, sa.ColumnElement[Any]],
+        carried: Sequence[str],
+        *,
+        with_inputs: bool = False,
     ) -> sa.Subquery:
         """The carried columns of a query with the score and the label of each row that the database scores.
 
         ``values`` are the columns of the query that the program takes, ``carried`` the labels of others, which are no
-        names of the program.
+        names of the program. ``with_inputs`` adds what the program takes them for: texts, and numbers of double
+        precision.
         """
+        returned = self.columns_used if with_inputs else []
         inputs: dict[str, sa.ColumnElement[Any]] = {}
         conditions: list[sa.ColumnElement[bool]] = []
         for wanted in self.program.inputs:
@@ -63,7 +70,7 @@ class CompiledProgram:
             conditions += of_value
         texts = {name: statement_text(value, self.dialect.sqlalchemy) for name, value in inputs.items()}
         printer = Printer(syntax=self._syntax, quote=texts.__getitem__)
-        (first, kept), *others = self._steps()
+        (first, kept), *others = self._steps(returned)
         query = rows.add_columns(
             *(inputs[name].label(exactly(name)) for name in kept), *self._values(printer, first)
         ).where(*conditions, *self._conditions(printer, self.program.conditions))
@@ -76,7 +83,7 @@ class CompiledProgram:
         label = self.program.label
         return (
             sa.select(
-                *(before.c[name] for name in carried),
+                *(before.c[name] for name in (*carried, *returned)),
                 sa.literal_column(printer.expression(self.program.score), sa.Double).label(SCORE),
                 (sa.null() if label is None else sa.literal_column(printer.expression(label), sa.Text)).label(LABEL),
             )
@@ -153,8 +160,8 @@ class CompiledProgram:
     def _printer(self) -> Printer:
         return Printer(syntax=self._syntax, quote=self.dialect.quoted)
 
-    def _steps(self) -> Iterator[tuple[Sequence[tuple[str, Expression]], Sequence[str]]]:
-        """Each step, and the names of earlier values that later ones need. There is at least one."""
+    def _steps(self, returned: Sequence[str] = ()) -> Iterator[tuple[Sequence[tuple[str, Expression]], Sequence[str]]]:
+        """Each step, and the names of earlier values that later ones need or that are returned. At least one."""
         steps = self.program.steps or ((),)
         result: list[Expression | Condition | None] = [
             self.program.score,
@@ -164,7 +171,7 @@ class CompiledProgram:
         available = [wanted.name for wanted in self.program.inputs]
         for position, step in enumerate(steps):
             later = [expression for following in steps[position + 1 :] for _, expression in following]
-            needed = {name for tree in [*later, *result] for name in names_in(tree)}
+            needed = {name for tree in [*later, *result] for name in names_in(tree)} | {*returned}
             yield step, [name for name in available if name in needed]
             available += [name for name, _ in step]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.column_types import Family
+from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.columns import Column, as_list
 from batch_scoring.domain.keys import KeyRange
 from batch_scoring.domain.runs import ChunkCounts, StageSeconds
@@ -62,6 +62,8 @@ class DatabaseScoring:
     program: CompiledProgram
     run_id: int
     model_version: int
+    stored_inputs: Sequence[InputColumn] = ()
+    """Empty if inputs are not stored."""
 
     def score(self, database: Database, chunk: KeyRange) -> ScoredRange:
         """Score the due rows of a key range that the database can score, in one transaction after the fence.
@@ -137,6 +139,16 @@ class DatabaseScoring:
         return _sampled(connection, bulk, sa.select(*scored.c), self)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scored:
+    """Scored rows: their keys, and the other columns of their predictions and of their stored inputs."""
+
+    keys: _Columns
+    values: _Columns
+    inputs: _Columns
+    """Empty if inputs are not stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Scoring:
     """The statements of one transaction."""
@@ -152,8 +164,8 @@ class _Scoring:
     def _layout(self) -> PredictionsLayout:
         return self.scoring.query.layout
 
-    def _scored(self, *, superseding: bool) -> tuple[_Columns, _Columns]:
-        """The keys of due rows and their new values: of rows with a current prediction, or of those without one."""
+    def _scored(self, *, superseding: bool) -> _Scored:
+        """The due rows with a current prediction, or those without one, and what is to be written."""
         query, source, program = self.scoring.query, self.scoring.query.source, self.scoring.program
         names = [wanted.name for wanted in program.program.inputs]
         due = query.joined(self.chunk, names, has_predictions=self.has_predictions, has_entries=self.has_entries)
@@ -167,7 +179,11 @@ class _Scoring:
             carried[_CHANGED] = due.rows.c[source.changed_at]
         rows = sa.select(*(value.label(label) for label, value in carried.items()))
         rows = rows.select_from(due.joined).where(*conditions)
-        scored = program.over(rows, {name: due.rows.c[name] for name in names}, list(carried))
+        stored = self.scoring.stored_inputs
+        read = {name: due.rows.c[name] for name in names}
+        scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), with_inputs=bool(stored))
+        if stored:
+            scored = sa.select(*scored.c).cte("scored")
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
             "model_version": sa.literal(self.scoring.model_version, sa.Integer),
@@ -176,25 +192,52 @@ class _Scoring:
             "source_changed_at": scored.c[_CHANGED] if source.changed_at is not None else sa.null(),
             "valid_from": sa.literal(self.time, UtcTimestamp()),
         }
-        return {name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)}, values
+        keys: _Columns = {name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)}
+        return _Scored(keys=keys, values=values, inputs=self._inputs(scored) if stored else {})
+
+    def _inputs(self, scored: sa.Subquery | sa.CTE) -> _Columns:
+        """What the table of stored inputs has besides the key."""
+        syntax = self.scoring.program.dialect.expressions
+        assert syntax is not None
+        stored = self.scoring.stored_inputs
+        checksum = syntax.checksum([scored.c[column.name] for column in stored])
+        values: _Columns = {
+            "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
+            "valid_from": sa.literal(self.time, UtcTimestamp()),
+            "digest": checksum,
+        }
+        for column in stored:
+            if column.name not in self._layout.key_names:
+                value = scored.c[column.name]
+                is_boolean = column.type is ColumnType.BOOLEAN
+                values[column.name] = value != sa.literal_column("0") if is_boolean else value
+        return values
 
     def insert(self, connection: sa.Connection) -> int:
         """Insert the predictions of rows that have none; returns their number."""
-        keys, values = self._scored(superseding=False)
-        chosen = sa.select(*keys.values(), *values.values()).order_by(*keys.values())
-        insert = sa.insert(self._layout.predictions_table).from_select([*keys, *values], chosen)
-        return connection.execute(insert).rowcount
+        rows = self._scored(superseding=False)
+        chosen = sa.select(*rows.keys.values(), *rows.values.values()).order_by(*rows.keys.values())
+        insert = sa.insert(self._layout.predictions_table).from_select([*rows.keys, *rows.values], chosen)
+        return connection.execute(self._with_inputs(insert, rows)).rowcount
+
+    def _with_inputs(self, statement: sa.Insert | sa.Update, rows: _Scored) -> sa.Insert | sa.Update:
+        """A statement that writes predictions, or one that writes the inputs of the same rows too."""
+        if not rows.inputs:
+            return statement
+        table = self._layout.inputs_table(self.scoring.stored_inputs)
+        chosen = sa.select(*rows.keys.values(), *rows.inputs.values())
+        return sa.insert(table).from_select([*rows.keys, *rows.inputs], chosen).add_cte(statement.cte("written"))
 
     def supersede(self, connection: sa.Connection) -> int:
         """Update the predictions of rows that have one; returns their number."""
         if not self.has_predictions:
             return 0
         table = self._layout.predictions_table
-        keys, values = self._scored(superseding=True)
+        rows = self._scored(superseding=True)
         own = [table.c[name] for name in self._layout.key_names]
-        same = [table.c[name] == value for name, value in keys.items()]
-        update = sa.update(table).where(*same, *within(own, self.chunk)).values(values)
-        return connection.execute(update).rowcount
+        same = [table.c[name] == value for name, value in rows.keys.items()]
+        update = sa.update(table).where(*same, *within(own, self.chunk)).values(rows.values)
+        return connection.execute(self._with_inputs(update, rows)).rowcount
 
     def close_entries(self, connection: sa.Connection) -> None:
         """Close the open quarantine entries of the rows that were scored."""
