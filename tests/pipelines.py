@@ -118,6 +118,14 @@ ESTIMATORS: dict[str, tuple[str, Callable[[], Any]]] = {
     "SGD": ("binary", lambda: SGDClassifier(loss="log_loss", alpha=0.1, random_state=0)),
     "SGD of three labels": ("multiclass", lambda: SGDClassifier(loss="log_loss", alpha=0.1, random_state=0)),
     "calibrated SVC": ("binary", lambda: CalibratedClassifierCV(LinearSVC(random_state=0), method="sigmoid", cv=3)),
+    "calibrated SVC of three labels": (
+        "multiclass",
+        lambda: CalibratedClassifierCV(LinearSVC(random_state=0), method="sigmoid", cv=3),
+    ),
+    "calibrated once": (
+        "multiclass",
+        lambda: CalibratedClassifierCV(LogisticRegression(max_iter=500), method="sigmoid", cv=3, ensemble=False),
+    ),
     "tree": ("binary", lambda: DecisionTreeClassifier(max_depth=5, random_state=0)),
     "tree of three labels": ("multiclass", lambda: DecisionTreeClassifier(max_depth=4, random_state=0)),
     "regression tree": ("regression", lambda: DecisionTreeRegressor(max_depth=6, random_state=0)),

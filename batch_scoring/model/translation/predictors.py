@@ -232,25 +232,29 @@ def _sgd_classifier(model: Any, table: Table, steps: Steps) -> Outputs:
 def _calibrated(model: Any, table: Table, steps: Steps) -> Outputs:
     if model.method != "sigmoid":
         raise NotTranslatable(f"CalibratedClassifierCV with method {model.method} has no translation")
-    if len(model.classes_) != 2:
-        raise NotTranslatable("CalibratedClassifierCV of more than two labels has no translation")
-    parts = []
+    folds: list[Sequence[Expression]] = []
     for fold in model.calibrated_classifiers_:
-        (calibrator,) = fold.calibrators
-        margin = _margin(fold.estimator, table, steps)
-        scaled = Sum((Product((constant(calibrator.a_), margin)), constant(calibrator.b_)))
-        parts.append(steps.result(_expit(Product((Number(-1.0), scaled)))))
-    return _two(Quotient(Sum(tuple(parts)), Number(float(len(parts)))))
+        if len(fold.estimator.classes_) != len(model.classes_):
+            raise NotTranslatable("CalibratedClassifierCV with a fold that lacks a label has no translation")
+        calibrated = []
+        for calibrator, margin in zip(fold.calibrators, _margins(fold.estimator, table, steps), strict=True):
+            scaled = Sum((Product((constant(calibrator.a_), margin)), constant(calibrator.b_)))
+            calibrated.append(steps.result(_expit(Product((Number(-1.0), scaled)))))
+        total = Sum(tuple(calibrated))
+        folds.append(calibrated if len(calibrated) == 1 else [Quotient(part, total) for part in calibrated])
+    count = Number(float(len(folds)))
+    means: list[Expression] = [Quotient(Sum(parts), count) for parts in zip(*folds, strict=True)]
+    return _two(means[0]) if len(means) == 1 else Probabilities(values=tuple(means))
 
 
-def _margin(model: Any, table: Table, steps: Steps) -> Name:
+def _margins(model: Any, table: Table, steps: Steps) -> list[Name]:
     if class_name(model) == "Pipeline":
         for _, step in model.steps[:-1]:
             table = transform(step, table)
-        return _margin(model.steps[-1][1], table, steps)
+        return _margins(model.steps[-1][1], table, steps)
     if class_name(model) not in ("LinearSVC", "LogisticRegression", "SGDClassifier"):
         raise NotTranslatable(f"CalibratedClassifierCV of {type(model).__name__} has no translation")
-    return _linear(model, table, steps)[0]
+    return _linear(model, table, steps)
 
 
 def _regression(model: Any, table: Table, steps: Steps) -> Outputs:
