@@ -168,6 +168,15 @@ class SignatureMismatch(ModelRefused):
     """The source does not have the columns and types of the model's signature."""
 
 
+class PromotionRefused(ModelRefused):
+    """Gates refuse a promotion, or it needs the approval of another login. The alias was not moved."""
+
+    def __init__(self, message: str = "", *, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+        """A sentence for each gate that refuses."""
+
+
 class UnusableModel(ModelRefused):
     """The object is not a fitted model of a supported kind."""
 

@@ -59,7 +59,28 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
     ),
     "model show": ((3, "there is no such version"),),
     "model verify": ((3, "the model is missing, changed, or does not reproduce its golden rows"),),
-    "model promote": ((3, "the version is missing or does not verify; the alias stays where it was"),),
+    "model promote": (
+        (3, "a gate refused, an approval is required, or the version is missing; the alias was not moved"),
+    ),
+    "model propose": ((3, "a gate refused, or the version is missing; nothing is proposed"),),
+    "model approve": (
+        (2, "no such proposal is open"),
+        (3, "a gate refused, or this login made the proposal; the alias was not moved"),
+    ),
+    "model rollback": (
+        (2, "no version was in use before"),
+        (3, "that version is missing, changed, archived, or does not fit a job; the alias was not moved"),
+    ),
+    "model archive": (
+        (2, "an alias points at the version, or it is archived already"),
+        (3, "there is no such version"),
+    ),
+    "model history": (),
+    "model compare": (
+        (2, "several jobs use the model and none was named"),
+        (3, "a version is missing, changed, or does not fit the job"),
+    ),
+    "model dossier": ((3, "there is no such version"),),
     "notify test": ((1, "a channel did not accept the notice"), (2, "no channel is configured")),
     "runs list": (),
     "runs show": ((2, "there is no such run"),),

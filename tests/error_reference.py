@@ -39,6 +39,9 @@ REMEDIES = {
     " what is translated.",
     "SignatureMismatch": "Add or cast the columns that the message names, in the source or in a view."
     " [Source types](source-types.md) lists which types a model accepts.",
+    "PromotionRefused": "The message names each gate that refuses; [promotion](promotion.md#gates) says what it"
+    " compares. Train a better version, change the limits in `[promotion]`, overrule the gates with `--force` and a"
+    " `--reason`, or let another login approve.",
     "UnusableModel": "Fit the model, or save another object. [Models](models.md) lists what can be registered.",
     "AnotherRunActive": "Nothing, usually: the active run scores the rows. If it happens regularly, runs take"
     " longer than"

@@ -31,6 +31,7 @@ from sql_words import Words, words_of
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import load_job
+from batch_scoring.domain.manifest import Metrics
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import Run, StartedRun
 from batch_scoring.model.artifact import artifact_uri, dump, save
@@ -41,6 +42,7 @@ from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.names import driver_sql
+from batch_scoring.store.lifecycle import NewPromotion
 from batch_scoring.store.runs.claim import Claim
 from batch_scoring.store.schema import upgrade
 from batch_scoring.store.schema.views import EXPRESSIONS
@@ -192,10 +194,17 @@ class Workspace:
             observers=observers,
         )
 
-    def register(self, model: Any, sample: pd.DataFrame, *, name: str = "loan_eligibility") -> ModelVersion:
+    def register(
+        self,
+        model: Any,
+        sample: pd.DataFrame,
+        *,
+        name: str = "loan_eligibility",
+        metrics: Metrics | None = None,
+    ) -> ModelVersion:
         """Register a fitted model with a sample of its input; the first version becomes champion."""
         content = dump(model)
-        manifest = describe(model, content, sample)
+        manifest = describe(model, content, sample, metrics=metrics)
         save(self.artifacts_dir, name, content, manifest)
         with self.database() as database:
             return registry.register_version(
@@ -210,7 +219,7 @@ class Workspace:
     def promote(self, version: int, *, name: str = "loan_eligibility", alias: str = "champion") -> None:
         """Point an alias at a version, whatever its artifact."""
         with self.database() as database:
-            registry.promote(database, name=name, alias=alias, version=version, promoted_by="tests")
+            registry.promote(database, NewPromotion(name=name, alias=alias, version=version, promoted_by="tests"))
 
     def aliases(self) -> list[tuple[str, int]]:
         """Every alias and the version it points at, by name."""

@@ -9,7 +9,7 @@ import typer
 
 from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.keys import parse_key
-from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.model_options import AllowMismatch
 from batch_scoring.cli.output import (
     Json,
     TableColumn,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch_scoring.cli import registering
-from batch_scoring.cli.observers import event_log
+from batch_scoring.cli import comparing, promoting, registering
+from batch_scoring.cli.model_options import AllowMismatch, Name, Version
 from batch_scoring.cli.output import (
     Json,
     TableColumn,
@@ -27,8 +26,6 @@ from batch_scoring.errors import UnusableModel
 
 if TYPE_CHECKING:
     from batch_scoring.domain.model_version import ModelVersion
-    from batch_scoring.registry.promotion import Promotion
-    from batch_scoring.store.outcomes.counts import VersionCount
 
 app = typer.Typer(help="The model registry.", no_args_is_help=True)
 app.command()(registering.register)
@@ -41,28 +38,20 @@ class DialectChoice(StrEnum):
     SQLITE = "sqlite"
 
 
-Name = Annotated[str, typer.Argument(help="Name of the model.")]
-Version = Annotated[int, typer.Argument(help="The version number.", min=1, max=MAX_MODEL_VERSION)]
-AllowMismatch = Annotated[
-    bool,
-    typer.Option(
-        "--allow-version-mismatch", help="Accept a scikit-learn other than the one the model was fitted with."
-    ),
-]
-
-
 @app.command(name="list")
 def list_(
     name: Annotated[str | None, typer.Argument(help="Name of a model; without it, all models.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Archived versions too.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the versions of every model, with the aliases that point at them."""
 
-    from batch_scoring.store import registry
+    from batch_scoring.store import lifecycle, registry
 
     source = migrated_database()
-    versions = registry.list_versions(source, name)
     aliases = registry.list_aliases(source)
+    archived = lifecycle.archived_versions(source, name)
+    versions = [one for one in registry.list_versions(source, name) if every or (one.name, one.version) not in archived]
     if as_json:
         show_json([_brief(version, aliases.get((version.name, version.version), [])) for version in versions])
         return
@@ -213,64 +202,11 @@ def verify(
         notice(f"accepted: {verified.version_difference}")
 
 
-@app.command()
-def promote(
-    name: Name,
-    version: Version,
-    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
-    reason: Annotated[str | None, typer.Option(help="The reason, recorded with the promotion.")] = None,
-    allow_version_mismatch: AllowMismatch = False,
-    as_json: Json = False,
-) -> None:
-    """Point an alias at a version, once its artifact verifies. Active runs keep their version."""
-    from batch_scoring.registry import promotion
-    from batch_scoring.scheduling.job_files import JobFiles
-
-    before = promotion.promote(
-        database(),
-        settings().artifacts_dir,
-        name,
-        version,
-        alias=alias,
-        reason=reason,
-        allow_version_mismatch=allow_version_mismatch,
-        observers=event_log(),
-    )
-    files = JobFiles(settings().jobs_dir)
-    files.refresh()
-    for broken in files.broken:
-        notice(f"job {broken} cannot be read, so the effect on it is not shown; see `batch-scoring check`")
-    found = promotion.describe(
-        database(), files.jobs.values(), name=name, alias=alias, version=version, version_before=before
-    )
-    if as_json:
-        show_json(found)
-    else:
-        _show_promotion(found)
-
-
-def _show_promotion(found: Promotion) -> None:
-    before = "none" if found.version_before is None else found.version_before
-    typer.echo(f"{found.alias} of {found.name}: version {before} -> version {found.version}")
-    if found.version_before not in (None, found.version):
-        show_table(
-            ["", f"version {found.version_before}", f"version {found.version}"],
-            [[figure.name, figure.before, figure.now] for figure in found.figures],
-        )
-    for effect in found.jobs:
-        if effect.problem is not None:
-            notice(f"job {effect.job}: the effect on it cannot be determined now ({effect.problem})")
-            continue
-        typer.echo(
-            f"job {effect.job}: {effect.other_count:,} of {effect.current_count:,} current predictions are by another"
-            f" version{_other_versions(effect.versions, but=(found.name, found.version))}; the next run scores due rows"
-            f" with version {found.version}"
-        )
-        for command in effect.commands:
-            typer.echo(f"  to score them again: {command}")
-
-
-def _other_versions(versions: Sequence[VersionCount], *, but: tuple[str, int]) -> str:
-    others = [one for one in versions if (one.model_name, one.model_version) != but]
-    listed = ", ".join(f"{one.model_name or '?'} v{one.model_version}: {one.rows:,}" for one in others)
-    return f" ({listed})" if listed else ""
+app.command()(promoting.promote)
+app.command()(promoting.propose)
+app.command()(promoting.approve)
+app.command()(promoting.rollback)
+app.command()(promoting.archive)
+app.command()(promoting.history)
+app.command()(comparing.compare)
+app.command()(comparing.dossier)

@@ -11,6 +11,7 @@ import typer
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
 from batch_scoring.cli.observers import event_log
 from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+from batch_scoring.cli.promoting import known_jobs
 from batch_scoring.counting import counted
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def register(
         name=name,
         sample=sample,
         alias=alias,
+        jobs=known_jobs() if alias else (),
         form=FileFormat.of(encoding, separator, decimal, thousands),
         golden=golden.value,
         notify=notice,

@@ -11,7 +11,7 @@ import typer
 from batch_scoring.cli.execution import execute
 from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.keys import KEY_HELP, KEYS_FILE_HELP, SKIP_UNKNOWN_HELP, parse_key, read_keys
-from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.model_options import AllowMismatch
 from batch_scoring.cli.output import Json, ask, database, notice, required_reason, settings
 from batch_scoring.cli.preview import check_out, show_preview
 from batch_scoring.cli.times import time_option

@@ -12,7 +12,7 @@ import typer
 from batch_scoring.cli.completion import complete_job_name
 from batch_scoring.cli.execution import execute
 from batch_scoring.cli.job_names import JobName, OptionalJobName, check_job_is_known
-from batch_scoring.cli.models import AllowMismatch
+from batch_scoring.cli.model_options import AllowMismatch
 from batch_scoring.cli.output import (
     Json,
     TableColumn,

@@ -99,6 +99,20 @@ class Run(Section):
     max_duration: Duration | None = None
 
 
+class Promotion(Section):
+    """``[promotion]``: what a version must satisfy before the alias of the job's model points to it."""
+
+    rows: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Rows of the source that are scored by both versions, chosen at random."""
+    max_flips: Share | None = None
+    """The share of these rows whose label may change; None for any."""
+    max_accuracy_drop: Share | None = None
+    max_roc_auc_drop: Share | None = None
+    """How far the cross-validated metrics may be below those of the version in use; None for any."""
+    require_approval: bool = False
+    """Whether a promotion must be proposed by one login and approved by another."""
+
+
 class Training(Section):
     """``[training]``: the features that ``train`` derives inside the pipeline."""
 
@@ -116,4 +130,5 @@ class Job(Section):
     predictions: Predictions
     run: Run = Run()
     schedule: Schedule | None = None
+    promotion: Promotion = Promotion()
     training: Training = Training()

@@ -1,139 +1,251 @@
-"""Promoting a model version, and the effect: its metrics compared with those of the previous version, and for each
-job the number of current predictions by other versions.
-"""
+"""Promoting model versions: by one login, or proposed by one and approved by another; rollbacks and archivals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from batch_scoring.counting import counted
 from batch_scoring.domain.job import Job
-from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.names import ALIAS, check_name
-from batch_scoring.errors import BatchScoringError
+from batch_scoring.errors import InputFault, NoSuchModel, PromotionRefused
 from batch_scoring.login import login
-from batch_scoring.registry import verification
+from batch_scoring.registry.gates import GateResult, Gates, Outcome
 from batch_scoring.scoring.events import ModelPromoted, Observer, emit
-from batch_scoring.store import registry
+from batch_scoring.store import lifecycle, registry
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.outcomes.counts import VersionCount, count_by_version
-from batch_scoring.store.schema import job_tables
+from batch_scoring.store.lifecycle import NewPromotion, Proposal
+from batch_scoring.store.schema.revision import check_schema
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """One metric of two versions; None if a version lacks it."""
+class Promoted:
+    """A promotion that was recorded."""
 
-    name: str
-    before: Any
-    now: Any
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Effect:
-    """The effect of a promotion on a job."""
-
-    job: str
-    current_count: int
-    other_count: int
-    """Current predictions by another version than the promoted one."""
-    versions: Sequence[VersionCount]
-    commands: Sequence[str]
-    """Commands that score the predictions of the other versions again, one for each version."""
-    problem: str | None = None
-    """Why the effect could not be determined; None if it was."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Promotion:
-    """A promotion that was recorded, with its effect."""
-
-    name: str
-    alias: str
     version: int
     version_before: int | None
-    figures: Sequence[Figure]
-    jobs: Sequence[Effect]
-    """The jobs whose runs use the alias."""
+    gates: Sequence[GateResult]
 
 
-def describe(
-    database: Database, jobs: Iterable[Job], *, name: str, alias: str, version: int, version_before: int | None
-) -> Promotion:
-    """Describe the effect of a recorded promotion. Raises NoSuchModel, UnusableModel.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promoter:
+    """Moves one alias of a model."""
 
-    A job whose tables cannot be read is included with the problem.
-    """
-    now = registry.get_version(database, name, version).manifest
-    before = None if version_before is None else registry.get_version(database, name, version_before).manifest
-    concerned = [job for job in jobs if (job.model.name, job.model.alias) == (name, alias)]
-    return Promotion(
-        name=name,
-        alias=alias,
-        version=version,
-        version_before=version_before,
-        figures=[
-            Figure(name=figure, before=None if before is None else value(before), now=value(now))
-            for figure, value in _FIGURES.items()
-            if value(now) is not None or (before is not None and value(before) is not None)
-        ],
-        jobs=[_effect(database, job, name, version) for job in concerned],
+    database: Database
+    artifacts_dir: Path
+    name: str
+    alias: str = "champion"
+    jobs: Sequence[Job] = ()
+    """The jobs that are known; those that use the alias have gates."""
+    allow_version_mismatch: bool = False
+    observers: Sequence[Observer] = field(default=())
+
+    def __post_init__(self) -> None:
+        check_name("--alias", self.alias, ALIAS)
+        check_schema(self.database)
+
+    def promote(self, version: int, *, reason: str | None, is_forced: bool = False) -> Promoted:
+        """Point the alias at a version once its gates pass, or in spite of them.
+
+        Raises InputFault, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
+        """
+        _check_reason(reason, is_required=is_forced)
+        if demanding := [job.name for job in self._concerned if job.promotion.require_approval]:
+            raise PromotionRefused(
+                f"job {', '.join(demanding)} requires the approval of another login; propose it with"
+                f" `batch-scoring model propose {self.name} {version} --alias {self.alias} --reason ...`"
+            )
+        current = self._in_use()
+        gates = self._gates(self._promotable(version), current, is_forced=is_forced)
+        return self._record(version, current, gates, reason=reason, is_forced=is_forced)
+
+    def propose(self, version: int, *, reason: str, is_forced: bool = False) -> tuple[Proposal, Sequence[GateResult]]:
+        """Propose a promotion whose gates pass, or that is to be forced.
+
+        Raises InputFault, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
+        """
+        _check_reason(reason, is_required=True)
+        gates = self._gates(self._promotable(version), self._in_use(), is_forced=is_forced)
+        proposal = lifecycle.add_proposal(
+            self.database,
+            name=self.name,
+            alias=self.alias,
+            version=version,
+            proposed_by=login(),
+            reason=reason,
+            is_forced=is_forced and _refusals(gates) != [],
+            gates=[gate.record() for gate in gates],
+        )
+        return proposal, gates
+
+    def approve(self, version: int, *, reason: str | None = None) -> Promoted:
+        """Approve the latest open proposal of a version: its gates run again, and the alias is moved.
+
+        Raises InputFault where nothing is proposed, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
+        """
+        _check_reason(reason, is_required=False)
+        proposed = [
+            one
+            for one in lifecycle.list_proposals(self.database, self.name, only_open=True)
+            if (one.alias, one.version) == (self.alias, version)
+        ]
+        if not proposed:
+            raise InputFault(
+                f"no open proposal points {self.alias} of {self.name} at version {version};"
+                f" see `batch-scoring model history {self.name}`"
+            )
+        proposal = proposed[0]
+        self._check_other_login(proposal)
+        current = self._in_use()
+        gates = self._gates(self._promotable(version), current, is_forced=proposal.is_forced)
+        return self._record(
+            version,
+            current,
+            gates,
+            reason=reason or proposal.reason,
+            is_forced=proposal.is_forced,
+            proposal_id=proposal.proposal_id,
+        )
+
+    def roll_back(self, *, reason: str) -> Promoted:
+        """Point the alias at the version that was in use before the current one, once runs can use it.
+
+        It needs no approval: that version was in use. Raises InputFault where there is none, PromotionRefused,
+        NoSuchModel, SchemaOutOfDate, DatabaseFault.
+        """
+        _check_reason(reason, is_required=True)
+        promotions = lifecycle.list_promotions(self.database, self.name, self.alias)
+        if not promotions:
+            raise NoSuchModel(f"model {self.name} has no {self.alias}", model=self.name, alias=self.alias)
+        version = lifecycle.version_to_return_to(promotions)
+        if version is None:
+            raise InputFault(
+                f"{self.alias} of {self.name} points at version {promotions[0].version}, before which none was in use:"
+                " there is nothing to return to"
+            )
+        gates = Gates(
+            self.database,
+            self.artifacts_dir,
+            self._promotable(version),
+            current=None,
+            allow_version_mismatch=self.allow_version_mismatch,
+        ).run_quickly(self._concerned)
+        self._check(gates, version, is_forced=False, remedy="")
+        return self._record(version, promotions[0].version, gates, reason=reason, is_rollback=True)
+
+    @property
+    def _concerned(self) -> list[Job]:
+        return [job for job in self.jobs if (job.model.name, job.model.alias) == (self.name, self.alias)]
+
+    def _promotable(self, version: int) -> ModelVersion:
+        found = registry.get_version(self.database, self.name, version)
+        if archival := lifecycle.archived_versions(self.database, self.name).get((self.name, version)):
+            raise PromotionRefused(
+                f"{self.name} version {version} was archived on {archival.archived_at:%Y-%m-%d} by"
+                f" {archival.archived_by} ({archival.reason}); to use it, end that with"
+                f" `batch-scoring model archive {self.name} {version} --undo`"
+            )
+        return found
+
+    def _in_use(self) -> int | None:
+        return registry.version_of_alias(self.database, self.name, self.alias)
+
+    def _gates(self, version: ModelVersion, in_use: int | None, *, is_forced: bool) -> list[GateResult]:
+        is_other = in_use not in (None, version.version)
+        found = Gates(
+            self.database,
+            self.artifacts_dir,
+            version,
+            registry.get_version(self.database, self.name, in_use) if in_use is not None and is_other else None,
+            allow_version_mismatch=self.allow_version_mismatch,
+        ).run(self._concerned)
+        self._check(
+            found,
+            version.version,
+            is_forced=is_forced,
+            remedy="; --force with a --reason overrules them, and is recorded",
+        )
+        return found
+
+    def _check(self, gates: Iterable[GateResult], version: int, *, is_forced: bool, remedy: str) -> None:
+        refusals = _refusals(gates)
+        if refusals and not is_forced:
+            raise PromotionRefused(
+                f"{counted(len(refusals), 'gate')} refused to point {self.alias} at version {version} of {self.name}:"
+                f" {'; '.join(refusals)}{remedy}",
+                reasons=refusals,
+            )
+
+    def _check_other_login(self, proposal: Proposal) -> None:
+        with self.database.read() as connection:
+            here = self.database.dialect.login(connection)
+        is_same = here == proposal.database_user if here is not None else login() == proposal.proposed_by
+        if is_same:
+            raise PromotionRefused(
+                f"proposal {proposal.proposal_id} was made by this login ({here or login()}); another one approves it"
+            )
+
+    def _record(
+        self,
+        version: int,
+        replaces: int | None,
+        gates: Sequence[GateResult],
+        *,
+        reason: str | None,
+        is_forced: bool = False,
+        is_rollback: bool = False,
+        proposal_id: int | None = None,
+    ) -> Promoted:
+        person = login()
+        before = registry.promote(
+            self.database,
+            NewPromotion(
+                name=self.name,
+                alias=self.alias,
+                version=version,
+                promoted_by=person,
+                reason=reason,
+                is_rollback=is_rollback,
+                is_forced=is_forced and _refusals(gates) != [],
+                gates=[gate.record() for gate in gates],
+                proposal_id=proposal_id,
+                replaces=replaces,
+            ),
+        )
+        event = ModelPromoted(
+            name=self.name, alias=self.alias, version=version, previous_version=before, promoted_by=person
+        )
+        emit(self.observers, event)
+        return Promoted(version=version, version_before=before, gates=gates)
+
+
+def _refusals(gates: Iterable[GateResult]) -> list[str]:
+    return [
+        f"{gate.gate}{f' of job {gate.job}' if gate.job else ''}: {gate.message}"
+        for gate in gates
+        if gate.outcome is Outcome.REFUSED
+    ]
+
+
+def _check_reason(reason: str | None, *, is_required: bool) -> None:
+    if is_required and not (reason or "").strip():
+        raise InputFault("--reason is required: it is what a reviewer reads later")
+
+
+def archive(database: Database, name: str, version: int, *, reason: str, undo: bool = False) -> None:
+    """Archive a version that no alias points to, or end that. Raises InputFault, NoSuchModel, DatabaseFault."""
+    _check_reason(reason, is_required=True)
+    registry.get_version(database, name, version)
+    is_archived = (name, version) in lifecycle.archived_versions(database, name)
+    if is_archived is not undo:
+        raise InputFault(f"{name} version {version} is {'already' if is_archived else 'not'} archived")
+    if not undo and (aliases := registry.list_aliases(database).get((name, version))):
+        raise InputFault(
+            f"{', '.join(aliases)} of {name} points at version {version}, so that it is in use;"
+            " promote another version first"
+        )
+    lifecycle.add_archival(
+        database, name=name, version=version, is_archived=not undo, archived_by=login(), reason=reason
     )
-
-
-def _effect(database: Database, job: Job, name: str, version: int) -> Effect:
-    try:
-        with database.read() as connection:
-            layout = job_tables.registered_layout(connection, job)
-            versions = [] if layout is None else count_by_version(connection, layout)
-    except BatchScoringError as exc:
-        return Effect(job=job.name, current_count=0, other_count=0, versions=(), commands=(), problem=str(exc))
-    others = [one for one in versions if (one.model_name, one.model_version) != (name, version)]
-    return Effect(
-        job=job.name,
-        current_count=sum(one.rows for one in versions),
-        other_count=sum(one.rows for one in others),
-        versions=versions,
-        commands=[
-            f"batch-scoring rescore {job.name} --scored-by-version {number} --dry-run"
-            for number in dict.fromkeys(one.model_version for one in others)
-            if number != version
-        ],
-    )
-
-
-_FIGURES: dict[str, Callable[[Manifest], Any]] = {
-    "algorithm": lambda manifest: manifest.algorithm,
-    "cross-validated accuracy": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.accuracy,
-    "ROC AUC": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.roc_auc,
-    "log loss": lambda manifest: manifest.metrics and manifest.metrics.cross_validation.log_loss,
-    "held-out accuracy": lambda manifest: manifest.metrics and manifest.metrics.held_out.accuracy,
-    "training rows": lambda manifest: manifest.training_data and manifest.training_data.rows,
-    "created": lambda manifest: manifest.created_at,
-}
-
-
-def promote(
-    database: Database,
-    artifacts_dir: Path,
-    name: str,
-    version: int,
-    *,
-    alias: str = "champion",
-    reason: str | None = None,
-    allow_version_mismatch: bool = False,
-    observers: Sequence[Observer] = (),
-) -> int | None:
-    """Point an alias at a version once its artifact verifies; returns the version it pointed at before.
-
-    Raises InputFault for an invalid alias, SchemaOutOfDate, ModelRefused, DatabaseFault.
-    """
-    check_name("--alias", alias, ALIAS)
-    verification.verify(database, artifacts_dir, name, version, allow_version_mismatch=allow_version_mismatch)
-    person = login()
-    before = registry.promote(database, name=name, alias=alias, version=version, promoted_by=person, reason=reason)
-    event = ModelPromoted(name=name, alias=alias, version=version, previous_version=before, promoted_by=person)
-    emit(observers, event)
-    return before

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, check_name
-from batch_scoring.errors import InputFault, UnusableModel
+from batch_scoring.errors import InputFault, PromotionRefused, UnusableModel
 from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.login import login
+from batch_scoring.registry.promotion import Promoter
 from batch_scoring.scoring.events import ModelPromoted, ModelRegistered, Observer, emit
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
@@ -95,6 +96,7 @@ def register_file(
     name: str,
     sample: Path,
     alias: str | None,
+    jobs: Sequence[Job] = (),
     form: FileFormat = PLAIN,
     golden: Golden = "real",
     notify: Callable[[str], None] | None = None,
@@ -102,9 +104,10 @@ def register_file(
 ) -> Registered:
     """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
 
-    The file is unpickled: register only files you trust. ``alias`` is pointed at the new version; without it the
-    first version becomes champion. ``notify`` is called with a message for each guess about the data. Raises
-    InputFault, UnusableModel, SchemaOutOfDate, DatabaseFault.
+    The file is unpickled: register only files you trust. ``alias`` is pointed at the new version if its gates pass,
+    those of the ``jobs`` that use it included; without it the first version becomes champion. ``notify`` is called
+    with a message for each guess about the data. Raises InputFault, UnusableModel, PromotionRefused, SchemaOutOfDate,
+    DatabaseFault.
     """
     from batch_scoring.files.content import read_content
     from batch_scoring.model.artifact import unpickle
@@ -126,14 +129,18 @@ def register_file(
     registered = _register(
         database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
     )
-    _emit_registered(observers, registered, first_alias=None if alias else "champion")
-    if alias is not None:
-        version, person = registered.version.version, login()
-        before = registry.promote(
-            database, name=name, alias=alias, version=version, promoted_by=person, reason="registered with --alias"
+    _emit_registered(observers, registered, first_alias=alias or "champion")
+    version = registered.version.version
+    if alias is not None and registry.version_of_alias(database, name, alias) != version:
+        promoter = Promoter(
+            database=database, artifacts_dir=artifacts_dir, name=name, alias=alias, jobs=jobs, observers=observers
         )
-        event = ModelPromoted(name=name, alias=alias, version=version, previous_version=before, promoted_by=person)
-        emit(observers, event)
+        try:
+            promoter.promote(version, reason="registered with --alias")
+        except PromotionRefused as exc:
+            raise PromotionRefused(
+                f"version {version} of {name} is registered, but {exc}", reasons=exc.reasons
+            ) from exc
     return registered
 
 

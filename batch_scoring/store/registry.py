@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +12,7 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.runs import chain
+from batch_scoring.store.lifecycle import NewPromotion, add_promotion, latest_promotions
 from batch_scoring.store.schema.tables import model_promotions, model_versions
 
 _ATTEMPTS = 10
@@ -66,7 +65,16 @@ def register_version(
                     )
                 )
                 if version == 1:
-                    _promote(connection, name, first_alias, version, promoted_by=created_by, reason="first version")
+                    add_promotion(
+                        connection,
+                        NewPromotion(
+                            name=name,
+                            alias=first_alias,
+                            version=version,
+                            promoted_by=created_by,
+                            reason="first version",
+                        ),
+                    )
             break
         except ConstraintViolated:  # a concurrent registration took the same number
             if attempt == _ATTEMPTS - 1:
@@ -92,7 +100,7 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
 
 def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
     """The version to which an alias points. Raises NoSuchModel, DatabaseFault."""
-    pointed = _latest_promotions().subquery()
+    pointed = latest_promotions().subquery()
     query = (
         sa.select(*_VERSION_COLUMNS)
         .join(
@@ -136,80 +144,23 @@ def list_aliases(database: Database) -> Mapping[tuple[str, int], list[str]]:
     """The aliases by model name and version. Raises DatabaseFault."""
     aliases: dict[tuple[str, int], list[str]] = {}
     with database.read() as connection:
-        for row in connection.execute(_latest_promotions().order_by(model_promotions.c.alias)):
+        for row in connection.execute(latest_promotions().order_by(model_promotions.c.alias)):
             aliases.setdefault((row.name, row.version), []).append(row.alias)
     return aliases
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PromotionRecord:
-    """A promotion: from then on the alias pointed to the version."""
-
-    name: str
-    alias: str
-    number: int
-    version: int
-    previous_version: int | None
-    promoted_at: datetime
-    promoted_by: str
-    reason: str | None
-
-
-def list_promotions(database: Database, name: str, alias: str | None = None) -> Sequence[PromotionRecord]:
-    """The promotions of a model, or of one of its aliases, the latest first. Raises DatabaseFault."""
-    columns = [model_promotions.c[field.name] for field in fields(PromotionRecord)]
-    query = sa.select(*columns).where(model_promotions.c.name == name)
-    if alias is not None:
-        query = query.where(model_promotions.c.alias == alias)
-    order = (model_promotions.c.promoted_at.desc(), model_promotions.c.alias, model_promotions.c.number.desc())
-    with database.read() as connection:
-        return [PromotionRecord(**row._asdict()) for row in connection.execute(query.order_by(*order))]
-
-
-def promote(
-    database: Database, *, name: str, alias: str, version: int, promoted_by: str, reason: str | None = None
-) -> int | None:
+def promote(database: Database, new: NewPromotion) -> int | None:
     """Point an alias to a version; return the version to which it pointed before.
 
     Promotions are never deleted. Concurrent promotions of an alias are serialized: each records the version that the
-    one before it set. Raises NoSuchModel, ConstraintViolated after ten concurrent promotions, and DatabaseFault.
+    one before it set. Raises NoSuchModel, PromotionRefused, DatabaseFault, and ConstraintViolated after ten concurrent
+    promotions.
     """
-    get_version(database, name, version)
+    get_version(database, new.name, new.version)
     for _ in range(_ATTEMPTS):
         try:
             with database.write() as connection:
-                return _promote(connection, name, alias, version, promoted_by=promoted_by, reason=reason)
+                return add_promotion(connection, new)
         except ConstraintViolated:  # another promotion of the alias got the number
             continue
-    raise ConstraintViolated(f"alias {alias} of {name} is being promoted concurrently; try again")
-
-
-def _promote(
-    connection: sa.Connection, name: str, alias: str, version: int, *, promoted_by: str, reason: str | None
-) -> int | None:
-    latest = connection.execute(
-        _latest_promotions().where(model_promotions.c.name == name, model_promotions.c.alias == alias)
-    ).one_or_none()
-    previous = None if latest is None else latest.version
-    number = 1 if latest is None else latest.number + 1
-    connection.execute(
-        sa.insert(model_promotions).values(
-            name=name,
-            alias=alias,
-            number=number,
-            version=version,
-            previous_version=previous,
-            promoted_at=database_now(),
-            promoted_by=promoted_by,
-            reason=reason,
-        )
-    )
-    chain.append_promotion(connection, name, alias, number)
-    return previous
-
-
-def _latest_promotions() -> sa.Select[Any]:
-    """The latest promotion of each alias: name, alias, number, version."""
-    c, later = model_promotions.c, model_promotions.alias("later")
-    is_superseded = sa.exists().where(later.c.name == c.name, later.c.alias == c.alias, later.c.number > c.number)
-    return sa.select(c.name, c.alias, c.number, c.version).where(~is_superseded)
+    raise ConstraintViolated(f"alias {new.alias} of {new.name} is being promoted concurrently; try again")

@@ -78,7 +78,33 @@ REVOKE ALL ON FUNCTION ${keep_login}() FROM PUBLIC;
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_versions}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
+-- A proposal is approved by another login than the one that proposed it, and for what was proposed.
+CREATE OR REPLACE FUNCTION ${keep_promotion}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = ${search_path}
+AS $$${tag}$$
+BEGIN
+  NEW.database_user := session_user;
+  IF NEW.proposal_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM ${model_proposals} AS p
+    WHERE p.proposal_id = NEW.proposal_id AND p.name = NEW.name AND p.alias = NEW.alias AND p.version = NEW.version
+      AND p.database_user <> session_user
+  ) THEN
+    RAISE EXCEPTION 'proposal % is not one that this login may approve', NEW.proposal_id
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END
+$$${tag}$$;
+
+REVOKE ALL ON FUNCTION ${keep_promotion}() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_promotions}
+FOR EACH ROW EXECUTE FUNCTION ${keep_promotion}();
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_proposals}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_archivals}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${legal_holds}

@@ -23,7 +23,7 @@ from batch_scoring import __version__
 from batch_scoring.cli.app import app
 from batch_scoring.errors import SourceFault
 from batch_scoring.model.training import TrainedModel
-from batch_scoring.registry import promotion
+from batch_scoring.registry.promotion import Promoter
 
 NAME = "loan_eligibility"
 
@@ -336,7 +336,10 @@ def test_promote_says_which_version_an_alias_left_and_which_it_points_at(
 def test_promote_moves_the_alias_it_is_told_and_no_other(loan_workspace: Workspace, loan_model: TrainedModel) -> None:
     loan_workspace.register(loan_model.pipeline, loan_model.features)
     with loan_workspace.database() as database:
-        before = promotion.promote(database, loan_workspace.artifacts_dir, NAME, 2, alias="challenger")
+        promoter = Promoter(
+            database=database, artifacts_dir=loan_workspace.artifacts_dir, name=NAME, alias="challenger"
+        )
+        before = promoter.promote(2, reason="trial").version_before
     assert before is None
     assert aliases(loan_workspace) == [("challenger", 2), ("champion", 1)]
 

@@ -13,7 +13,7 @@ from terminals import on_terminal
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations import retention
-from batch_scoring.registry import promotion
+from batch_scoring.registry.promotion import Promoter
 from batch_scoring.scoring.events import Event, HoldPlaced, HoldReleased, ModelPromoted
 
 JOB = "loan_eligibility"
@@ -78,7 +78,11 @@ def test_operations_call_the_observers_that_they_are_given(scored: Workspace) ->
     seen: list[Event] = []
     job = scored.job(JOB)
     with scored.database() as database:
-        promotion.promote(database, scored.artifacts_dir, JOB, 1, alias="challenger", observers=[seen.append])
+        folder = scored.artifacts_dir
+        promoter = Promoter(
+            database=database, artifacts_dir=folder, name=JOB, alias="challenger", observers=[seen.append]
+        )
+        promoter.promote(1, reason="trial")
         hold_id = retention.hold(
             database, job, key=None, run_id=1, reason="audit", created_by="Ann", observers=[seen.append]
         )

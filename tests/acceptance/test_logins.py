@@ -16,8 +16,9 @@ Statements: TypeAlias = tuple[str, ...]
 _VERSION = """INSERT INTO model_versions
   (name, version, artifact_uri, artifact_sha256, manifest, created_at, created_by)
   VALUES ('other', 1, 'u', 's', '{}', now(), 'me')"""
-_PROMOTION = """INSERT INTO model_promotions (name, alias, number, version, promoted_at, promoted_by)
-  VALUES ('loan_eligibility', 'other', 1, 1, now(), 'me')"""
+_PROMOTION = """INSERT INTO model_promotions
+  (name, alias, number, version, promoted_at, promoted_by, is_rollback, is_forced)
+  VALUES ('loan_eligibility', 'other', 1, 1, now(), 'me', false, false)"""
 _HOLD = """INSERT INTO legal_holds (job, run_id, reason, created_at, created_by) VALUES ('j', 1, 'r', now(), 'me')"""
 
 DEEDS: Mapping[str, Statements] = {

@@ -57,6 +57,7 @@ from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.reader import KeysetReader
 from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.lifecycle import NewPromotion
 from batch_scoring.store.runs.records import list_runs
 from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.condition_parser import parse
@@ -80,7 +81,7 @@ def everything(workspace: Workspace) -> dict[str, list[str]]:
 def promote(workspace: Workspace, version: int, *, name: str = NAME) -> None:
     """Point the champion at a version."""
     with workspace.database() as database:
-        registry.promote(database, name=name, alias="champion", version=version, promoted_by="tests")
+        registry.promote(database, NewPromotion(name=name, alias="champion", version=version, promoted_by="tests"))
 
 
 def rescored(workspace: Workspace, request: Request = ALL, *, name: str = NAME, version: str | None = None) -> Run:

@@ -48,6 +48,8 @@ OF_ALL = (
     "scoring_jobs",
     "model_versions",
     "model_promotions",
+    "model_proposals",
+    "model_archivals",
     "legal_holds",
     "rescore_requests",
     "record_chain",

@@ -75,8 +75,7 @@ def test_every_slot_is_filled_and_nothing_grows(postgresql_workspace: Workspace,
         assert service.stop() == 0
         passed_over = {datetime.fromisoformat(event["slot"]) for event in service.events("slot_passed_over")}
     filled = {slot for (slot,) in workspace.query("SELECT scheduled_for FROM scoring_runs")}
-    gaps = {later - earlier for earlier, later in pairwise(sorted(filled | passed_over))}
-    assert gaps == {timedelta(seconds=5)}, (
-        "no slot is lost: each has a run, or passed while the previous run was active"
-    )
+    pairs = pairwise(sorted(filled | passed_over))
+    lost = [(earlier, later) for earlier, later in pairs if later - earlier != timedelta(seconds=5)]
+    assert lost == [], "each slot has a run, or passed while the previous run was active"
     assert len(passed_over - filled) <= len(filled) / 4, "a slow machine passes over a slot now and then"

@@ -17,6 +17,7 @@ from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store import registry
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.lifecycle import NewPromotion, list_promotions
 from batch_scoring.store.schema import upgrade
 
 
@@ -118,14 +119,14 @@ def test_an_alias_moves_and_says_where_it_pointed_before(ready: Workspace) -> No
             _register(database)
 
         moves = [
-            registry.promote(database, name="loans", alias=alias, version=version, promoted_by="grace")
+            registry.promote(database, NewPromotion(name="loans", alias=alias, version=version, promoted_by="grace"))
             for alias, version in (("champion", 3), ("champion", 2), ("challenger", 3), ("challenger", 3))
         ]
 
         assert moves == [1, 3, None, 3]
         assert registry.resolve_alias(database, "loans", "champion").version == 2
         assert registry.list_aliases(database) == {("loans", 2): ["champion"], ("loans", 3): ["challenger"]}
-        champions = registry.list_promotions(database, "loans", "champion")
+        champions = list_promotions(database, "loans", "champion")
         assert [(one.number, one.previous_version, one.version, one.promoted_by) for one in champions] == [
             (3, 3, 2, "grace"),
             (2, 1, 3, "grace"),
@@ -136,7 +137,7 @@ def test_an_alias_moves_and_says_where_it_pointed_before(ready: Workspace) -> No
 def test_several_aliases_of_a_version_are_listed_together(ready: Workspace) -> None:
     with ready.database() as database:
         _register(database)
-        registry.promote(database, name="loans", alias="audited", version=1, promoted_by="ada")
+        registry.promote(database, NewPromotion(name="loans", alias="audited", version=1, promoted_by="ada"))
 
         assert registry.list_aliases(database) == {("loans", 1): ["audited", "champion"]}
 
@@ -145,7 +146,7 @@ def test_an_alias_of_one_model_leaves_those_of_others_alone(ready: Workspace) ->
     with ready.database() as database:
         for name in ("loans", "cards", "cards"):
             _register(database, name)
-        registry.promote(database, name="cards", alias="champion", version=2, promoted_by="ada")
+        registry.promote(database, NewPromotion(name="cards", alias="champion", version=2, promoted_by="ada"))
 
         assert registry.resolve_alias(database, "loans", "champion").version == 1
         assert registry.resolve_alias(database, "cards", "champion").version == 2
@@ -161,7 +162,9 @@ def test_aliases_moved_at_once_end_at_one_of_their_targets_and_report_a_chain(re
     def move(version: int) -> int | None:
         with ready.database() as database:
             start.wait()
-            return registry.promote(database, name="loans", alias="champion", version=version, promoted_by="ada")
+            return registry.promote(
+                database, NewPromotion(name="loans", alias="champion", version=version, promoted_by="ada")
+            )
 
     with ThreadPoolExecutor(many) as pool:
         befores = list(pool.map(move, range(2, many + 2)))
@@ -182,7 +185,9 @@ def test_an_alias_that_many_make_at_once_is_made_by_one_and_moved_by_the_others(
     def make(version: int) -> int | None:
         with ready.database() as database:
             start.wait()
-            return registry.promote(database, name="loans", alias="challenger", version=version, promoted_by="ada")
+            return registry.promote(
+                database, NewPromotion(name="loans", alias="challenger", version=version, promoted_by="ada")
+            )
 
     with ThreadPoolExecutor(many) as pool:
         befores = list(pool.map(make, range(1, many + 1)))
@@ -195,7 +200,7 @@ def test_an_alias_cannot_point_at_a_version_that_is_not_registered(ready: Worksp
         _register(database)
 
         with pytest.raises(NoSuchModel):
-            registry.promote(database, name="loans", alias="champion", version=2, promoted_by="ada")
+            registry.promote(database, NewPromotion(name="loans", alias="champion", version=2, promoted_by="ada"))
 
         assert registry.resolve_alias(database, "loans", "champion").version == 1
 

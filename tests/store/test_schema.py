@@ -101,6 +101,8 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "scoring_runs",
         "model_versions",
         "model_promotions",
+        "model_proposals",
+        "model_archivals",
         "rescore_requests",
         "record_chain",
         "legal_holds",

@@ -31,6 +31,7 @@ FLOORS = (
 
 STORE_FLOORS = (
     {"outcomes", "registry"},
+    {"lifecycle"},
     {"runs"},
     {"due"},
     {"schema"},

@@ -124,3 +124,30 @@ def run_totals(database: Database) -> Sequence[RunTotals]:
             )
             for job, status, count, scored, superseded, quarantined in connection.execute(query)
         ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionUse:
+    """The runs of a job that scored with a model version."""
+
+    job: str
+    runs: int
+    first_started_at: datetime
+    last_started_at: datetime
+    scored_count: int
+
+
+def runs_of_version(database: Database, name: str, version: int) -> Sequence[VersionUse]:
+    """The use of a model version by job, ordered by name. Raises DatabaseFault."""
+    c, scored = scoring_runs.c, counts_now()["scored_count"]
+    query = (
+        sa.select(c.job, sa.func.count(), sa.func.min(c.started_at), sa.func.max(c.started_at), sa.func.sum(scored))
+        .where(c.model_name == name, c.model_version == version)
+        .group_by(c.job)
+        .order_by(c.job)
+    )
+    with database.read() as connection:
+        return [
+            VersionUse(job=job, runs=runs, first_started_at=first, last_started_at=last, scored_count=int(count))
+            for job, runs, first, last, count in connection.execute(query)
+        ]

@@ -192,6 +192,44 @@ model_versions = sa.Table(
     comment="One row per registered model file",
 )
 
+model_proposals = sa.Table(
+    "model_proposals",
+    metadata,
+    sa.Column("proposal_id", _identity, primary_key=True, autoincrement=True, comment="Number of the proposal"),
+    sa.Column("name", sa.String(100), nullable=False, comment="Name of the model"),
+    sa.Column("alias", sa.String(63), nullable=False, comment="The alias that is to point to the version"),
+    sa.Column("version", sa.Integer, nullable=False, comment="The version that is proposed"),
+    sa.Column("proposed_at", UtcTimestamp, nullable=False, comment="Time of the proposal, by the database's clock"),
+    sa.Column("proposed_by", sa.String(255), nullable=False, comment="The login that proposed it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+    sa.Column("is_forced", sa.Boolean, nullable=False, comment="Whether gates that refuse it are to be overruled"),
+    sa.Column("gates", _json, nullable=False, comment="The results of the gates at that time"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row per proposed promotion, which another login approves. Rows are never changed",
+)
+
+model_archivals = sa.Table(
+    "model_archivals",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False, comment="Number of the version"),
+    sa.Column(
+        "number",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the record, from 1 for a version",
+    ),
+    sa.Column("is_archived", sa.Boolean, nullable=False, comment="Whether the version is archived from then on"),
+    sa.Column("archived_at", UtcTimestamp, nullable=False, comment="Time of the record, by the database's clock"),
+    sa.Column("archived_by", sa.String(255), nullable=False, comment="The login that recorded it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row per archival of a version, or its end. An archived one is not promoted. Rows never change",
+)
+
 model_promotions = sa.Table(
     "model_promotions",
     metadata,
@@ -212,7 +250,17 @@ model_promotions = sa.Table(
     sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
     sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
     sa.Column("reason", sa.Text, comment="Reason"),
+    sa.Column(
+        "is_rollback",
+        sa.Boolean,
+        nullable=False,
+        comment="Whether it returned to a version that had been in use before",
+    ),
+    sa.Column("is_forced", sa.Boolean, nullable=False, comment="Whether gates that refused it were overruled"),
+    sa.Column("gates", sa.JSON(none_as_null=True), comment="The results of the gates; NULL for a first version"),
+    sa.Column("proposal_id", sa.BigInteger, comment="The proposal that it approved; NULL if none was required"),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    sa.ForeignKeyConstraint(["proposal_id"], ["model_proposals.proposal_id"]),
     comment="One row per promotion; an alias points to the version of its latest one. Rows are never changed",
 )
 

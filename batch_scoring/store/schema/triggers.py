@@ -24,7 +24,7 @@ _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "
 _OF_QUARANTINE = {"supersede": "requarantine", "preserve_past": "preserve_closed", "purge_past": "purge_closed"}
 _OF_INPUTS = {"held_inputs": "held_inputs"}
 
-_OF_RECORDS = ("keep_run", "keep_chunk", "keep_login", "keep_hold")
+_OF_RECORDS = ("keep_run", "keep_chunk", "keep_login", "keep_promotion", "keep_hold")
 
 NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values(), *_OF_INPUTS.values())
 """Suffixes of the triggers, or of the functions that they call, whose names start with that of a predictions table."""

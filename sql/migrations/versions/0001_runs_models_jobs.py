@@ -191,6 +191,44 @@ def upgrade() -> None:
         comment="One row per registered model file",
     )
     op.create_table(
+        "model_proposals",
+        sa.Column("proposal_id", identity, autoincrement=True, comment="Number of the proposal"),
+        sa.Column("name", sa.String(100), nullable=False, comment="Name of the model"),
+        sa.Column("alias", sa.String(63), nullable=False, comment="The alias that is to point to the version"),
+        sa.Column("version", sa.Integer, nullable=False, comment="The version that is proposed"),
+        sa.Column("proposed_at", utc, nullable=False, comment="Time of the proposal, by the database's clock"),
+        sa.Column("proposed_by", sa.String(255), nullable=False, comment="The login that proposed it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+        sa.Column("is_forced", sa.Boolean, nullable=False, comment="Whether gates that refuse it are to be overruled"),
+        sa.Column("gates", json, nullable=False, comment="The results of the gates at that time"),
+        sa.PrimaryKeyConstraint("proposal_id", name="pk_model_proposals"),
+        sa.ForeignKeyConstraint(
+            ["name", "version"],
+            ["model_versions.name", "model_versions.version"],
+            name="fk_model_proposals_name_version",
+        ),
+        comment="One row per proposed promotion, which another login approves. Rows are never changed",
+    )
+    op.create_table(
+        "model_archivals",
+        sa.Column("name", sa.String(100), comment="Name of the model"),
+        sa.Column("version", sa.Integer, autoincrement=False, comment="Number of the version"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Number of the record, from 1 for a version"),
+        sa.Column("is_archived", sa.Boolean, nullable=False, comment="Whether the version is archived from then on"),
+        sa.Column("archived_at", utc, nullable=False, comment="Time of the record, by the database's clock"),
+        sa.Column("archived_by", sa.String(255), nullable=False, comment="The login that recorded it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+        sa.PrimaryKeyConstraint("name", "version", "number", name="pk_model_archivals"),
+        sa.ForeignKeyConstraint(
+            ["name", "version"],
+            ["model_versions.name", "model_versions.version"],
+            name="fk_model_archivals_name_version",
+        ),
+        comment="One row per archival of a version, or its end. An archived one is not promoted. Rows never change",
+    )
+    op.create_table(
         "model_promotions",
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("alias", sa.String(63), comment="champion, challenger or another name"),
@@ -205,11 +243,23 @@ def upgrade() -> None:
         sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
         sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
         sa.Column("reason", sa.Text, comment="Reason"),
+        sa.Column(
+            "is_rollback",
+            sa.Boolean,
+            nullable=False,
+            comment="Whether it returned to a version that had been in use before",
+        ),
+        sa.Column("is_forced", sa.Boolean, nullable=False, comment="Whether gates that refused it were overruled"),
+        sa.Column("gates", json, comment="The results of the gates; NULL for a first version"),
+        sa.Column("proposal_id", sa.BigInteger, comment="The proposal that it approved; NULL if none was required"),
         sa.PrimaryKeyConstraint("name", "alias", "number", name="pk_model_promotions"),
         sa.ForeignKeyConstraint(
             ["name", "version"],
             ["model_versions.name", "model_versions.version"],
             name="fk_model_promotions_name_version",
+        ),
+        sa.ForeignKeyConstraint(
+            ["proposal_id"], ["model_proposals.proposal_id"], name="fk_model_promotions_proposal_id"
         ),
         comment="One row per promotion; an alias points to the version of its latest one. Rows are never changed",
     )

@@ -170,6 +170,10 @@ class Dialect:
         """Whether this user has the privilege to insert into one of the fixed tables."""
         return True
 
+    def login(self, connection: sa.Connection) -> str | None:  # noqa: ARG002
+        """The login as the database knows it; None where it has no logins."""
+        return None
+
     def lock_name(self, connection: sa.Connection, name: str) -> None:
         """Take a lock on a name until the end of the transaction, so that writers of what it names take turns."""
 

@@ -140,6 +140,10 @@ class PostgreSQL(Dialect):
         named = sa.literal(self.quoted(schemas.own, table), sa.Text)
         return bool(connection.execute(sa.select(sa.func.has_table_privilege(named, "INSERT"))).scalar_one())
 
+    def login(self, connection: sa.Connection) -> str | None:
+        """The user that has authenticated, whatever role is set."""
+        return str(connection.exec_driver_sql("SELECT session_user").scalar_one())
+
     def lock_name(self, connection: sa.Connection, name: str) -> None:
         """An advisory lock, released with the transaction."""
         key = sa.func.hashtext(sa.literal(name, sa.Text))
