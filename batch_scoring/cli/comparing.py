@@ -36,12 +36,16 @@ def compare(
         str | None, typer.Option(help="The job whose rows are scored; without it, the only one that uses the model.")
     ] = None,
     rows: Annotated[int, typer.Option(help="Rows of the source, chosen at random.", min=1, max=1_000_000)] = 1_000,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Score nothing: compare what the second gave as a challenger of the first."),
+    ] = False,
     allow_version_mismatch: AllowMismatch = False,
     as_json: Json = False,
 ) -> None:
     """Compare two versions: metrics, inputs, and their scores of rows that are in the source now."""
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.registry.comparison import compare_versions
+    from batch_scoring.registry.comparison import compare_stored, compare_versions
     from batch_scoring.store import registry
 
     source, chosen = migrated_database(), settings()
@@ -49,17 +53,22 @@ def compare(
     if len(users) > 1:
         names = ", ".join(one.name for one in users)
         raise InputFault(f"jobs {names} use model {name}; name one of them with --job")
+    versions = registry.get_version(source, name, first), registry.get_version(source, name, second)
     if not users:
-        notice(f"no job uses model {name}, so no rows are scored")
-    found = compare_versions(
-        source,
-        chosen.artifacts_dir,
-        registry.get_version(source, name, first),
-        registry.get_version(source, name, second),
-        users[0] if users else None,
-        rows=rows,
-        allow_version_mismatch=allow_version_mismatch,
-    )
+        notice(f"no job uses model {name}, so no rows are compared")
+    if live and users:
+        found = compare_stored(source, users[0], *versions)
+    else:
+        one, other = versions
+        found = compare_versions(
+            source,
+            chosen.artifacts_dir,
+            one,
+            other,
+            users[0] if users else None,
+            rows=rows,
+            allow_version_mismatch=allow_version_mismatch,
+        )
     if as_json:
         show_json(found)
     else:
@@ -78,12 +87,22 @@ def _show(found: VersionComparison) -> None:
 
 
 def _show_live(live: Comparison, first: str, second: str) -> None:
-    typer.echo(f"{counted(live.row_count, 'row')} of job {live.job}, chosen at random:")
+    is_stored = live.first_unseen_count is None
+    typer.echo(
+        f"{counted(live.row_count, 'row')} of job {live.job},"
+        f" {'that both scored in its runs' if is_stored else 'chosen at random'}:"
+    )
     show_record(
         [
             ("scored", f"{live.first_scored_count:,} by {first}, {live.second_scored_count:,} by {second}"),
             *((f"no longer scored, {code}", f"{count:,}") for code, count in live.lost.items()),
-            ("unseen category", f"{live.first_unseen_count:,} of {first}, {live.second_unseen_count:,} of {second}"),
+            *(
+                []
+                if is_stored
+                else [
+                    ("unseen category", f"{live.first_unseen_count} of {first}, {live.second_unseen_count} of {second}")
+                ]
+            ),
             ("labels that differ", f"{live.flipped_count:,} of {live.compared_count:,} ({live.flipped_share:.2%})"),
             ("correlation of scores", None if live.correlation is None else f"{live.correlation:.4f}"),
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -50,7 +51,16 @@ def execute(job: Job, options: RunOptions, *, as_json: bool) -> NoReturn:
 
 def _summary(run: Run) -> str:
     closed = f"; {counted(run.closed_count, 'outcome')} of deleted rows closed" if run.closed_count else ""
-    return _summary_of_scoring(run) + closed
+    return _summary_of_scoring(run) + closed + "".join(f"; {text}" for text in _of_challengers(run))
+
+
+def _of_challengers(run: Run) -> Iterator[str]:
+    for one in run.challengers or () if run.read_count else ():
+        shown = f"challenger {one['alias']}" + (f" (version {one['model_version']})" if one["model_version"] else "")
+        if one["failure"]:
+            yield f"{shown} failed after {counted(one['scored_count'], 'row')}: {one['failure']}"
+        else:
+            yield f"{shown} scored {one['scored_count']:,} of {one['scored_count'] + one['failed_count']:,}"
 
 
 def _summary_of_scoring(run: Run) -> str:

@@ -89,8 +89,10 @@ def purge(
 
 def _counts(found: Purged) -> str:
     entries = counted(found.quarantine_entries, "closed quarantine entry", "closed quarantine entries")
+    challenged = f", {counted(found.challengers, 'score')} of challengers" if found.challengers else ""
     text = (
-        f"{counted(found.predictions, 'superseded prediction')}, {entries} and {counted(found.inputs, 'stored input')}"
+        f"{counted(found.predictions, 'superseded prediction')}{challenged}, {entries} and"
+        f" {counted(found.inputs, 'stored input')}"
     )
     held = "1 more row is" if found.held == 1 else f"{found.held:,} more rows are"
     return f"{text} ({held} on legal hold and stay{'s' if found.held == 1 else ''})" if found.held else text

@@ -192,7 +192,7 @@ def verify(
 
 def _as_text(value: Any) -> Any:
     """Nested values as JSON, so that they can be copied."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def status(

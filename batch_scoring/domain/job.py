@@ -61,6 +61,10 @@ class Model(Section):
 
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
+    challengers: Annotated[list[Annotated[str, Field(pattern=ALIAS)]], Field(max_length=4)] = Field(
+        default_factory=list
+    )
+    """Aliases whose versions score the same rows for comparison."""
     unseen_categories: UnseenCategories = "score"
     on_new_version: OnNewVersion = "keep"
     per_run: Annotated[int, Field(ge=1)] | None = None

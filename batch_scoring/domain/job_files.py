@@ -124,6 +124,7 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "source.key", f"{message}; give the key another name in a view and use the view as source"
     yield from _broken_lookback(source)
     yield from _broken_policies(source, model)
+    yield from _broken_challengers(model)
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
@@ -146,6 +147,15 @@ def _broken_policies(source: dict[str, Any], model: dict[str, Any]) -> Iterator[
         yield "source.max_deleted", 'belongs to deleted = "close"; set it, or remove this key'
     if "per_run" in model and model.get("on_new_version") != "rescore":
         yield "model.per_run", 'belongs to on_new_version = "rescore"; set it, or remove this key'
+
+
+def _broken_challengers(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    listed = model.get("challengers")
+    named = [alias for alias in listed if isinstance(alias, str)] if isinstance(listed, list) else []
+    if len(set(named)) != len(named):
+        yield "model.challengers", "expected each alias once"
+    if model.get("alias", "champion") in named:
+        yield "model.challengers", f"{model.get('alias', 'champion')} is the alias that scores the job; remove it here"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:

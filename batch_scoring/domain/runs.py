@@ -110,6 +110,9 @@ class Run:
     """Why it is not the database, where the job allows it."""
     largest_difference: float | None
     """Between scores of the database and of the model, relative to scores above 1; None if it did not compare any."""
+    challengers: list[dict[str, Any]] | None
+    """Of each challenger: ``alias``, ``model_version``, ``scored_count``, ``failed_count``, and ``failure``, the reason
+    why it does not score. None if the job has none."""
     continues_run_id: int | None
     """The interrupted rescore that this run continued."""
     purged_count: int

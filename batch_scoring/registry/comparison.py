@@ -13,11 +13,14 @@ import numpy as np
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import key_text
 from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.errors import InputFault
 from batch_scoring.model.scorer import ScoredRows, Scorer
 from batch_scoring.registry.figures import Figure, figures, signature_differences
 from batch_scoring.scoring.preparation import check_model, load_scorer, model_plan
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.outcomes.agreement import agreement_of
+from batch_scoring.store.schema.job_tables import existing_layout
 from batch_scoring.store.source.sample import RowSample, random_rows
 from batch_scoring.store.source.table import SourceTable
 
@@ -46,9 +49,9 @@ class Comparison:
     second_scored_count: int
     lost: Mapping[str, int]
     """Rows that the first scores and the second does not, by reason code."""
-    first_unseen_count: int
-    second_unseen_count: int
-    """Rows with a category that the version was not trained on."""
+    first_unseen_count: int | None
+    second_unseen_count: int | None
+    """Rows with a category that the version was not trained on; None where they were not counted."""
     compared_count: int
     """Rows that both score."""
     flipped_count: int
@@ -107,6 +110,55 @@ def compare_versions(
             plan = model_plan(artifacts_dir, version, policy, allow_version_mismatch=allow_version_mismatch)
             scorers.append(load_scorer(plan)[0])
         live = compare(job, sample_of(database, job, source, scorers, rows), *scorers)
+    return VersionComparison(
+        name=first.name,
+        first=first.version,
+        second=second.version,
+        figures=figures(first.manifest, second.manifest),
+        signature=signature_differences(first.manifest.signature, second.manifest.signature),
+        live=live,
+    )
+
+
+def compare_stored(database: Database, job: Job, first: ModelVersion, second: ModelVersion) -> VersionComparison:
+    """Compare two versions by what the second gave as a challenger of the first, as it is stored.
+
+    Raises InputFault where it was none on any row, ModelRefused, DatabaseFault.
+    """
+    layout = existing_layout(database, job)
+    with database.read() as connection:
+        found = agreement_of(
+            connection, layout, model=first.name, version=first.version, challenger=second.version, largest=LARGEST
+        )
+    if not found.count:
+        raise InputFault(
+            f"version {second.version} has challenged version {first.version} on no row of job {job.name};"
+            " name its alias in [model] challengers, or leave out --live"
+        )
+    live = Comparison(
+        job=job.name,
+        row_count=found.count,
+        first_scored_count=found.count,
+        second_scored_count=found.count,
+        lost={},
+        first_unseen_count=None,
+        second_unseen_count=None,
+        compared_count=found.count,
+        flipped_count=sum(rows for _, _, rows in found.flips),
+        flips=found.flips,
+        correlation=found.correlation,
+        mean_absolute_difference=found.mean_absolute_difference,
+        largest=[
+            ScoredTwice(
+                key=key_text(layout.key_names, pair.key),
+                before=pair.score,
+                now=pair.challenger_score,
+                label_before=pair.label,
+                label_now=pair.challenger_label,
+            )
+            for pair in found.largest
+        ],
+    )
     return VersionComparison(
         name=first.name,
         first=first.version,

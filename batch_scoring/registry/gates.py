@@ -210,7 +210,7 @@ def _rows(job: Job, found: Comparison, *, is_compared: bool) -> GateResult:
         if found.lost:
             codes = ", ".join(f"{code} {count}" for code, count in found.lost.items())
             problems.append(f"it cannot score {sum(found.lost.values())} that the one in use scores ({codes})")
-        if found.second_unseen_count > found.first_unseen_count:
+        if (found.second_unseen_count or 0) > (found.first_unseen_count or 0):
             problems.append(
                 f"{found.second_unseen_count} have a category that it was not trained on,"
                 f" {found.first_unseen_count} of the one in use"

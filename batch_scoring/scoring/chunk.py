@@ -6,7 +6,7 @@ No transaction is open while the model computes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from time import perf_counter
@@ -18,7 +18,8 @@ from batch_scoring.domain.runs import StageSeconds
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
 from batch_scoring.model.scorer import ScoredRows
-from batch_scoring.scoring.events import CommittedChunk
+from batch_scoring.scoring.challengers import Challengers
+from batch_scoring.scoring.events import ChallengerCounts, CommittedChunk
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
@@ -42,6 +43,7 @@ class ScoredChunk:
     reasons: Mapping[str, int]
     read_seconds: float
     score_seconds: float
+    challenged: Sequence[ChallengerCounts]
 
 
 class RowScorer(Protocol):
@@ -54,12 +56,20 @@ class RowScorer(Protocol):
 class ChunkStages:
     """The stages of a chunk, for one database and one model, which is loaded when the first chunk is scored."""
 
-    def __init__(self, plan: RunPlan, query: DueQuery, database: Database, load: Callable[[], RowScorer]) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        query: DueQuery,
+        database: Database,
+        load: Callable[[], RowScorer],
+        challengers: Challengers | None = None,
+    ) -> None:
         self.plan = plan
         self.query = query
         self.database = database
         self.bulk: Bulk = bulk_for(database, plan.job.run.bulk)
         self._load = load
+        self._challengers = challengers
 
     @cached_property
     def scorer(self) -> RowScorer:
@@ -70,9 +80,10 @@ class ChunkStages:
         """Score the rows of a chunk and prepare the writes. Raises ModelRefused, EveryRowFailed, WorkerCrashed."""
         import pyarrow as pa
 
-        started, plan = perf_counter(), self.plan
+        started, plan, challengers = perf_counter(), self.plan, self._challengers
+        raced_since = challengers.begin(rows.features) if challengers is not None else 0.0
         try:
-            scored = self.scorer.score(rows.features)
+            scored = self.scorer.score({name: rows.features[name] for name in plan.model.manifest.signature.names})
         except EveryRowFailed as exc:
             exc.failed_keys = rows.key_range
             raise
@@ -86,12 +97,15 @@ class ChunkStages:
             stored_inputs=plan.stored_inputs,
         )
         quarantined = _quarantined(scored)
+        raced = list(challengers.finish(raced_since, scored.positions)) if challengers is not None else []
+        challenged = [one for one, _ in raced]
         return ScoredChunk(
-            writes=prepare_writes(self.bulk, self.query.layout, rows, predictions, quarantined),
+            writes=prepare_writes(self.bulk, self.query.layout, rows, predictions, quarantined, challenged),
             last=rows.last,
             reasons=Counter(quarantined.reason_codes),
             read_seconds=read_seconds,
             score_seconds=perf_counter() - started,
+            challenged=[counts for _, counts in raced],
         )
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
@@ -114,7 +128,7 @@ class ChunkStages:
                 raise
             counts = chunk.writes.counts
         seconds = StageSeconds(read=chunk.read_seconds, score=chunk.score_seconds, write=perf_counter() - started)
-        return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds)
+        return CommittedChunk(counts=counts, reasons=chunk.reasons, seconds=seconds, challenged=chunk.challenged)
 
     def _is_committed(self, chunk: ScoredChunk) -> bool:
         """Whether the COMMIT took effect before the connection was lost. It is atomic, so one row is checked."""

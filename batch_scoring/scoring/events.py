@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batch_scoring.domain.runs import ChunkCounts, Engine, Mode, Run, StageSeconds, Takeover
@@ -87,12 +87,34 @@ class ScoringIsolated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChallengerCounts:
+    """What a challenger did with the rows of a chunk that have a prediction."""
+
+    alias: str
+    scored: int
+    failed: int
+    failure: str | None = None
+    """Why it does not score any longer; None if it does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChallengerFailed:
+    """A challenger does not score, or no longer does. The run goes on without it."""
+
+    run_id: int
+    job: str
+    alias: str
+    failure: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedChunk:
     """What one committed transaction wrote."""
 
     counts: ChunkCounts
     reasons: Mapping[str, int]
     seconds: StageSeconds
+    challenged: Sequence[ChallengerCounts] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +187,7 @@ RunEvent = (
     | EngineChosen
     | EngineDistrusted
     | ScoringIsolated
+    | ChallengerFailed
     | ChunkCommitted
     | RunFinished
 )

@@ -33,6 +33,19 @@ class ModelPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Challenger:
+    """A version that scores the same rows for comparison."""
+
+    alias: str
+    version: int | None
+    """None where the alias points to none."""
+    model: ModelPlan | None
+    """None if it cannot score this run."""
+    failure: str | None = None
+    """Why it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunPlan:
     """The rows, the model and the options of a run."""
 
@@ -43,6 +56,7 @@ class RunPlan:
     """The queries of due rows: one, or one for each batch of keys of a rescore."""
     stored_inputs: tuple[InputColumn, ...] = ()
     """The inputs that are stored with each prediction; empty if none are."""
+    challengers: tuple[Challenger, ...] = ()
     workers: int = 1
 
     @property
@@ -52,8 +66,9 @@ class RunPlan:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The names of the model's input columns, in order."""
-        return self.model.manifest.signature.names
+        """The names of the input columns, those of the model first."""
+        models = [self.model, *(one.model for one in self.challengers if one.model is not None)]
+        return tuple(dict.fromkeys(name for model in models for name in model.manifest.signature.names))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

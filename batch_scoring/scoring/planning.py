@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.errors import AccessDenied, DatabaseReadOnly
+from batch_scoring.errors import AccessDenied, DatabaseReadOnly, ModelRefused
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.plan import Rescore, RunPlan
+from batch_scoring.scoring.plan import Challenger, Rescore, RunPlan
 from batch_scoring.scoring.scan import choose_scan, with_due_policy
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store import registry
@@ -73,6 +74,7 @@ class Planner:
             ),
             queries=retry_transient(lambda: self._queries(source, layout, scan, version)),
             stored_inputs=stored_inputs,
+            challengers=() if self.rescore is not None else self._challengers(source, version),
             workers=self.workers,
         )
         return plan, retry_transient(lambda: self._count_due(plan))
@@ -82,6 +84,29 @@ class Planner:
         if self.rescore is not None:
             return registry.get_version(self.database, model.name, self.rescore.model_version)
         return registry.resolve_alias(self.database, model.name, model.alias)
+
+    def _challengers(self, source: SourceTable, version: ModelVersion) -> tuple[Challenger, ...]:
+        return tuple(
+            retry_transient(partial(self._challenger, alias, source, version)) for alias in self.job.model.challengers
+        )
+
+    def _challenger(self, alias: str, source: SourceTable, champion: ModelVersion) -> Challenger:
+        """A challenger, or the reason why it cannot score. Raises DatabaseFault."""
+        number = None
+        try:
+            found = registry.resolve_alias(self.database, self.job.model.name, alias)
+            number = found.version
+            if number == champion.version:
+                failure = f"it is version {number}, which scores the job"
+                return Challenger(alias=alias, version=number, model=None, failure=failure)
+            policy = preparation.check_model(self.job, source, found)
+            plan = preparation.model_plan(
+                self.artifacts_dir, found, policy, allow_version_mismatch=self.allow_version_mismatch
+            )
+            preparation.check_artifact(plan)
+        except ModelRefused as exc:
+            return Challenger(alias=alias, version=number, model=None, failure=str(exc))
+        return Challenger(alias=alias, version=number, model=plan)
 
     def _source(self) -> SourceTable:
         with self.database.read() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 
 from batch_scoring.domain.decision import threshold_override
@@ -11,6 +12,8 @@ from batch_scoring.domain.runs import ScoredBy
 from batch_scoring.errors import EveryRowFailed, RunStopped
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import (
+    ChallengerCounts,
+    ChallengerFailed,
     ChunkCommitted,
     CommittedChunk,
     EngineChosen,
@@ -25,6 +28,16 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 
 STOPPED = "the run was asked to stop and stopped between two chunks; the rest is due"
+
+
+@dataclass(slots=True)
+class _Challenged:
+    """What a challenger did so far, by alias."""
+
+    version: int | None
+    failure: str | None
+    scored: int = 0
+    failed: int = 0
 
 
 class Progress:
@@ -42,6 +55,7 @@ class Progress:
         self._plan = plan
         self._heartbeat = heartbeat
         self._scored_by = ScoredBy(engine="python")
+        self._challengers: dict[str, _Challenged] = {}
         self._reasons: Counter[str] = Counter()
         """Rows quarantined since the last scored row, by reason code."""
 
@@ -74,6 +88,8 @@ class Progress:
 
     def committed(self, chunk: CommittedChunk) -> None:
         """Count a committed chunk and emit its event."""
+        for counts in chunk.challenged:
+            self.challenger_did(counts)
         self.done_count += chunk.counts.scored + chunk.counts.quarantined
         if chunk.counts.scored:
             self._reasons.clear()
@@ -88,6 +104,42 @@ class Progress:
                 seconds=chunk.seconds,
             )
         )
+
+    def planned(self) -> None:
+        """Record the challengers, and emit which of them cannot score. Raises Fenced, DatabaseFault."""
+        for one in self._plan.challengers:
+            self._challengers[one.alias] = _Challenged(version=one.version, failure=one.failure)
+            if one.failure is not None:
+                self._emit_failure(one.alias, one.failure)
+        self.record_challengers()
+
+    def record_challengers(self) -> None:
+        """Record what each challenger did so far. Raises Fenced, DatabaseFault."""
+        if not self._challengers:
+            return
+        found = [
+            {
+                "alias": alias,
+                "model_version": one.version,
+                "scored_count": one.scored,
+                "failed_count": one.failed,
+                "failure": one.failure,
+            }
+            for alias, one in self._challengers.items()
+        ]
+        retry_transient(partial(records.record_challengers, self._database, self._plan.run_id, found))
+
+    def challenger_did(self, counts: ChallengerCounts) -> None:
+        """Count what a challenger did; emit its failure, if it has failed now."""
+        one = self._challengers[counts.alias]
+        one.scored += counts.scored
+        one.failed += counts.failed
+        if counts.failure is not None and one.failure is None:
+            one.failure = counts.failure
+            self._emit_failure(counts.alias, counts.failure)
+
+    def _emit_failure(self, alias: str, failure: str) -> None:
+        self.emit(ChallengerFailed(run_id=self._plan.run_id, job=self._plan.job.name, alias=alias, failure=failure))
 
     def check(self) -> None:
         """Raise Fenced, RunStopped or EveryRowFailed if the run must end between two chunks."""

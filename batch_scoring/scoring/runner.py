@@ -105,6 +105,7 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
         )
     )
     progress = Progress(database, plan, heartbeat, stop, report)
+    progress.planned()
     try:
         if due.total:
             engine.score(plan, database, progress, due.total)
@@ -113,6 +114,7 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
         if progress.done_count < due.total:
             # on PostgreSQL, a table that was rewritten or truncated meanwhile appears empty: count again
             engine.score(plan, database, progress, retry_transient(lambda: count_due(database, plan)).total)
+        progress.record_challengers()
         close_deleted(plan, database, progress)
     except DatabaseFault as exc:
         diagnose(database, plan, exc)

@@ -10,6 +10,7 @@ import structlog
 from batch_scoring.domain.runs import Status
 from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
+    ChallengerFailed,
     ChunkCommitted,
     EngineChosen,
     EngineDistrusted,
@@ -96,7 +97,14 @@ def _log_run_event(event: RunEvent) -> None:
             log.warning("run_took_over", abandoned_run_id=event.abandoned.run_id, host=event.abandoned.host)
         case RunPlanned():
             log.info("run_planned", due=event.due_count, mode=event.mode)
-        case VersionMismatchAccepted() | ThresholdOverruled() | EngineChosen() | EngineDistrusted() | ScoringIsolated():
+        case (
+            VersionMismatchAccepted()
+            | ThresholdOverruled()
+            | EngineChosen()
+            | EngineDistrusted()
+            | ScoringIsolated()
+            | ChallengerFailed()
+        ):
             _log_choice(log, event)
         case ChunkCommitted():
             counts = event.counts
@@ -150,6 +158,8 @@ def _log_choice(log: Any, event: RunEvent) -> None:
             log.warning("engine_distrusted", reason=event.message, scored=event.scored_count)
         case ScoringIsolated():
             log.warning("scoring_isolated", crashes=event.crashes)
+        case ChallengerFailed():
+            log.warning("challenger_failed", alias=event.alias, reason=event.failure)
 
 
 def log_failed(job: str, exc: BatchScoringError) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from batch_scoring.scoring.events import (
+    ChallengerFailed,
     ChunkCommitted,
     Event,
     Observer,
@@ -39,6 +40,8 @@ def progress_bar(console: Console) -> Iterator[list[Observer]]:
                     progress.console.print(event.difference, markup=False)
                 case VersionMismatchAccepted():
                     progress.console.print(f"accepted: {event.difference}", markup=False)
+                case ChallengerFailed():
+                    progress.console.print(f"challenger {event.alias} does not score: {event.failure}", markup=False)
                 case ScoringIsolated():
                     progress.console.print(f"the last {event.crashes} runs crashed: scoring in a child process")
 

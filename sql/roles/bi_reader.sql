@@ -2,5 +2,5 @@
 GRANT USAGE ON SCHEMA ${schemas} TO bi_reader;
 GRANT SELECT ON run_history, data_freshness, quarantine_summary TO bi_reader;
 -- for each job
-GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution} TO bi_reader;
+GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution}, ${agreement} TO bi_reader;
 GRANT EXECUTE ON FUNCTION ${as_of}(timestamptz), ${gone}() TO bi_reader;

@@ -5,6 +5,6 @@ GRANT SELECT, INSERT, UPDATE (removed_at, removed_by) ON legal_holds TO operator
 GRANT USAGE ON SEQUENCE legal_holds_hold_id_seq, model_proposals_proposal_id_seq TO operator;
 GRANT SELECT ON run_history, data_freshness, quarantine_summary TO operator;
 -- for each job
-GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution} TO operator;
-GRANT DELETE ON ${superseded}, ${quarantine_closed}, ${inputs} TO operator;
+GRANT SELECT ON ${current}, ${history}, ${daily}, ${distribution}, ${agreement} TO operator;
+GRANT DELETE ON ${superseded}, ${quarantine_closed}, ${challengers}, ${inputs} TO operator;
 GRANT EXECUTE ON FUNCTION ${as_of}(timestamptz), ${gone}() TO operator;

@@ -12,4 +12,5 @@ GRANT SELECT, INSERT, DELETE, UPDATE (${updated}) ON ${predictions} TO ${role};
 GRANT SELECT, INSERT, DELETE, UPDATE (${updated_entry}) ON ${quarantine} TO ${role};
 GRANT SELECT ON ${superseded} TO ${role};
 GRANT SELECT, INSERT ON ${quarantine_closed} TO ${role};
+GRANT SELECT, INSERT ON ${challengers} TO ${role};
 GRANT SELECT, INSERT ON ${inputs} TO ${role};

@@ -16,8 +16,8 @@ from support import DATA, Workspace
 
 from batch_scoring.login import login
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring import model_process
 from batch_scoring.scoring.engines import choice as engines
-from batch_scoring.scoring.engines import isolated as isolation
 
 
 def _bare(workspace: Workspace, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -114,5 +114,5 @@ def test_a_long_temporary_folder_does_not_keep_a_run_from_scoring_in_isolation(
     monkeypatch.setattr(engines, "CRASHES_BEFORE_ISOLATION", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(long))
 
-    assert isolation._context().get_start_method() == "spawn"
+    assert model_process._context().get_start_method() == "spawn"
     assert sqlite_workspace.run().scored_count == 367

@@ -171,7 +171,9 @@ def test_a_row_that_only_the_version_in_use_scores_is_refused(workspace: Workspa
     facts.change(workspace, "z = NULL", 5)
     data = sample().fillna(50)
     workspace.register(fitted().fit(data, fitted().predict(data)), data, name="facts")
-    refused(promote(workspace, 2), 3, "rows of job facts", "it cannot score 7 that the one in use scores (missing_value 7)")
+    refused(
+        promote(workspace, 2), 3, "rows of job facts", "it cannot score 7 that the one in use scores (missing_value 7)"
+    )
 
 
 def _with_words(words: list[str]) -> tuple[Pipeline, pd.DataFrame]:

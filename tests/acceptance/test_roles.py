@@ -41,7 +41,7 @@ def not_refused(workspace: Workspace, statements: Iterable[str]) -> list[str]:
 
 CURRENT = ("predictions", "predictions_quarantine")
 PAST = ("predictions_superseded", "predictions_quarantine_closed")
-OF_A_JOB = (*CURRENT, *PAST, "predictions_inputs")
+OF_A_JOB = (*CURRENT, *PAST, "predictions_challengers", "predictions_inputs")
 OF_ALL = (
     "scoring_runs",
     "scoring_chunks",

@@ -12,13 +12,13 @@ from functools import partial
 
 from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange
 from batch_scoring.domain.runs import ScoredBy
-from batch_scoring.errors import EngineDiffers
+from batch_scoring.errors import DatabaseFault, EngineDiffers, Fenced, ModelRefused, TransientError
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.model.translation.features import NotTranslatable
 from batch_scoring.model.translation.probes import TOLERANCE, difference, probes_of
 from batch_scoring.model.translation.program import translate
 from batch_scoring.scoring import preparation
-from batch_scoring.scoring.events import CommittedChunk
+from batch_scoring.scoring.events import ChallengerCounts, CommittedChunk
 from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.progress import Progress
 from batch_scoring.scoring.transient import retry_transient
@@ -29,7 +29,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.expressions import NotComputable
 from batch_scoring.store.engine.programs import CompiledProgram
-from batch_scoring.store.outcomes.in_database import DatabaseScoring, SampledRows, ScoredRange
+from batch_scoring.store.outcomes.in_database import ChallengerProgram, DatabaseScoring, SampledRows, ScoredRange
 
 _ROWS = 100_000
 """Rows of the source that a transaction covers, unless the job sets the rows of a chunk."""
@@ -91,6 +91,34 @@ def _largest(differences: list[float]) -> float:
     return largest
 
 
+_REFUSED = "the database fails to compute it"
+
+
+def _challengers(plan: RunPlan, database: Database) -> list[ChallengerProgram | ChallengerCounts]:
+    """The challengers of a run as programs, or why one is none.
+
+    Raises NotInDatabase for one without a translation, where the job leaves the choice of the engine to the run.
+    """
+    found: list[ChallengerProgram | ChallengerCounts] = []
+    source = plan.queries[0].source
+    for one in plan.challengers:
+        if one.model is None:
+            continue
+        try:
+            if reason := preparation.why_in_python(plan.job, source, one.model.manifest):
+                raise NotInDatabase(reason)
+            scorer, _ = preparation.load_scorer(one.model)
+            program = compiled(scorer, source.columns, source.dialect)
+            retry_transient(partial(prove, database, program, scorer))
+        except (NotInDatabase, ModelRefused) as exc:
+            if isinstance(exc, NotInDatabase) and plan.job.run.engine == "auto":
+                raise NotInDatabase(f"challenger {one.alias}: {exc}") from None
+            found.append(ChallengerCounts(alias=one.alias, scored=0, failed=0, failure=str(exc)))
+        else:
+            found.append(ChallengerProgram(alias=one.alias, version=one.model.version, program=program))
+    return found
+
+
 @dataclass(slots=True)
 class DatabaseEngine:
     """Scores the due rows of a run inside the database."""
@@ -102,6 +130,7 @@ class DatabaseEngine:
     program: CompiledProgram
     largest_difference: float
     scored_count: int = 0
+    challengers: tuple[ChallengerProgram, ...] = ()
 
     @classmethod
     def of(cls, plan: RunPlan, database: Database, progress: Progress) -> DatabaseEngine:
@@ -116,10 +145,17 @@ class DatabaseEngine:
         scorer, version_difference = preparation.load_scorer(plan.model)
         source = plan.queries[0].source
         program = compiled(scorer, source.columns, source.dialect)
+        challengers = _challengers(plan, database)
         largest = retry_transient(partial(prove, database, program, scorer))
         progress.engine_chosen(ScoredBy(engine="database", largest_difference=largest))
         progress.model_loaded(version_difference)
-        return cls(plan, database, progress, scorer, program, largest)
+        found = cls(plan, database, progress, scorer, program, largest)
+        for one in challengers:
+            if isinstance(one, ChallengerProgram):
+                found.challengers += (one,)
+            else:
+                progress.challenger_did(one)
+        return found
 
     def score(self, due_count: int) -> None:
         """Score what the database can. Raises EngineDiffers, Fenced, RunStopped, DatabaseFault."""
@@ -130,6 +166,9 @@ class DatabaseEngine:
                 run_id=self.plan.run_id,
                 model_version=self.plan.model.version,
                 stored_inputs=self.plan.stored_inputs,
+                challengers=tuple(
+                    replace(one, program=replace(one.program, columns=query.source.columns)) for one in self.challengers
+                ),
             )
             self._score(scoring, query.scan.due_at_most(due_count))
 
@@ -155,7 +194,17 @@ class DatabaseEngine:
                 raise
 
     def _write(self, scoring: DatabaseScoring, chunk: KeyRange) -> ScoredRange:
-        return retry_transient(partial(scoring.score, self.database, chunk))
+        if not self.challengers:
+            scoring = replace(scoring, challengers=())
+        try:
+            return retry_transient(partial(scoring.score, self.database, chunk))
+        except (TransientError, Fenced):
+            raise
+        except DatabaseFault:
+            if not scoring.challengers:
+                raise
+            found = retry_transient(partial(replace(scoring, challengers=()).score, self.database, chunk))
+            return replace(found, is_without_challengers=True)
 
     def _settle(self, scoring: DatabaseScoring, chunk: KeyRange, writing: Future[ScoredRange]) -> None:
         found = writing.result()
@@ -166,7 +215,19 @@ class DatabaseEngine:
     def _report(self, found: ScoredRange) -> None:
         if found.counts.scored:
             self.scored_count += found.counts.scored
-            self.progress.committed(CommittedChunk(counts=found.counts, reasons={}, seconds=found.seconds))
+            challenged = [
+                ChallengerCounts(
+                    alias=one.alias,
+                    scored=(scored := found.challenged.get(one.version, 0)),
+                    failed=found.counts.scored - scored,
+                    failure=_REFUSED if found.is_without_challengers else None,
+                )
+                for one in self.challengers
+            ]
+            if found.is_without_challengers:
+                self.challengers = ()
+            chunk = CommittedChunk(counts=found.counts, reasons={}, seconds=found.seconds, challenged=challenged)
+            self.progress.committed(chunk)
 
     def _ranges(self, query: DueQuery, due_count: int) -> Iterator[KeyRange]:
         rows = self.plan.job.run.chunk_rows or _ROWS

@@ -6,54 +6,23 @@ run. The child is restarted and the chunk bisected until the crashing row is fou
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import redirect_stdout, suppress
 from functools import cache
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from batch_scoring.domain.columns import Column
 from batch_scoring.errors import EveryRowFailed, WorkerCrashed
 from batch_scoring.model.faults import ReasonCode, RowFault
-from batch_scoring.model.scorer import (
-    ScoredRows,
-    check_common_fault,
-    joined,
-    let_idle_threads_sleep,
-)
-from batch_scoring.scoring import preparation
+from batch_scoring.model.scorer import ScoredRows, check_common_fault, joined
 from batch_scoring.scoring.engines.python import score_with
+from batch_scoring.scoring.model_process import ModelProcess, ProcessEnded
 from batch_scoring.scoring.plan import ModelPlan, RunPlan
 from batch_scoring.scoring.progress import Progress
 from batch_scoring.store.engine.database import Database
 
 _MOST_ROWS = 10
 """Crashing rows allowed in one run. More than that indicates that the rows are not the cause."""
-
-
-_LONGEST_TEMPORARY = 64
-"""Maximum length of the temporary folder's path in bytes: the path of a Unix socket in it is limited to 104."""
-
-
-class _ChildCrashed(Exception):
-    """The child process ended without reporting a result."""
-
-
-def _context() -> ForkServerContext | SpawnContext:
-    """The start method: a fork server with the libraries preloaded, or spawn if its socket path would be too long."""
-    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")  # so that a restarted child only has to load the model
-    context.set_forkserver_preload([__name__, "sklearn.pipeline", "sklearn.compose", "pyarrow"])
-    return context
 
 
 def score(plan: RunPlan, database: Database, progress: Progress, due_count: int) -> None:
@@ -76,7 +45,7 @@ class IsolatedScorer:
 
     def __init__(self, model: ModelPlan) -> None:
         self._model = model
-        self._child: tuple[BaseProcess, Connection] | None = None
+        self._child: ModelProcess | None = None
         self._crashing_rows = 0
 
     def __enter__(self) -> Self:
@@ -92,20 +61,14 @@ class IsolatedScorer:
 
         Raises ModelRefused, and WorkerCrashed if the child crashes while it loads the model.
         """
-        let_idle_threads_sleep()
-        context = _context()
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._model), name="isolated scorer", daemon=True)
-        process.start()
-        theirs.close()  # so that the pipe reports end-of-file when the child exits
-        self._child = process, ours
+        self._child = ModelProcess(self._model)
         try:
-            differs: str | None = self._answer()
-        except _ChildCrashed:
+            return self._child.load()
+        except ProcessEnded:
+            self._end()
             raise WorkerCrashed(
                 "the process crashed while it loaded the model; check the system log and the available memory"
             ) from None
-        return differs
 
     def score(self, columns: Mapping[str, Column]) -> ScoredRows:
         """Score a chunk as a Scorer does; a crashing row is returned as a fault with code ``model_crash``.
@@ -120,7 +83,7 @@ class IsolatedScorer:
             """Score these rows, bisected if necessary; returns whether the child did not crash."""
             try:
                 batches.append((start, self._ask({name: values[start:stop] for name, values in columns.items()})))
-            except _ChildCrashed:
+            except ProcessEnded:
                 if stop - start == 1:
                     faults[start] = self._crash()
                 else:
@@ -162,52 +125,12 @@ class IsolatedScorer:
             self.load()
         assert self._child is not None
         try:
-            self._child[1].send(columns)
-        except OSError:
+            return self._child.score(columns)
+        except ProcessEnded:
             self._end()
-            raise _ChildCrashed from None
-        scored: ScoredRows = self._answer()
-        return scored
-
-    def _answer(self) -> Any:
-        assert self._child is not None
-        try:
-            answer = self._child[1].recv()
-        except (EOFError, OSError):
-            self._end()
-            raise _ChildCrashed from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            raise
 
     def _end(self) -> None:
-        if self._child is None:
-            return
-        process, connection = self._child
-        self._child = None
-        connection.close()
-        process.join(timeout=5)
-        process.kill()
-        process.join()
-        process.close()
-
-
-def _serve(connection: Connection, model: ModelPlan) -> None:
-    """The child process: load the model, then score what is received until the parent closes the pipe."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the process of the run handles them
-    # output of libraries must not mix with the result on standard output
-    with suppress(EOFError, BrokenPipeError), redirect_stdout(sys.stderr):
-        try:
-            scorer, differs = preparation.load_scorer(model)
-        except Exception as exc:
-            connection.send(exc)
-            return
-        connection.send(differs)
-        while True:
-            columns = connection.recv()
-            try:
-                answer: Any = scorer.score_singly(columns)  # the parent checks for a fault common to all rows
-            except Exception as exc:
-                answer = exc
-            connection.send(answer)
+        if self._child is not None:
+            self._child.end()
+            self._child = None

@@ -18,6 +18,7 @@ from batch_scoring.domain.keys import KeyRange
 from batch_scoring.errors import DatabaseFault, Fenced, RunStopped, WorkerCrashed
 from batch_scoring.model.scorer import Scorer, check_library_version
 from batch_scoring.scoring import preparation
+from batch_scoring.scoring.challengers import Challengers
 from batch_scoring.scoring.chunk import ChunkStages
 from batch_scoring.scoring.events import CommittedChunk
 from batch_scoring.scoring.pipeline import Pipeline
@@ -132,7 +133,11 @@ def score_range(task: Task, within: KeyRange) -> ScoredRange:
         with _signals_left_to_the_run(), redirect_stdout(sys.stderr):
             check()
             Pipeline(
-                ChunkStages(task.plan, task.plan.queries[0], database, lambda: scorer_of(task)), committed.append, check
+                ChunkStages(
+                    task.plan, task.plan.queries[0], database, lambda: scorer_of(task), _challengers_of(task.plan)
+                ),
+                committed.append,
+                check,
             ).run(within)
     except RunStopped:
         is_complete = False  # the process of the run reports it once
@@ -154,6 +159,19 @@ def scorer_of(task: Task) -> Scorer:
         _loaded.clear()
         _loaded[run_id], _ = preparation.load_scorer(task.plan.model, threads=task.threads)
     return _loaded[run_id]
+
+
+_racing: dict[int, Challengers] = {}
+"""The challengers of the current run of this worker process, by run number. Their processes end with this one."""
+
+
+def _challengers_of(plan: RunPlan) -> Challengers:
+    if plan.run_id not in _racing:
+        for before in _racing.values():
+            before.end()
+        _racing.clear()
+        _racing[plan.run_id] = Challengers(plan.challengers)
+    return _racing[plan.run_id]
 
 
 @contextmanager

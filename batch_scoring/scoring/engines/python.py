@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from batch_scoring.scoring import preparation
+from batch_scoring.scoring.challengers import Challengers
 from batch_scoring.scoring.chunk import ChunkStages, RowScorer
 from batch_scoring.scoring.pipeline import Pipeline
 from batch_scoring.scoring.plan import RunPlan
@@ -36,6 +37,7 @@ def score_with(
     plan: RunPlan, database: Database, progress: Progress, due_count: int, load: Callable[[], RowScorer]
 ) -> None:
     """Score each query of a plan. ``load`` is called for the scorer when the first chunk is scored."""
-    for query in plan.queries:
-        stages = ChunkStages(plan, query, database, load)
-        Pipeline(stages, progress.committed, progress.check).run(due_count=query.scan.due_at_most(due_count))
+    with Challengers(plan.challengers) as challengers:
+        for query in plan.queries:
+            stages = ChunkStages(plan, query, database, load, challengers)
+            Pipeline(stages, progress.committed, progress.check).run(due_count=query.scan.due_at_most(due_count))

@@ -47,7 +47,7 @@ class ExpressionSyntax:
     random: ClassVar[str] = "random()"
     """A number between 0 and 1."""
     stores_inputs: ClassVar[bool] = False
-    """Whether one statement writes two tables, and computes checksums."""
+    """Whether one statement writes several tables, and computes checksums."""
     fence: ClassVar[str] = "OFFSET 0"
     """The end of a subquery that the planner does not merge with its surroundings."""
 

@@ -50,6 +50,17 @@ class Quarantined:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Challenged:
+    """What a challenger gave for rows of a chunk that have a prediction; columns of length n."""
+
+    model_version: int
+    positions: Sequence[int]
+    scores: Column | None
+    labels: Column | None
+    """As those of predictions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
     """Rows whose validity period ends with the chunk, and that no new row replaces."""
 
@@ -96,7 +107,12 @@ class ChunkWrites:
 
 
 def prepare_writes(
-    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, predictions: Predictions, quarantined: Quarantined
+    bulk: Bulk,
+    layout: PredictionsLayout,
+    rows: SourceRows,
+    predictions: Predictions,
+    quarantined: Quarantined,
+    challenged: Sequence[Challenged] = (),
 ) -> ChunkWrites:
     """Prepare the writes of a chunk, without a connection."""
     superseding = _present(rows.current_since, predictions.positions)
@@ -118,6 +134,7 @@ def prepare_writes(
         writes=[
             *_writes_of_predictions(bulk, layout, rows, predictions),
             *_writes_of_entries(bulk, layout, rows, quarantined),
+            *_writes_of_challengers(bulk, layout, rows, challenged),
         ],
         ended=[start for start in ended if start is not None],
     )
@@ -158,6 +175,22 @@ def _writes_of_entries(
     }
     since = [rows.quarantined_since[position] for position in quarantined.positions]
     yield from _writes(bulk, layout.quarantine_table, entries, since, constants={})
+
+
+def _writes_of_challengers(
+    bulk: Bulk, layout: PredictionsLayout, rows: SourceRows, challenged: Sequence[Challenged]
+) -> Iterator[Write]:
+    for one in challenged:
+        if not one.positions:
+            continue
+        columns = _keys(layout, rows, one.positions)
+        if one.scores is not None:
+            columns["score"] = one.scores
+        if one.labels is not None:
+            columns["prediction"] = one.labels
+        table = layout.challengers_table
+        prepared = bulk.prepare_insert(table, columns)
+        yield Write(table=table, rows=prepared, verb="written", constants={"model_version": one.model_version})
 
 
 def _writes(

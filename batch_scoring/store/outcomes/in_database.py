@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -38,6 +38,10 @@ class ScoredRange:
     counts: ChunkCounts
     seconds: StageSeconds
     valid_from: datetime
+    challenged: Mapping[int, int] = field(default_factory=dict)
+    """Rows that each challenger scored, by version."""
+    is_without_challengers: bool = False
+    """Whether they were left out, because a statement with them failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,15 @@ class SampledRows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChallengerProgram:
+    """A challenger that the database computes too."""
+
+    alias: str
+    version: int
+    program: CompiledProgram
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatabaseScoring:
     """The scoring of due rows by a program."""
 
@@ -64,6 +77,7 @@ class DatabaseScoring:
     model_version: int
     stored_inputs: Sequence[InputColumn] = ()
     """Empty if inputs are not stored."""
+    challengers: tuple[ChallengerProgram, ...] = ()
 
     def score(self, database: Database, chunk: KeyRange) -> ScoredRange:
         """Score the due rows of a key range that the database can score, in one transaction after the fence.
@@ -80,13 +94,15 @@ class DatabaseScoring:
             scoring = _Scoring(self, chunk, time, since[predictions] is not None, since[entries] is not None)
             superseded = scoring.supersede(connection)
             scored = superseded + scoring.insert(connection)
+            challenged: Mapping[int, int] = {}
             if scored:
                 scoring.close_entries(connection)
+                challenged = scoring.challenge(connection)
             counts = ChunkCounts(scored=scored, superseded=superseded, quarantined=0, unseen_category=0)
             seconds = StageSeconds(read=0.0, score=0.0, write=perf_counter() - started)
             if scored:
                 record_chunk(connection, self.run_id, counts, seconds, time)
-        return ScoredRange(counts=counts, seconds=seconds, valid_from=time)
+        return ScoredRange(counts=counts, seconds=seconds, valid_from=time, challenged=challenged)
 
     def _latest(self, connection: sa.Connection, table: sa.Table, chunk: KeyRange) -> datetime | None:
         own = [table.c[name] for name in self.query.layout.key_names]
@@ -141,12 +157,12 @@ class DatabaseScoring:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scored:
-    """Scored rows: their keys, and the other columns of their predictions and of their stored inputs."""
+    """Scored rows: their keys, and the other columns of their predictions."""
 
     keys: _Columns
     values: _Columns
-    inputs: _Columns
-    """Empty if inputs are not stored."""
+    others: Sequence[sa.Insert]
+    """What the statement that writes their predictions inserts into other tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +183,15 @@ class _Scoring:
     def _scored(self, *, superseding: bool) -> _Scored:
         """The due rows with a current prediction, or those without one, and what is to be written."""
         query, source, program = self.scoring.query, self.scoring.query.source, self.scoring.program
-        names = [wanted.name for wanted in program.program.inputs]
-        due = query.joined(self.chunk, names, has_predictions=self.has_predictions, has_entries=self.has_entries)
+        names = program.columns_used
+        raced = self.scoring.challengers if self._writes_several else ()
+        read_too = dict.fromkeys(name for one in raced for name in one.program.columns_used)
+        due = query.joined(
+            self.chunk,
+            [*dict.fromkeys([*names, *read_too])],
+            has_predictions=self.has_predictions,
+            has_entries=self.has_entries,
+        )
         conditions = list(due.conditions)
         if self.has_predictions:
             start = due.current.c.valid_from
@@ -177,12 +200,14 @@ class _Scoring:
         carried = dict(zip(labels, due.keys, strict=True))
         if source.changed_at is not None:
             carried[_CHANGED] = due.rows.c[source.changed_at]
+        raw = {name: f"raw {number}" for number, name in enumerate(read_too)}
+        carried |= {label: due.rows.c[name] for name, label in raw.items()}
         rows = sa.select(*(value.label(label) for label, value in carried.items()))
         rows = rows.select_from(due.joined).where(*conditions)
         stored = self.scoring.stored_inputs
         read = {name: due.rows.c[name] for name in names}
         scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), with_inputs=bool(stored))
-        if stored:
+        if stored or raced:
             scored = sa.select(*scored.c).cte("scored")
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
@@ -193,10 +218,77 @@ class _Scoring:
             "valid_from": sa.literal(self.time, UtcTimestamp()),
         }
         keys: _Columns = {name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)}
-        return _Scored(keys=keys, values=values, inputs=self._inputs(scored) if stored else {})
+        others = [self._inputs(scored, keys)] if stored else []
+        for one in raced:
+            own = sa.select(*(scored.c[label] for label in (*labels, *raw.values())))
+            others.append(self._challenge(one, own, {name: scored.c[label] for name, label in raw.items()}, labels))
+        return _Scored(keys=keys, values=values, others=others)
 
-    def _inputs(self, scored: sa.Subquery | sa.CTE) -> _Columns:
-        """What the table of stored inputs has besides the key."""
+    @property
+    def _writes_several(self) -> bool:
+        """Whether a statement writes several tables."""
+        syntax = self.scoring.program.dialect.expressions
+        return syntax is not None and syntax.stores_inputs
+
+    def _challenge(
+        self, one: ChallengerProgram, rows: sa.Select[Any], values: _Columns, labels: Sequence[str]
+    ) -> sa.Insert:
+        """The statement that inserts what a challenger gives for rows whose keys have these labels."""
+        inputs = {name: values[name] for name in one.program.columns_used}
+        scored = one.program.over(rows, inputs, labels)
+        columns: _Columns = {
+            **{name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)},
+            "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
+            "model_version": sa.literal(one.version, sa.Integer),
+            SCORE: scored.c[SCORE],
+            LABEL: scored.c[LABEL],
+            "valid_from": sa.literal(self.time, UtcTimestamp()),
+        }
+        return sa.insert(self._layout.challengers_table).from_select([*columns], sa.select(*columns.values()))
+
+    def challenge(self, connection: sa.Connection) -> Mapping[int, int]:
+        """The number of rows that each challenger has scored, by version.
+
+        Where a statement writes one table only, they score the rows here that the model has scored: nobody else writes
+        during the transaction.
+        """
+        if not self.scoring.challengers:
+            return {}
+        if not self._writes_several:
+            for one in self.scoring.challengers:
+                self._challenge_afterwards(connection, one)
+        table = self._layout.challengers_table
+        counts = (
+            sa.select(table.c.model_version, sa.func.count())
+            .where(
+                table.c.valid_from == sa.literal(self.time, UtcTimestamp()),
+                table.c.run_id == self.scoring.run_id,
+                *within([table.c[name] for name in self._layout.key_names], self.chunk),
+            )
+            .group_by(table.c.model_version)
+        )
+        return {row[0]: row[1] for row in connection.execute(counts)}
+
+    def _challenge_afterwards(self, connection: sa.Connection, one: ChallengerProgram) -> None:
+        source, predictions = self.scoring.query.source, self._layout.predictions_table
+        rows = source.rows(one.program.columns_used)
+        keys = source.keys_of(rows)
+        same = [predictions.c[name] == key for name, key in zip(self._layout.key_names, keys, strict=True)]
+        labels = [f"key {number}" for number in range(1, len(keys) + 1)]
+        chosen = (
+            sa.select(*(key.label(label) for label, key in zip(labels, keys, strict=True)))
+            .select_from(rows.join(predictions, sa.and_(*same)))
+            .where(
+                *within(keys, self.chunk),
+                predictions.c.run_id == self.scoring.run_id,
+                predictions.c.valid_from == sa.literal(self.time, UtcTimestamp()),
+            )
+        )
+        values: _Columns = {name: rows.c[name] for name in one.program.columns_used}
+        connection.execute(self._challenge(one, chosen, values, labels))
+
+    def _inputs(self, scored: sa.Subquery | sa.CTE, keys: _Columns) -> sa.Insert:
+        """The statement that stores the inputs of scored rows."""
         syntax = self.scoring.program.dialect.expressions
         assert syntax is not None
         stored = self.scoring.stored_inputs
@@ -211,22 +303,15 @@ class _Scoring:
                 value = scored.c[column.name]
                 is_boolean = column.type is ColumnType.BOOLEAN
                 values[column.name] = value != sa.literal_column("0") if is_boolean else value
-        return values
+        table = self._layout.inputs_table(stored)
+        return sa.insert(table).from_select([*keys, *values], sa.select(*keys.values(), *values.values()))
 
     def insert(self, connection: sa.Connection) -> int:
         """Insert the predictions of rows that have none; returns their number."""
         rows = self._scored(superseding=False)
         chosen = sa.select(*rows.keys.values(), *rows.values.values()).order_by(*rows.keys.values())
         insert = sa.insert(self._layout.predictions_table).from_select([*rows.keys, *rows.values], chosen)
-        return connection.execute(self._with_inputs(insert, rows)).rowcount
-
-    def _with_inputs(self, statement: sa.Insert | sa.Update, rows: _Scored) -> sa.Insert | sa.Update:
-        """A statement that writes predictions, or one that writes the inputs of the same rows too."""
-        if not rows.inputs:
-            return statement
-        table = self._layout.inputs_table(self.scoring.stored_inputs)
-        chosen = sa.select(*rows.keys.values(), *rows.inputs.values())
-        return sa.insert(table).from_select([*rows.keys, *rows.inputs], chosen).add_cte(statement.cte("written"))
+        return connection.execute(_with_others(insert, rows)).rowcount
 
     def supersede(self, connection: sa.Connection) -> int:
         """Update the predictions of rows that have one; returns their number."""
@@ -237,7 +322,7 @@ class _Scoring:
         own = [table.c[name] for name in self._layout.key_names]
         same = [table.c[name] == value for name, value in rows.keys.items()]
         update = sa.update(table).where(*same, *within(own, self.chunk)).values(rows.values)
-        return connection.execute(self._with_inputs(update, rows)).rowcount
+        return connection.execute(_with_others(update, rows)).rowcount
 
     def close_entries(self, connection: sa.Connection) -> None:
         """Close the open quarantine entries of the rows that were scored."""
@@ -256,6 +341,13 @@ class _Scoring:
             .correlate(entries)
         )
         move_to_closed(connection, layout, [*within(own, self.chunk), is_scored], self.time)
+
+
+def _with_others(statement: sa.Insert | sa.Update, rows: _Scored) -> sa.Insert | sa.Update:
+    """A statement that writes predictions, and what it inserts into other tables besides."""
+    for number, other in enumerate(rows.others):
+        statement = statement.add_cte(other.cte(f"other {number}"))
+    return statement
 
 
 def _sampled(connection: sa.Connection, bulk: Bulk, query: sa.Select[Any], scoring: DatabaseScoring) -> SampledRows:

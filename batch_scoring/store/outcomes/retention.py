@@ -104,6 +104,8 @@ class Purged:
     inputs: int
     held: int
     """Rows that are old enough, but on legal hold."""
+    challengers: int = 0
+    """What challengers gave for superseded predictions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +120,7 @@ class _Target:
 
 def count_purgeable(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> Purged:
     """Count the rows that a purge would delete now."""
-    counts = dict.fromkeys(("predictions", "quarantine_entries", "inputs"), 0)
+    counts = dict.fromkeys(("predictions", "quarantine_entries", "challengers", "inputs"), 0)
     held = 0
     for target in _targets(connection, job, layout, cutoffs):
         query = sa.select(sa.func.count()).select_from(target.table)
@@ -145,7 +147,7 @@ def purge_some(database: Database, run_id: int, job: str, layout: PredictionsLay
 
 
 def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cutoffs: Cutoffs) -> list[_Target]:
-    """The tables in the order in which they are emptied: inputs go before the predictions they belong to."""
+    """The tables in the order in which they are emptied: what belongs to a prediction goes before it."""
     predictions, entries = layout.superseded_table, layout.quarantine_closed_table
     inputs = layout.inputs_table(())
     holds = connection.execute(
@@ -176,6 +178,11 @@ def _targets(connection: sa.Connection, job: str, layout: PredictionsLayout, cut
         valid_from = inputs.c.valid_from
         found.append(target("inputs", inputs, valid_from < sa.literal(cutoffs.inputs_before, valid_from.type)))
     if cutoffs.superseded_before is not None:
+        challengers = layout.challengers_table
+        same = [challengers.c[name] == predictions.c[name] for name in layout.key_names]
+        same.append(challengers.c.valid_from == predictions.c.valid_from)
+        of_gone = sa.exists().where(*same, ended(predictions, cutoffs.superseded_before))
+        found.append(target("challengers", challengers, of_gone))
         if has_inputs:
             same = [inputs.c[name] == predictions.c[name] for name in layout.key_names]
             same.append(inputs.c.valid_from == predictions.c.valid_from)

@@ -156,6 +156,12 @@ def record_engine(database: Database, run_id: int, scored_by: ScoredBy) -> None:
         _update_running(connection, run_id, _engine(scored_by))
 
 
+def record_challengers(database: Database, run_id: int, challengers: Sequence[Mapping[str, Any]]) -> None:
+    """Record what the challengers of the run did, see Run. Raises Fenced, DatabaseFault."""
+    with database.write() as connection:
+        _update_running(connection, run_id, {"challengers": [dict(one) for one in challengers]})
+
+
 def record_environment(
     database: Database, run_id: int, environment: Mapping[str, Any], scored_by: ScoredBy | None = None
 ) -> None:

@@ -31,7 +31,7 @@ from batch_scoring.store.schema.revision import check_revision
 from batch_scoring.store.schema.tables import scoring_jobs
 from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_sql, shared_sql, source_keys, view_name
 
-TABLES = ("superseded", "quarantine", "quarantine_closed", "inputs")
+TABLES = ("superseded", "quarantine", "quarantine_closed", "challengers", "inputs")
 """Suffixes of a job's tables besides that of its predictions."""
 
 SUFFIXES = (*TABLES, *FUNCTIONS, *PER_JOB, *triggers.NAMES)
@@ -207,6 +207,7 @@ def table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLEle
         layout.superseded_table,
         layout.quarantine_table,
         layout.quarantine_closed_table,
+        layout.challengers_table,
     ):
         yield from _ddl_of(dialect, table)
 

@@ -60,6 +60,10 @@ class PredictionsLayout:
     def inputs(self) -> TableName:
         return self._named("inputs")
 
+    @property
+    def challengers(self) -> TableName:
+        return self._named("challengers")
+
     def _named(self, suffix: str) -> TableName:
         return self.table._replace(name=f"{self.table.name}_{suffix}")
 
@@ -114,6 +118,25 @@ class PredictionsLayout:
         """The closed quarantine entries."""
         return self._past(
             self.quarantine_closed, self._of_entry(), "One row per closed quarantine entry. Rows are never changed"
+        )
+
+    @cached_property
+    def challengers_table(self) -> sa.Table:
+        """What challengers gave for the rows of predictions: a row for each prediction and challenger, appended."""
+        keys = [_key_column(name, ddl, is_primary=False) for name, ddl in self.key]
+        columns: list[sa.schema.SchemaItem] = [
+            *keys,
+            sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that wrote it"),
+            sa.Column("model_version", sa.Integer, nullable=False, comment="The version of the challenger"),
+            sa.Column("score", sa.Double, comment=SCORE_COMMENTS[self.kind]),
+            sa.Column("prediction", sa.Text, comment="Label: what the challenger would have predicted"),
+            sa.Column(
+                "valid_from", UtcTimestamp, nullable=False, comment="Start of the prediction's validity period, UTC"
+            ),
+            sa.PrimaryKeyConstraint("valid_from", "model_version", *(key.name for key in keys)),
+        ]
+        return self._table(
+            self.challengers, columns, "One row per prediction and challenger: what it would have predicted"
         )
 
     @cached_property

@@ -28,7 +28,7 @@ _PARTS = (
 )
 """Templates, each with the role that it grants privileges to, in the order in which they are applied."""
 
-_TABLES = ("predictions", "superseded", "quarantine", "quarantine_closed", "inputs")
+_TABLES = ("predictions", "superseded", "quarantine", "quarantine_closed", "challengers", "inputs")
 
 _FOR_EACH_JOB = "-- for each job\n"
 
@@ -72,6 +72,7 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
         "superseded": layout.superseded,
         "quarantine": layout.quarantine,
         "quarantine_closed": layout.quarantine_closed,
+        "challengers": layout.challengers,
         "inputs": layout.inputs,
         **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
     }

@@ -95,6 +95,11 @@ scoring_runs = sa.Table(
     sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
     sa.Column("os_user_id", sa.BigInteger, comment="User ID of the process by its operating system"),
     sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
+    sa.Column(
+        "challengers",
+        sa.JSON(none_as_null=True),
+        comment="Of each challenger: alias, version, rows scored and not, why it failed",
+    ),
     sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore that this run continued"),
     _count("purged_count", "Rows that retention deleted"),
     sa.Column(

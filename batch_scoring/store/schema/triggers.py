@@ -23,10 +23,11 @@ _OF_JOB = ("preserve", "close", "release", "held")
 _OF_PREDICTIONS = {"supersede": "supersede", "preserve_past": "preserve_past", "purge_past": "purge_past"}
 _OF_QUARANTINE = {"supersede": "requarantine", "preserve_past": "preserve_closed", "purge_past": "purge_closed"}
 _OF_INPUTS = {"held_inputs": "held_inputs"}
+_OF_CHALLENGERS = {"held_inputs": "held_challengers"}
 
 _OF_RECORDS = ("keep_run", "keep_chunk", "keep_login", "keep_promotion", "keep_hold")
 
-NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values(), *_OF_INPUTS.values())
+NAMES = (*_OF_JOB, *_OF_PREDICTIONS.values(), *_OF_QUARANTINE.values(), *_OF_INPUTS.values(), *_OF_CHALLENGERS.values())
 """Suffixes of the triggers, or of the functions that they call, whose names start with that of a predictions table."""
 
 _END_OF_STATEMENT = re.compile(r";\n(?:\n|\Z)")
@@ -62,10 +63,12 @@ def trigger_sql(
         quarantine=layout.quarantine,
         quarantine_closed=layout.quarantine_closed,
     )
+    of_challengers = _suffixed(dialect, layout, _OF_CHALLENGERS) | _tables(dialect, inputs=layout.challengers)
     return [
         *_filled("predictions", dialect, shared | of_job),
         *history(layout.predictions_table, layout.table, layout.superseded, _OF_PREDICTIONS),
         *history(layout.quarantine_table, layout.quarantine, layout.quarantine_closed, _OF_QUARANTINE),
+        *_filled("inputs", dialect, shared | of_challengers),
         *(inputs_sql(dialect, layout, schemas, registered=registered, schema=schema) if has_inputs else []),
     ]
 

@@ -19,7 +19,7 @@ from batch_scoring.store.schema.tables import metadata
 SHARED = ("run_history", "data_freshness", "quarantine_summary")
 """Views that cover all jobs."""
 
-PER_JOB = ("current", "history", "daily", "distribution")
+PER_JOB = ("current", "history", "daily", "distribution", "agreement")
 """Views of one predictions table, with whose name theirs start; PostgreSQL also has functions, see FUNCTIONS."""
 
 FUNCTIONS: Mapping[str, str] = {"as_of": "timestamptz", "gone": ""}
@@ -103,7 +103,7 @@ def job_sql(
     names = fixed_names(dialect, schema) | _names(dialect, layout, positive_label)
     is_bounded = layout.kind in ("binary", "multiclass")
     found: list[str] = []
-    for view in ("current", "history", "as_of", "daily", "distribution"):
+    for view in ("current", "history", "as_of", "daily", "distribution", "agreement"):
         has_own = view == "daily" and not is_bounded and _text(f"daily_regression.{dialect.templates}.sql")
         found += _statements("daily_regression" if has_own else view, dialect, names)
     return found
@@ -182,6 +182,8 @@ def _names(dialect: Dialect, layout: PredictionsLayout, positive_label: str | No
         "positive_share": expressions.double.format("NULL") if positive_label is None else share,
         "ordinary_positive_count": none if positive_label is None else ordinary_count,
         "quarantine": dialect.quoted(*layout.quarantine),
+        "challengers": dialect.quoted(*layout.challengers),
+        "challenger_of_key": same_key(dialect, layout, "c", "p"),
         "quarantine_of_key": same_key(dialect, layout, "q", "p"),
         "span": span,
         "daily_comments": Template(_text("daily_comments.sql")).substitute(views),
