@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, sleep
 from types import TracebackType
 from typing import Self
 
@@ -38,21 +38,31 @@ class _Racer:
     model: ModelPlan
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     process: ModelProcess | None = None
+    loading: Future[None] | None = None
     scoring: Future[ScoredRows] | None = None
+
+    def __post_init__(self) -> None:
+        self.loading = self.thread.submit(self._load)  # while the run loads its own model
+
+    def _load(self) -> None:
+        self.process = ModelProcess(self.model)
+        self.process.load()
 
     def begin(self, columns: Mapping[str, Column]) -> None:
         own = {name: columns[name] for name in self.model.manifest.signature.names}
         self.scoring = self.thread.submit(self._score, own)
 
     def _score(self, columns: Mapping[str, Column]) -> ScoredRows:
-        if self.process is None:
-            self.process = ModelProcess(self.model)
-            self.process.load()
+        assert self.loading is not None
+        self.loading.result()
+        assert self.process is not None
         scored = self.process.score(columns)
         check_common_fault(scored.faults, len(scored.positions) + len(scored.faults))
         return scored
 
     def end(self) -> None:
+        while self.process is None and self.loading is not None and not self.loading.done():
+            sleep(0.01)  # it is being started
         if self.process is not None:
             self.process.kill()
         self.thread.shutdown(wait=True)

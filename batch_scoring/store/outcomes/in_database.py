@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +40,7 @@ class ScoredRange:
     seconds: StageSeconds
     valid_from: datetime
     challenged: Mapping[int, int] = field(default_factory=dict)
-    """Rows that each challenger scored, by version."""
+    """Rows that each challenger scored, by version; none where it scored none."""
     is_without_challengers: bool = False
     """Whether they were left out, because a statement with them failed."""
 
@@ -93,12 +94,13 @@ class DatabaseScoring:
             time = after(now, since.values())
             scoring = _Scoring(self, chunk, time, since[predictions] is not None, since[entries] is not None)
             superseded = scoring.supersede(connection)
-            scored = superseded + scoring.insert(connection)
-            challenged: Mapping[int, int] = {}
+            inserted = scoring.insert(connection)
+            scored, challenged = superseded.predictions + inserted.predictions, superseded.challenged
+            challenged = challenged + inserted.challenged
             if scored:
                 scoring.close_entries(connection)
-                challenged = scoring.challenge(connection)
-            counts = ChunkCounts(scored=scored, superseded=superseded, quarantined=0, unseen_category=0)
+                challenged += scoring.challenge_afterwards(connection)
+            counts = ChunkCounts(scored=scored, superseded=superseded.predictions, quarantined=0, unseen_category=0)
             seconds = StageSeconds(read=0.0, score=0.0, write=perf_counter() - started)
             if scored:
                 record_chunk(connection, self.run_id, counts, seconds, time)
@@ -163,6 +165,14 @@ class _Scored:
     values: _Columns
     others: Sequence[sa.Insert]
     """What the statement that writes their predictions inserts into other tables."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Written:
+    """The number of predictions that a statement wrote, and of rows that each challenger scored, by version."""
+
+    predictions: int
+    challenged: Counter[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,32 +254,19 @@ class _Scoring:
             LABEL: scored.c[LABEL],
             "valid_from": sa.literal(self.time, UtcTimestamp()),
         }
-        return sa.insert(self._layout.challengers_table).from_select([*columns], sa.select(*columns.values()))
+        chosen = sa.select(*columns.values()).order_by(*(scored.c[label] for label in labels))
+        return sa.insert(self._layout.challengers_table).from_select([*columns], chosen)
 
-    def challenge(self, connection: sa.Connection) -> Mapping[int, int]:
-        """The number of rows that each challenger has scored, by version.
+    def challenge_afterwards(self, connection: sa.Connection) -> Counter[int]:
+        """Let challengers score the rows that the model has scored, where a statement writes one table only.
 
-        Where a statement writes one table only, they score the rows here that the model has scored: nobody else writes
-        during the transaction.
+        Nobody else writes there during the transaction. Returns the number of rows by version.
         """
-        if not self.scoring.challengers:
-            return {}
-        if not self._writes_several:
-            for one in self.scoring.challengers:
-                self._challenge_afterwards(connection, one)
-        table = self._layout.challengers_table
-        counts = (
-            sa.select(table.c.model_version, sa.func.count())
-            .where(
-                table.c.valid_from == sa.literal(self.time, UtcTimestamp()),
-                table.c.run_id == self.scoring.run_id,
-                *within([table.c[name] for name in self._layout.key_names], self.chunk),
-            )
-            .group_by(table.c.model_version)
-        )
-        return {row[0]: row[1] for row in connection.execute(counts)}
+        if self._writes_several:
+            return Counter()
+        return Counter({one.version: self._challenge_now(connection, one) for one in self.scoring.challengers})
 
-    def _challenge_afterwards(self, connection: sa.Connection, one: ChallengerProgram) -> None:
+    def _challenge_now(self, connection: sa.Connection, one: ChallengerProgram) -> int:
         source, predictions = self.scoring.query.source, self._layout.predictions_table
         rows = source.rows(one.program.columns_used)
         keys = source.keys_of(rows)
@@ -285,7 +282,7 @@ class _Scoring:
             )
         )
         values: _Columns = {name: rows.c[name] for name in one.program.columns_used}
-        connection.execute(self._challenge(one, chosen, values, labels))
+        return connection.execute(self._challenge(one, chosen, values, labels)).rowcount
 
     def _inputs(self, scored: sa.Subquery | sa.CTE, keys: _Columns) -> sa.Insert:
         """The statement that stores the inputs of scored rows."""
@@ -306,23 +303,38 @@ class _Scoring:
         table = self._layout.inputs_table(stored)
         return sa.insert(table).from_select([*keys, *values], sa.select(*keys.values(), *values.values()))
 
-    def insert(self, connection: sa.Connection) -> int:
-        """Insert the predictions of rows that have none; returns their number."""
+    def insert(self, connection: sa.Connection) -> _Written:
+        """Insert the predictions of rows that have none."""
         rows = self._scored(superseding=False)
         chosen = sa.select(*rows.keys.values(), *rows.values.values()).order_by(*rows.keys.values())
         insert = sa.insert(self._layout.predictions_table).from_select([*rows.keys, *rows.values], chosen)
-        return connection.execute(_with_others(insert, rows)).rowcount
+        return self._write(connection, insert, rows)
 
-    def supersede(self, connection: sa.Connection) -> int:
-        """Update the predictions of rows that have one; returns their number."""
+    def _write(self, connection: sa.Connection, statement: sa.Insert | sa.Update, rows: _Scored) -> _Written:
+        """Execute a statement that writes predictions, with what it inserts into other tables."""
+        if not rows.others:
+            return _Written(predictions=connection.execute(statement).rowcount, challenged=Counter())
+        writes = [statement, *rows.others]
+        parts = [
+            write.returning(sa.literal_column("1").label("one")).cte(f"written {number}")
+            for number, write in enumerate(writes)
+        ]
+        counts = [sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in parts]
+        predictions, *others = connection.execute(sa.select(*counts)).one()
+        challengers = self.scoring.challengers
+        found = zip(challengers, others[len(others) - len(challengers) :], strict=True)
+        return _Written(predictions=predictions, challenged=Counter({one.version: count for one, count in found}))
+
+    def supersede(self, connection: sa.Connection) -> _Written:
+        """Update the predictions of rows that have one."""
         if not self.has_predictions:
-            return 0
+            return _Written(predictions=0, challenged=Counter())
         table = self._layout.predictions_table
         rows = self._scored(superseding=True)
         own = [table.c[name] for name in self._layout.key_names]
         same = [table.c[name] == value for name, value in rows.keys.items()]
         update = sa.update(table).where(*same, *within(own, self.chunk)).values(rows.values)
-        return connection.execute(_with_others(update, rows)).rowcount
+        return self._write(connection, update, rows)
 
     def close_entries(self, connection: sa.Connection) -> None:
         """Close the open quarantine entries of the rows that were scored."""
@@ -341,13 +353,6 @@ class _Scoring:
             .correlate(entries)
         )
         move_to_closed(connection, layout, [*within(own, self.chunk), is_scored], self.time)
-
-
-def _with_others(statement: sa.Insert | sa.Update, rows: _Scored) -> sa.Insert | sa.Update:
-    """A statement that writes predictions, and what it inserts into other tables besides."""
-    for number, other in enumerate(rows.others):
-        statement = statement.add_cte(other.cte(f"other {number}"))
-    return statement
 
 
 def _sampled(connection: sa.Connection, bulk: Bulk, query: sa.Select[Any], scoring: DatabaseScoring) -> SampledRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -136,7 +137,10 @@ def purge_some(database: Database, run_id: int, job: str, layout: PredictionsLay
     """
     with database.write() as connection:
         for target in _targets(connection, job, layout, cutoffs):
-            key = list(target.table.primary_key.columns)
+            place = database.dialect.row_place if target.table is layout.challengers_table else None
+            key: Sequence[sa.ColumnElement[Any]] = [*target.table.primary_key.columns]
+            if place is not None:  # it has no primary key there
+                key = [sa.literal_column(place)]
             some = sa.select(*key).where(target.is_old, ~target.is_held).limit(_ROWS_AT_ONCE)
             rows = sa.tuple_(*key) if len(key) > 1 else key[0]
             deleted = connection.execute(sa.delete(target.table).where(rows.in_(some))).rowcount

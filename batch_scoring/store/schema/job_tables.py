@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateColumn, CreateTable, SetColumnComment, SetTableComment
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, SetColumnComment, SetTableComment
 from sqlalchemy.sql.ddl import DDLElement
 
 from batch_scoring.domain.column_types import InputColumn
@@ -34,8 +34,8 @@ from batch_scoring.store.schema.views import FUNCTIONS, PER_JOB, gone_sql, job_s
 TABLES = ("superseded", "quarantine", "quarantine_closed", "challengers", "inputs")
 """Suffixes of a job's tables besides that of its predictions."""
 
-SUFFIXES = (*TABLES, *FUNCTIONS, *PER_JOB, *triggers.NAMES)
-"""Suffixes of the tables, views, functions and triggers whose names start with that of a predictions table."""
+SUFFIXES = (*TABLES, "challengers_time", *FUNCTIONS, *PER_JOB, *triggers.NAMES)
+"""Suffixes of the tables, indexes, views, functions and triggers whose names start with that of a predictions table."""
 
 
 def ensure_tables(database: Database, job: Job, layout: PredictionsLayout) -> bool:
@@ -214,6 +214,8 @@ def table_ddl(dialect: sa.Dialect, layout: PredictionsLayout) -> Iterator[DDLEle
 
 def _ddl_of(dialect: sa.Dialect, table: sa.Table) -> Iterator[DDLElement]:
     yield CreateTable(table)
+    for index in table.indexes:
+        yield CreateIndex(index)
     if dialect.supports_comments and not dialect.inline_comments:
         yield SetTableComment(table)
         yield from (SetColumnComment(column) for column in table.columns)

@@ -75,6 +75,8 @@ class Dialect:
     """It has roles, and privileges on tables, views and functions."""
     has_functions: ClassVar[bool] = False
     """The views of a job come with functions (``as_of``, ``gone``)."""
+    row_place: ClassVar[str | None] = None
+    """The system column with the physical place of a row; None if rows have none, or it is the primary key."""
     can_end_sessions: ClassVar[bool] = False
     """Another session can terminate the sessions of a frozen process."""
     locks_rows: ClassVar[bool] = True

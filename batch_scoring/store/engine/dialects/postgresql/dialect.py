@@ -41,6 +41,7 @@ class PostgreSQL(Dialect):
     temporary_schema = "pg_temp"
     longest_name = 63
     has_functions = True
+    row_place = "ctid"
     can_end_sessions = True
     inserts_many_values = False  # a trigger may suppress some of the rows, which the count would not show
     bulk = {_PSYCOPG2: "copy"}  # noqa: RUF012 - a ClassVar of the base
