@@ -48,8 +48,8 @@ def upgrade(as_json: Json = False) -> None:
     typer.echo(f"schema {change} revision {done.revision}")
     for table in done.created:
         typer.echo(
-            f"created {table}, {table}_superseded, {table}_quarantine, {table}_quarantine_closed"
-            f" and the views {table}_current, _history, _daily, _distribution"
+            f"created {table}, {table}_superseded, {table}_quarantine, {table}_quarantine_closed,"
+            f" {table}_challengers and the views {table}_current, _history, _daily, _distribution, _agreement"
         )
     for table in done.versioned:
         typer.echo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from batch_scoring.errors import (
     ConfigurationError,
     EngineUnavailable,
     ExitCode,
+    ModelRefused,
     Problem,
     UnknownJob,
 )
@@ -151,6 +152,7 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
         yield _ok(subject, f"{job.model.alias} is version {version.version}, its artifact is intact")
         if source is not None:
             yield _engine(job, source, manifest)
+            yield from _challengers(database, artifacts_dir, job, source)
         for text in (*manifest.notes, *_overrides(job, manifest)):
             yield _warning(subject, text)
     except BatchScoringError as exc:
@@ -167,6 +169,22 @@ def _engine(job: Job, source: SourceTable, manifest: Manifest) -> Finding:
     if chosen == "database":
         raise EngineUnavailable(f'[run] engine = "database": {reason}; set it to "auto", or "python"')
     return _ok(subject, f"rows are scored in Python: {reason}")
+
+
+def _challengers(database: Database, artifacts_dir: Path, job: Job, source: SourceTable) -> Iterator[Finding]:
+    """Challengers, as warnings where they cannot score: runs go on without them."""
+    from batch_scoring.model.artifact import read_verified
+
+    for alias in job.model.challengers:
+        subject = f"challenger {alias}"
+        try:
+            version = registry.resolve_alias(database, job.model.name, alias)
+            check_model(job, source, version)
+            read_verified(artifact_of(artifacts_dir, version))
+        except ModelRefused as exc:
+            yield _warning(subject, f"it does not score job {job.name}: {exc}")
+        else:
+            yield _ok(subject, f"version {version.version} scores the rows of job {job.name} for comparison")
 
 
 def _overrides(job: Job, manifest: Manifest) -> Iterable[str]:

@@ -63,14 +63,18 @@ class Gates:
     _model: Any = None
     _current_model: Any = None
 
-    def run(self, jobs: Sequence[Job]) -> list[GateResult]:
-        """The results of all gates. Raises NoSuchModel, UnusableModel, DatabaseFault."""
+    def run(self, jobs: Sequence[Job], challenged: Sequence[Job] = ()) -> list[GateResult]:
+        """The results of all gates.
+
+        ``challenged`` are jobs that the version would score as a challenger only: their source must fit. Raises
+        NoSuchModel, UnusableModel, DatabaseFault.
+        """
         results = [self._artifact()]
         if self.current is not None:
             results += [self._labels(self.current.manifest), self._categories(self.current.manifest)]
         for job in jobs:
             results += self._of_job(job)
-        return results
+        return results + [self._signature(job)[0] for job in challenged]
 
     def run_quickly(self, jobs: Sequence[Job]) -> list[GateResult]:
         """Those that say whether runs can use the version: artifact and signature. For a rollback, which is urgent."""

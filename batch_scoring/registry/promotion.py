@@ -139,6 +139,10 @@ class Promoter:
     def _concerned(self) -> list[Job]:
         return [job for job in self.jobs if (job.model.name, job.model.alias) == (self.name, self.alias)]
 
+    @property
+    def _challenged(self) -> list[Job]:
+        return [job for job in self.jobs if job.model.name == self.name and self.alias in job.model.challengers]
+
     def _promotable(self, version: int) -> ModelVersion:
         found = registry.get_version(self.database, self.name, version)
         if archival := lifecycle.archived_versions(self.database, self.name).get((self.name, version)):
@@ -160,7 +164,7 @@ class Promoter:
             version,
             registry.get_version(self.database, self.name, in_use) if in_use is not None and is_other else None,
             allow_version_mismatch=self.allow_version_mismatch,
-        ).run(self._concerned)
+        ).run(self._concerned, self._challenged)
         self._check(
             found,
             version.version,

@@ -256,6 +256,25 @@ def test_a_challenger_that_cannot_score_is_named_with_the_reason(workspace: Work
     assert workspace.scalar("SELECT count(*) FROM predictions_challengers") == 0
 
 
+def test_a_check_warns_of_a_challenger_that_cannot_score(workspace: Workspace) -> None:
+    raced(workspace, challenger())
+    found = command(workspace, "check")
+    assert "version 2 scores the rows of job facts for comparison" in found.stdout
+    workspace.write_job("facts", facts.job_text(model='challengers = ["nobody"]'))
+    found = command(workspace, "check")
+    assert found.returncode == 0
+    assert "it does not score job facts: model facts has no nobody" in found.stdout
+
+
+def test_the_alias_of_a_challenger_has_a_gate_for_the_source(workspace: Workspace) -> None:
+    raced(workspace, challenger())
+    moved = sample().fillna(1.0).rename(columns={"x": "elsewhere"})
+    workspace.register(LogisticRegression().fit(moved, fitted().predict(sample())), moved, name="facts")
+    promote = ("model", "promote", "facts", "3", "--alias")
+    facts.refused(command(workspace, *promote, "challenger"), 3, "signature of job facts", "elsewhere is missing")
+    assert command(workspace, *promote, "another").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [

@@ -272,10 +272,10 @@ def test_the_alias_moves_while_gates_run(workspace: Workspace, monkeypatch: pyte
         workspace.register(other(number), sample(), name="facts")
     run = Gates.run
 
-    def slow(self: Gates, jobs: Any) -> Any:
+    def slow(self: Gates, *jobs: Any) -> Any:
         monkeypatch.setattr(Gates, "run", run)
         assert promote(workspace, 3).returncode == 0
-        return run(self, jobs)
+        return run(self, *jobs)
 
     monkeypatch.setattr(Gates, "run", slow)
     refused(promote(workspace, 2), 3, "was moved to version 3 while the gates of version 2 ran", "try again")

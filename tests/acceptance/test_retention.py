@@ -159,4 +159,4 @@ def test_the_command_asks_for_what_it_needs(aged: Workspace) -> None:
         assert said in " ".join(refused.stderr.split())
     assert _contents(aged)["predictions"] == 1100
     counted = aged.cli_json("purge", "loan_eligibility", "--superseded-before", "2030-01-01", "--dry-run")
-    assert counted == {"predictions": 733, "quarantine_entries": 1, "inputs": 733, "held": 0}
+    assert counted == {"predictions": 733, "quarantine_entries": 1, "inputs": 733, "held": 0, "challengers": 0}

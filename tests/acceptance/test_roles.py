@@ -270,7 +270,7 @@ def relations(granted: Granted, kind: str) -> list[str]:
 def readable(granted: Granted) -> list[str]:
     """A query for each view and function of the contract."""
     views = [f"SELECT * FROM {view}" for view in relations(granted, "v")]
-    assert len(views) == 7
+    assert len(views) == 8
     return [*views, "SELECT * FROM predictions_as_of('2026-06-30 12:00:00+00')"]
 
 

@@ -112,6 +112,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "predictions_superseded",
         "predictions_quarantine",
         "predictions_quarantine_closed",
+        "predictions_challengers",
         *SHARED,
         *(f"predictions_{view}" for view in PER_JOB),
     }

@@ -27,6 +27,7 @@ MAY_NAME_AN_EXCEPTION = {
     "model/bisection.py",
     "model/proof.py",
     "model/scorer.py",
+    "scoring/challengers.py",
     "model/translation/program.py",
     "sinks/notifier.py",
     "scoring/lifecycle.py",
