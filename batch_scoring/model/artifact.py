@@ -203,9 +203,17 @@ _TRUSTED_BY_SKOPS = frozenset(
         "numpy.dtype",
         "batch_scoring.model.features.CategoryIndicators",
         "batch_scoring.model.features.DerivedFeatures",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.utils._bunch.Bunch",
     }
 )
-"""Types that a skops file may hold in addition to those that skops trusts: the transformers that ``train`` creates."""
+"""Types that a skops file may hold in addition to those that skops trusts: the transformers that ``train`` creates, and
+parts of calibrated, searched and stacked models. All are written in Python and only hold values. Compiled types are not
+among them, such as those of trees: they do not check the state that they are given, which is used as addresses."""
 
 
 def _load_skops(content: bytes) -> Any:
@@ -216,5 +224,8 @@ def _load_skops(content: bytes) -> Any:
     wanted = sio.get_untrusted_types(data=content)
     unknown = [name for name in wanted if name not in _TRUSTED_BY_SKOPS]
     if unknown:
-        raise UnusableModel(f"the skops file holds types that are not trusted: {', '.join(unknown)}; use joblib")
-    return sio.loads(content, trusted=wanted)
+        raise UnusableModel(
+            f"the skops file holds types that are not trusted: {', '.join(unknown)}. What is trusted is fixed here and"
+            " never read from a file; if you trust the author of this one, save the model with joblib instead"
+        )
+    return sio.loads(content, trusted=sorted(_TRUSTED_BY_SKOPS))

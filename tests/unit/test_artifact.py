@@ -13,9 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io as sio
-from sklearn.linear_model import LogisticRegression
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, StackingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.errors import ArtifactChanged, ArtifactMissing, ExitCode, UnusableModel, VersionMismatch
@@ -312,6 +320,47 @@ def test_a_skops_file_with_a_type_that_is_not_trusted_is_refused_and_names_it() 
 
     with pytest.raises(UnusableModel, match=r"types that are not trusted: \S*Stranger"):
         unpickle(content, "skops")
+
+
+ACCEPTED = {
+    "logistic": LogisticRegression,
+    "SGD": lambda: SGDClassifier(loss="log_loss"),
+    "naive Bayes": GaussianNB,
+    "support vectors": SVC,
+    "calibrated": lambda: CalibratedClassifierCV(LinearSVC(), cv=2),
+    "searched": lambda: GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2),
+    "stacked": lambda: StackingClassifier([("one", LogisticRegression())], cv=2),
+    "pipeline": lambda: make_pipeline(SimpleImputer(), StandardScaler(), PolynomialFeatures(), LogisticRegression()),
+    "binned": lambda: make_pipeline(
+        KBinsDiscretizer(n_bins=2, encode="onehot-dense", quantile_method="averaged_inverted_cdf"), GaussianNB()
+    ),
+}
+REFUSED = {
+    "a tree": (DecisionTreeClassifier, "sklearn.tree._tree.Tree"),
+    "a forest": (lambda: RandomForestClassifier(n_estimators=2), "sklearn.tree._tree.Tree"),
+    "boosting": (lambda: HistGradientBoostingClassifier(max_iter=2), "TreePredictor"),
+    "neighbours": (lambda: KNeighborsClassifier(n_neighbors=1), "KDTree"),
+}
+
+
+def _numbers() -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    rows = np.abs(rng.normal(size=(60, 3)))
+    return rows, (rows[:, 0] > 0.6).astype(int)
+
+
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_a_model_that_skops_can_hold_scores_alike(what: str) -> None:
+    rows, labels = _numbers()
+    model = ACCEPTED[what]().fit(rows, labels)
+    assert unpickle(sio.dumps(model), "skops").predict(rows).tolist() == model.predict(rows).tolist()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_model_with_compiled_parts_is_refused_as_skops(what: str) -> None:
+    make, named = REFUSED[what]
+    with pytest.raises(UnusableModel, match=rf"types that are not trusted: .*{named}.* save the model with joblib"):
+        unpickle(sio.dumps(make().fit(*_numbers())), "skops")
 
 
 def test_a_pickle_that_is_called_skops_is_not_unpickled(tmp_path: Path) -> None:
