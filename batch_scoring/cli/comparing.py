@@ -23,6 +23,7 @@ from batch_scoring.cli.promoting import known_jobs
 from batch_scoring.counting import counted
 from batch_scoring.domain.names import MAX_MODEL_VERSION
 from batch_scoring.errors import InputFault
+from batch_scoring.files.written import written
 
 if TYPE_CHECKING:
     from batch_scoring.registry.comparison import Comparison, VersionComparison
@@ -150,7 +151,8 @@ def dossier(
         show_script(text)
         return
     try:
-        out.write_text(writing.html(text, f"{name} version {version}") if out.suffix == ".html" else text, "utf-8")
+        with written(out) as file:
+            file.write(writing.html(text, f"{name} version {version}") if out.suffix == ".html" else text)
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
     typer.echo(f"wrote {out}")

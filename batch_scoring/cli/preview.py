@@ -12,6 +12,7 @@ import typer
 from batch_scoring.cli.output import TableColumn, database, notice, settings, show_json, show_sentence, show_table
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
+from batch_scoring.files.written import written
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,19 +72,15 @@ def _rows_to(out: Path | None, key: Sequence[str]) -> Iterator[Callable[[Sequenc
     if out is None or out.suffix != ".csv":
         yield lambda _rows: None
         return
-    unfinished = out.with_name(f"{out.name}.part")
     try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
+        with written(out) as file:
             writer = csv.writer(file)
             writer.writerow([*key, "score", "prediction", "new_score", "new_prediction", "difference"])
             yield lambda rows: writer.writerows(
                 [*row.key_values, row.score, row.label, row.new_score, row.new_label, row.difference] for row in rows
             )
-        unfinished.replace(out)
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_page(found: Preview, job: Job, out: Path) -> None:
@@ -96,7 +93,8 @@ def _write_page(found: Preview, job: Job, out: Path) -> None:
     page.print(f"[bold]Rescore of {job.name}, dry run[/bold]\n")
     _show(found, page)
     try:
-        page.save_html(str(out), theme=DEFAULT_TERMINAL_THEME)
+        with written(out) as file:
+            file.write(page.export_html(theme=DEFAULT_TERMINAL_THEME))
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
 

@@ -20,6 +20,7 @@ from batch_scoring.cli.output import Json, TableColumn, database, notice, settin
 from batch_scoring.counting import counted
 from batch_scoring.errors import InputFault
 from batch_scoring.files.formulas import escaped
+from batch_scoring.files.written import written
 
 if TYPE_CHECKING:
     from batch_scoring.domain.job import Job
@@ -171,7 +172,7 @@ def export(
 def _csv_file(out: str) -> Iterator[TextIO]:
     """A file in UTF-8, independent of the locale, so that keys are written unchanged."""
     if out != "-":
-        with Path(out).open("w", encoding="utf-8", newline="") as file:
+        with written(Path(out)) as file:
             yield file
         return
     if not hasattr(sys.stdout, "buffer"):  # an in-memory stream has no encoding

@@ -14,6 +14,7 @@ from batch_scoring.demo.synthetic import applicants
 from batch_scoring.domain.job_files import load_job
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
+from batch_scoring.files.written import written
 from batch_scoring.registry.registration import train_and_register
 from batch_scoring.resources import resource
 from batch_scoring.scoring.runner import run_job
@@ -44,15 +45,20 @@ class DemoResult:
     """Ten current predictions, the result of ``QUERY``."""
 
 
+_FILES = ("batch_scoring.db", "batch_scoring.db-wal", "batch_scoring.db-shm", f"jobs/{JOB}.toml", f"artifacts/{JOB}")
+
+
 def run_demo(folder: Path, report: Callable[[str], None]) -> DemoResult:
     """Run the example job in a folder, which is created, or cleared of an earlier demo.
 
-    ``report`` is called with a message for each step. Raises InputFault if ``folder`` is a file, ModelRefused,
-    DatabaseFault.
+    ``report`` is called with a message for each step. Raises InputFault if ``folder`` is a file or has links in it,
+    ModelRefused, DatabaseFault.
     """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise InputFault(f"{folder} is a file; expected a folder")
+    if links := [name for name in ("", "jobs", "artifacts", *_FILES) if (folder / name).is_symlink()]:
+        raise InputFault(f"{folder / links[0]} is a symbolic link, and the demo overwrites what is there; remove it")
     database_file = folder / "batch_scoring.db"
     _clear(folder, database_file)
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -102,7 +108,8 @@ def _stacked(*frames: Any) -> Any:
 
 
 def _written(frame: Any, file: Path) -> Path:
-    frame.to_csv(file, index=False)
+    with written(file) as opened:
+        frame.to_csv(opened, index=False)
     return file
 
 
