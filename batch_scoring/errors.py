@@ -168,6 +168,10 @@ class SignatureMismatch(ModelRefused):
     """The source does not have the columns and types of the model's signature."""
 
 
+class ManifestNotSigned(ModelRefused):
+    """Trusted keys are set, and none of them has signed the manifest of the model. Its file was not read."""
+
+
 class PromotionRefused(ModelRefused):
     """Gates refuse a promotion, or it needs the approval of another login. The alias was not moved."""
 

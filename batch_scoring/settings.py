@@ -36,10 +36,14 @@ SETTINGS = frozenset(
         "MAIL_FROM",
         "MAIL_TO",
         "SMTP_SECURITY",
+        "SIGNING_KEY",
+        "TRUSTED_KEYS",
     )
 )
 
-SECRETS = frozenset(_PREFIX + name for name in ("DATABASE_URL", "WEBHOOK_URL", "SMTP_URL"))
+SECRETS = frozenset(
+    _PREFIX + name for name in ("DATABASE_URL", "WEBHOOK_URL", "SMTP_URL", "SIGNING_KEY", "TRUSTED_KEYS")
+)
 """Settings that may also be given as the path of a file, in a variable with the suffix ``_FILE``."""
 
 
@@ -103,6 +107,18 @@ class Settings:
         if reader.problems:
             raise ConfigurationError(reader.problems)
         return found
+
+
+def key_text(name: Literal["SIGNING_KEY", "TRUSTED_KEYS"], environ: Mapping[str, str] = os.environ) -> str | None:
+    """The keys of a setting in PEM, which are read when they are used; None if it is not set.
+
+    Raises ConfigurationError where its file cannot be read.
+    """
+    reader = _Reader({variable: text for variable, text in environ.items() if variable.startswith(_PREFIX + name)})
+    found = reader.text(name)
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return found
 
 
 def _is_well_formed(url: str) -> bool:

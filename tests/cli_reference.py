@@ -58,6 +58,7 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (3, "there is no such version, or the model is scored in Python only"),
     ),
     "model show": ((3, "there is no such version"),),
+    "model sign": ((2, "no usable key is set"), (3, "there is no such version")),
     "model verify": ((3, "the model is missing, changed, or does not reproduce its golden rows"),),
     "model promote": (
         (3, "a gate refused, an approval is required, or the version is missing; the alias was not moved"),

@@ -39,6 +39,8 @@ REMEDIES = {
     " what is translated.",
     "SignatureMismatch": "Add or cast the columns that the message names, in the source or in a view."
     " [Source types](source-types.md) lists which types a model accepts.",
+    "ManifestNotSigned": "Find out who wrote to the registry. If the model is as it should be, sign it with"
+    " `batch-scoring model sign`; [signatures](security.md#signatures) says what they protect against.",
     "PromotionRefused": "The message names each gate that refuses; [promotion](promotion.md#gates) says what it"
     " compares. Train a better version, change the limits in `[promotion]`, overrule the gates with `--force` and a"
     " `--reason`, or let another login approve.",

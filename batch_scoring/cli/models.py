@@ -22,7 +22,7 @@ from batch_scoring.cli.output import (
 )
 from batch_scoring.counting import counted
 from batch_scoring.domain.names import MAX_MODEL_VERSION
-from batch_scoring.errors import UnusableModel
+from batch_scoring.errors import InputFault, UnusableModel
 
 if TYPE_CHECKING:
     from batch_scoring.domain.model_version import ModelVersion
@@ -161,6 +161,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ),
             ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())),
             ("golden rows", len(manifest.golden.rows)),
+            ("signatures", len(found.signatures)),
             ("created", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC by {found.created_by}"),
         ]
     )
@@ -173,6 +174,21 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
         ],
         title="signature",
     )
+
+
+@app.command()
+def sign(name: Name, version: Version) -> None:
+    """Sign the manifest of a version with the key of BATCH_SCORING_SIGNING_KEY or BATCH_SCORING_SIGNING_KEY_FILE."""
+    from batch_scoring.registry.registration import sign_version
+    from batch_scoring.settings import key_text
+    from batch_scoring.store import registry
+
+    key = key_text("SIGNING_KEY")
+    if key is None:
+        raise InputFault("no key is set; name the file of a private key in BATCH_SCORING_SIGNING_KEY_FILE")
+    source = migrated_database()
+    signed = sign_version(source, registry.get_version(source, name, version), key)
+    typer.echo(f"{name} version {version} is signed ({len(signed.signatures)} in all)")
 
 
 @app.command()

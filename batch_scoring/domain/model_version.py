@@ -25,6 +25,8 @@ class ModelVersion:
     """The manifest as it is stored; another version of this package may have written it."""
     created_at: datetime
     created_by: str
+    signatures: tuple[str, ...] = ()
+    """Signatures of the manifest in base64, see ``model.signing``."""
 
     @cached_property
     def manifest(self) -> Manifest:

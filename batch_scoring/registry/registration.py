@@ -15,7 +15,8 @@ from batch_scoring.files.format import PLAIN, FileFormat
 from batch_scoring.login import login
 from batch_scoring.registry.promotion import Promoter
 from batch_scoring.scoring.events import ModelPromoted, ModelRegistered, Observer, emit
-from batch_scoring.store import registry
+from batch_scoring.settings import key_text
+from batch_scoring.store import lifecycle, registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.revision import check_schema
 
@@ -235,11 +236,29 @@ def _register(
         first_alias=first_alias,
         is_same=lambda stored: reuse and _is_same(stored, values),
     )
+    if (key := key_text("SIGNING_KEY")) is not None and not version.signatures:
+        version = sign_version(database, version, key)
     return Registered(
         version=version,
         is_new=not known and version.stored_manifest["created_at"] == values["created_at"],
         same_file=tuple(other.version for other in before if other.version != version.version),
     )
+
+
+def sign_version(database: Database, version: ModelVersion, key: str) -> ModelVersion:
+    """Sign the manifest of a version with a private key in PEM. Raises ConfigurationError, DatabaseFault."""
+    from batch_scoring.model.signing import sign
+
+    key_id, signature = sign(version.name, version.stored_manifest, key)
+    lifecycle.add_signature(
+        database,
+        name=version.name,
+        version=version.version,
+        key_id=key_id,
+        signature=signature,
+        signed_by=login(),
+    )
+    return registry.get_version(database, version.name, version.version)
 
 
 _OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes")

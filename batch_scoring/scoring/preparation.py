@@ -15,6 +15,7 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.names import MODEL_NAME
 from batch_scoring.errors import ArtifactChanged, ModelRefused, SignatureMismatch
 from batch_scoring.scoring.plan import ModelPlan
+from batch_scoring.settings import key_text
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema import job_tables
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 def artifact_of(artifacts_dir: Path, version: ModelVersion) -> ArtifactReference:
     """The path and SHA-256 of a version's artifact, which its name and its manifest determine.
 
-    Raises ArtifactChanged where the registry names another file or hash.
+    Where trusted keys are set, the manifest must be signed by one of them. Raises ManifestNotSigned, and
+    ArtifactChanged where the registry names another file or hash.
     """
     from batch_scoring.model.artifact import ArtifactReference, artifact_uri
+
+    if (keys := key_text("TRUSTED_KEYS")) is not None:
+        from batch_scoring.model.signing import check_signed
+
+        check_signed(version, keys)
 
     manifest, what = version.manifest, f"the registry's row of {version.name} version {version.version}"
     if version.artifact_sha256 != manifest.artifact_sha256:

@@ -13,7 +13,7 @@ from batch_scoring.errors import PromotionRefused
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.runs import chain
-from batch_scoring.store.schema.tables import model_archivals, model_promotions, model_proposals
+from batch_scoring.store.schema.tables import model_archivals, model_promotions, model_proposals, model_signatures
 
 Gates: TypeAlias = Sequence[Mapping[str, Any]]
 """The results of gates as JSON."""
@@ -209,6 +209,35 @@ def list_proposals(database: Database, name: str, *, only_open: bool = False) ->
         query = query.where(~is_settled)
     with database.read() as connection:
         return [Proposal(**row._asdict()) for row in connection.execute(query.order_by(c.proposal_id.desc()))]
+
+
+# --- signatures
+
+
+def add_signature(database: Database, *, name: str, version: int, key_id: str, signature: str, signed_by: str) -> None:
+    """Record a signature of a version's manifest. Raises ConstraintViolated if two are at once, DatabaseFault."""
+    c = model_signatures.c
+    newest = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(c.name == name, c.version == version)
+    with database.write() as connection:
+        number = connection.execute(newest).scalar_one() + 1
+        connection.execute(
+            sa.insert(model_signatures).values(
+                name=name,
+                version=version,
+                number=number,
+                key_id=key_id,
+                signature=signature,
+                signed_at=database_now(),
+                signed_by=signed_by,
+            )
+        )
+
+
+def signatures_of(connection: sa.Connection, name: str, version: int) -> tuple[str, ...]:
+    """The signatures of a version's manifest, in base64."""
+    c = model_signatures.c
+    query = sa.select(c.signature).where(c.name == name, c.version == version).order_by(c.number)
+    return tuple(connection.execute(query).scalars())
 
 
 # --- archivals

@@ -12,14 +12,16 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import ConstraintViolated, NoSuchModel
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.lifecycle import NewPromotion, add_promotion, latest_promotions
+from batch_scoring.store.lifecycle import NewPromotion, add_promotion, latest_promotions, signatures_of
 from batch_scoring.store.schema.tables import model_promotions, model_versions
 
 _ATTEMPTS = 10
 
 
 _VERSION_COLUMNS = [
-    model_versions.c[field.name.removeprefix("stored_")].label(field.name) for field in fields(ModelVersion)
+    model_versions.c[field.name.removeprefix("stored_")].label(field.name)
+    for field in fields(ModelVersion)
+    if field.name != "signatures"
 ]
 
 
@@ -88,6 +90,7 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
         row = connection.execute(
             sa.select(*_VERSION_COLUMNS).where(model_versions.c.name == name, model_versions.c.version == version)
         ).one_or_none()
+        signatures = signatures_of(connection, name, version)
     if row is None:
         known = ", ".join(str(v.version) for v in list_versions(database, name)) or "none"
         raise NoSuchModel(
@@ -95,7 +98,7 @@ def get_version(database: Database, name: str, version: int) -> ModelVersion:
             model=name,
             version=version,
         )
-    return ModelVersion(**row._asdict())
+    return ModelVersion(**row._asdict(), signatures=signatures)
 
 
 def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
@@ -111,6 +114,7 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
     )
     with database.read() as connection:
         row = connection.execute(query).one_or_none()
+        signatures = () if row is None else signatures_of(connection, name, row.version)
     if row is None:
         versions = list_versions(database, name)
         if versions:
@@ -120,7 +124,7 @@ def resolve_alias(database: Database, name: str, alias: str) -> ModelVersion:
         else:
             what_to_do = "train one with `batch-scoring train`, or register one with `batch-scoring model register`"
         raise NoSuchModel(f"model {name} has no {alias}; {what_to_do}", model=name, alias=alias)
-    return ModelVersion(**row._asdict())
+    return ModelVersion(**row._asdict(), signatures=signatures)
 
 
 def version_of_alias(database: Database, name: str, alias: str) -> int | None:

@@ -104,6 +104,9 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_promotion}();
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_proposals}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_signatures}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_archivals}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 

@@ -50,6 +50,7 @@ OF_ALL = (
     "model_promotions",
     "model_proposals",
     "model_archivals",
+    "model_signatures",
     "legal_holds",
     "rescore_requests",
     "record_chain",

@@ -103,6 +103,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "model_promotions",
         "model_proposals",
         "model_archivals",
+        "model_signatures",
         "rescore_requests",
         "record_chain",
         "legal_holds",

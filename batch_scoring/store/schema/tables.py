@@ -214,6 +214,27 @@ model_proposals = sa.Table(
     comment="One row per proposed promotion, which another login approves. Rows are never changed",
 )
 
+model_signatures = sa.Table(
+    "model_signatures",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="Name of the model"),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False, comment="Number of the version"),
+    sa.Column(
+        "number",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the signature, from 1",
+    ),
+    sa.Column("key_id", sa.String(16), nullable=False, comment="Start of the SHA-256 of the public key"),
+    sa.Column("signature", sa.String(128), nullable=False, comment="Ed25519 signature of name and manifest, in base64"),
+    sa.Column("signed_at", UtcTimestamp, nullable=False, comment="Time of the record, by the database's clock"),
+    sa.Column("signed_by", sa.String(255), nullable=False, comment="The login that recorded it"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row per signature of a manifest. Rows never change",
+)
+
 model_archivals = sa.Table(
     "model_archivals",
     metadata,

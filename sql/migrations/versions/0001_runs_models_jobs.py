@@ -214,6 +214,26 @@ def upgrade() -> None:
         comment="One row per proposed promotion, which another login approves. Rows are never changed",
     )
     op.create_table(
+        "model_signatures",
+        sa.Column("name", sa.String(100), comment="Name of the model"),
+        sa.Column("version", sa.Integer, autoincrement=False, comment="Number of the version"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Number of the signature, from 1"),
+        sa.Column("key_id", sa.String(16), nullable=False, comment="Start of the SHA-256 of the public key"),
+        sa.Column(
+            "signature", sa.String(128), nullable=False, comment="Ed25519 signature of name and manifest, in base64"
+        ),
+        sa.Column("signed_at", utc, nullable=False, comment="Time of the record, by the database's clock"),
+        sa.Column("signed_by", sa.String(255), nullable=False, comment="The login that recorded it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("name", "version", "number", name="pk_model_signatures"),
+        sa.ForeignKeyConstraint(
+            ["name", "version"],
+            ["model_versions.name", "model_versions.version"],
+            name="fk_model_signatures_name_version",
+        ),
+        comment="One row per signature of a manifest. Rows never change",
+    )
+    op.create_table(
         "model_archivals",
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("version", sa.Integer, autoincrement=False, comment="Number of the version"),
