@@ -46,7 +46,7 @@ test-all: dev
 docs: dev
 	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py \
 	  tests/unit/test_cli_reference.py tests/unit/test_error_reference.py tests/unit/test_decisions.py tests/unit/test_package_map.py \
-	  tests/acceptance/test_logins.py
+	  tests/unit/test_api.py tests/acceptance/test_logins.py
 
 soak: dev
 	SOAK_RUNS=2000 $(BIN)/python -m pytest -n 0 -s tests/acceptance/test_soak.py

@@ -17,7 +17,7 @@ PACKAGE = Path(batch_scoring.__file__).resolve().parent
 
 FLOORS = (
     {"__main__"},
-    {"cli"},
+    {"cli", "api"},
     {"demo", "web"},
     {"scheduling"},
     {"sinks"},
