@@ -28,7 +28,7 @@ FOREIGN = {
 }
 
 _OTHERS = (
-    *("large", "small", "history", "forest", "sqlite", "inputs"),
+    *("large", "small", "history", "forest", "sqlite", "inputs", "challengers"),
     *("superseding every row", "superseding every row, 2 workers", "superseding every row, database engine"),
     "replacing every row",
 )
@@ -176,6 +176,9 @@ def _of_superseding(targets: _Targets) -> None:
     for what in ("nothing due", "changed rows"):
         claim = f"{what} of {targets.rows.get('history', 0):,}: 50 predictions a key against 1"
         targets.times(f"history/{what}, 50 deep", f"history/{what}, 1 deep", claim, ("≤ 1.1×", "1.05×"))
+    for engine, wanted in (("", "≤ 1.8×"), (f", {IN_DATABASE}", "≤ 1.4×")):
+        alone, challenged = f"challengers/champion alone{engine}", f"challengers/with a challenger{engine}"
+        targets.times(challenged, alone, f"a champion with a challenger, against it alone{engine}", (wanted, ""))
     for engine in ("", f", {IN_DATABASE}"):
         claim = f"storing the inputs, against not storing them{engine}"
         targets.times(f"inputs/not stored{engine}", f"inputs/stored{engine}", claim, ("≥ 0.55×", ""))

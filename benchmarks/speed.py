@@ -52,13 +52,21 @@ STORING = (
     (f"stored, {IN_DATABASE}", "storing_in_database", "storing_in_database_predictions"),
 )
 """Measurements, each with its job and the table of its predictions."""
+CHALLENGED = (
+    ("champion alone", LOGISTIC, f"{LOGISTIC}_predictions"),
+    ("with a challenger", "challenged", "challenged_predictions"),
+    (f"champion alone, {IN_DATABASE}", "in_database", "in_database_predictions"),
+    (f"with a challenger, {IN_DATABASE}", "challenged_in_database", "challenged_in_database_predictions"),
+)
+"""Measurements, each with its job and the table of its predictions."""
+CHALLENGER = "challenger"
 NEW_ROWS = 10_000
 CHANGED_ROWS = 10_000
 DEPTHS = (1, 50)
 """Predictions of each applicant, current and superseded."""
 TOLERANCE = 1e-9
 _LOOKUPS = 100
-PARTS = ("compare", "inputs", "foreign", "large", "history", "forest", "sqlite", "start")
+PARTS = ("compare", "inputs", "challengers", "foreign", "large", "history", "forest", "sqlite", "start")
 FOREIGN = "foreign"
 """A pipeline that was not fitted by this project."""
 
@@ -125,6 +133,10 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
             in_python = storing.replace(f"{algorithm}_predictions", "storing_predictions")
             (bench.folder / "jobs" / "storing.toml").write_text(in_python, encoding="utf-8")
             _write_with_engine(bench, storing, f"{algorithm}_predictions", "storing_in_database")
+            challenged = text.replace("[model]", f'[model]\nchallengers = ["{CHALLENGER}"]')
+            in_python = challenged.replace(f"{algorithm}_predictions", "challenged_predictions")
+            (bench.folder / "jobs" / "challenged.toml").write_text(in_python, encoding="utf-8")
+            _write_with_engine(bench, challenged, f"{algorithm}_predictions", "challenged_in_database")
         file = bench.folder / "jobs" / f"{algorithm}.toml"
         file.write_text(text, encoding="utf-8")
         bench.model(algorithm).parent.mkdir(parents=True)
@@ -232,6 +244,34 @@ def inputs(bench: Bench) -> None:
                 ((stored,),) = sql(f"SELECT count(*) FROM {target}_inputs")
                 _expect(stored == scored["scored"] == bench.rows, "the inputs of every row are stored")
     bench.server.execute("postgres", "DROP DATABASE inputs")
+
+
+def challengers(bench: Bench) -> None:
+    """Measure what a challenger of the same kind costs, in either engine."""
+    import joblib
+
+    report_progress(f"{bench.rows:,} applicants, with a challenger or without")
+    url = bench.server.create("challengers")
+    data.fill_postgres(url, bench.rows)
+    set_up(bench, url, [LOGISTIC])
+    model = joblib.load(bench.model(LOGISTIC))
+    model[-1].coef_ = model[-1].coef_ * 1.001
+    bench.model(CHALLENGER).parent.mkdir(parents=True)
+    joblib.dump(model, bench.model(CHALLENGER))
+    database = Database(url)
+    sample, artifacts = bench.folder / "sample.csv", bench.folder / "artifacts"
+    register_file(database, artifacts, bench.model(CHALLENGER), name=LOGISTIC, sample=sample, alias=CHALLENGER)
+    database.dispose()
+    sql = partial(bench.server.execute, "challengers")
+    for _ in range(bench.repetitions):
+        for measure, job, target in CHALLENGED:
+            empty(bench, "challengers", target)
+            sql(f"TRUNCATE {target}_challengers")
+            sql("CHECKPOINT")
+            bench.ours(f"challengers/{measure}", url, job)
+            ((found,),) = sql(f"SELECT count(*) FROM {target}_challengers")
+            _expect(found == (bench.rows if "with" in measure else 0), "the challenger scores every row")
+    bench.server.execute("postgres", "DROP DATABASE challengers")
 
 
 def foreign(bench: Bench) -> None:
@@ -394,6 +434,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+MEASURES: dict[str, Callable[[Bench], None]] = {
+    "inputs": inputs,
+    "challengers": challengers,
+    "foreign": foreign,
+    "large": large_tables,
+    "history": history,
+    "forest": forest,
+    "sqlite": sqlite,
+}
+
+
 def main() -> None:
     """Measure everything, or the parts given with --only."""
     parser = argparse.ArgumentParser(description="Measure this project and its alternatives.")
@@ -422,18 +473,9 @@ def main() -> None:
         prepare(bench, [LOGISTIC, BOOSTING, *([FOREST] if "forest" in parts else [])])
         if "compare" in parts:
             compare(bench, [LOGISTIC, BOOSTING], tuple(name for name in PEERS if name != REPLACING))
-        if "inputs" in parts:
-            inputs(bench)
-        if "foreign" in parts:
-            foreign(bench)
-        if "large" in parts:
-            large_tables(bench)
-        if "history" in parts:
-            history(bench)
-        if "forest" in parts:
-            forest(bench)
-        if "sqlite" in parts:
-            sqlite(bench)
+        for part, measure in MEASURES.items():
+            if part in parts:
+                measure(bench)
         if "start" in parts:
             bench.measured["start"] = [{"name": name, "seconds": taken} for name, taken in start.measure().items()]
         results = {

@@ -97,15 +97,14 @@ def differing(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[lis
 
 
 def _differing_rows(columns: Mapping[str, pa.Array], digests: list[bytes]) -> list[list[str]]:
+    of_columns = [row for row, stored in enumerate(digests) if len(stored) != checksums.LENGTH]
+    taken = {name: values.take(pa.array(of_columns, pa.int64())) for name, values in columns.items()}
+    named = dict(zip(of_columns, differing(taken, [digests[row] for row in of_columns]), strict=True))
     rows = zip(*(values.to_pylist() for values in columns.values()), strict=True)
-    found: list[list[str]] = []
-    for row, (values, stored) in enumerate(zip(rows, digests, strict=True)):
-        if len(stored) == checksums.LENGTH:
-            found.append([checksums.ANY_COLUMN] if checksums.row_checksum(values) != stored else [])
-        else:
-            own = {name: column.slice(row, 1) for name, column in columns.items()}
-            found += differing(own, [stored])
-    return found
+    return [
+        named[row] if row in named else [checksums.ANY_COLUMN] * (checksums.row_checksum(values) != stored)
+        for row, (values, stored) in enumerate(zip(rows, digests, strict=True))
+    ]
 
 
 def _digests(values: pa.Array) -> np.ndarray[Any, np.dtype[np.uint32]]:

@@ -33,15 +33,21 @@ def sign(name: str, manifest: Mapping[str, Any], key: str) -> tuple[str, str]:
     return key_id(private.public_key()), base64.b64encode(signature).decode()
 
 
+def check_key(key: str) -> None:
+    """Check a private key in PEM before something is done that ends in a signature. Raises ConfigurationError."""
+    _private(key)
+
+
 def check_signed(version: ModelVersion, keys: str) -> str:
     """Check that one of a version's signatures is by one of the public keys in PEM; returns the id of that key.
 
     Raises ManifestNotSigned, ConfigurationError.
     """
+    trusted = _public(keys)
     from cryptography.exceptions import InvalidSignature
 
     content = _signed_bytes(version.name, version.stored_manifest)
-    for public in _public(keys):
+    for public in trusted:
         for signature in _decoded(version.signatures):
             try:
                 public.verify(signature, content)

@@ -110,14 +110,7 @@ def compare_versions(
             plan = model_plan(artifacts_dir, version, policy, allow_version_mismatch=allow_version_mismatch)
             scorers.append(load_scorer(plan)[0])
         live = compare(job, sample_of(database, job, source, scorers, rows), *scorers)
-    return VersionComparison(
-        name=first.name,
-        first=first.version,
-        second=second.version,
-        figures=figures(first.manifest, second.manifest),
-        signature=signature_differences(first.manifest.signature, second.manifest.signature),
-        live=live,
-    )
+    return _side_by_side(first, second, live)
 
 
 def compare_stored(database: Database, job: Job, first: ModelVersion, second: ModelVersion) -> VersionComparison:
@@ -159,6 +152,10 @@ def compare_stored(database: Database, job: Job, first: ModelVersion, second: Mo
             for pair in found.largest
         ],
     )
+    return _side_by_side(first, second, live)
+
+
+def _side_by_side(first: ModelVersion, second: ModelVersion, live: Comparison | None) -> VersionComparison:
     return VersionComparison(
         name=first.name,
         first=first.version,

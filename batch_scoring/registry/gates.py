@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from batch_scoring.counting import counted
-from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import BatchScoringError, ModelRefused, SourceFault
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.registry.comparison import Comparison, compare, sample_of
-from batch_scoring.scoring.preparation import artifact_of, check_signature, load_model
+from batch_scoring.scoring.preparation import artifact_of, check_model, load_model
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.table import SourceTable
 
@@ -60,8 +59,9 @@ class Gates:
     current: ModelVersion | None
     """The version to which the alias points; None where it points to none, or to the same version."""
     allow_version_mismatch: bool = False
-    _model: Any = None
-    _current_model: Any = None
+    _model: Any = field(default=None, init=False)
+    """The loaded version; None until its artifact has passed."""
+    _current_model: Any = field(default=None, init=False)
 
     def run(self, jobs: Sequence[Job], challenged: Sequence[Job] = ()) -> list[GateResult]:
         """The results of all gates.
@@ -142,8 +142,7 @@ class Gates:
             with self.database.read() as connection:
                 source = SourceTable.inspect(self.database, connection, job)
             source.check_where(self.database)
-            DecisionPolicy.of(job, self.version.manifest)
-            check_signature(self.version.manifest, source, self.version)
+            check_model(job, source, self.version)
         except (ModelRefused, SourceFault) as exc:
             return result(Outcome.REFUSED, str(exc)), None
         return result(
@@ -193,7 +192,7 @@ class Gates:
     def _scorer_in_use(self, job: Job, source: SourceTable) -> Scorer | None:
         if self.current is None:
             return None
-        check_signature(self.current.manifest, source, self.current)
+        check_model(job, source, self.current)
         if self._current_model is None:
             self._current_model, _ = self._load(self.current)
         return Scorer.for_job(self._current_model, self.current.manifest, job)

@@ -51,7 +51,8 @@ class Promoter:
 
         Raises InputFault, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
         """
-        _check_reason(reason, is_required=is_forced)
+        if is_forced:
+            _check_reason(reason)
         if demanding := [job.name for job in self._concerned if job.promotion.require_approval]:
             raise PromotionRefused(
                 f"job {', '.join(demanding)} requires the approval of another login; propose it with"
@@ -66,7 +67,7 @@ class Promoter:
 
         Raises InputFault, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
         """
-        _check_reason(reason, is_required=True)
+        _check_reason(reason)
         gates = self._gates(self._promotable(version), self._in_use(), is_forced=is_forced)
         proposal = lifecycle.add_proposal(
             self.database,
@@ -85,7 +86,6 @@ class Promoter:
 
         Raises InputFault where nothing is proposed, PromotionRefused, NoSuchModel, SchemaOutOfDate, DatabaseFault.
         """
-        _check_reason(reason, is_required=False)
         proposed = [
             one
             for one in lifecycle.list_proposals(self.database, self.name, only_open=True)
@@ -115,7 +115,7 @@ class Promoter:
         It needs no approval: that version was in use. Raises InputFault where there is none, PromotionRefused,
         NoSuchModel, SchemaOutOfDate, DatabaseFault.
         """
-        _check_reason(reason, is_required=True)
+        _check_reason(reason)
         promotions = lifecycle.list_promotions(self.database, self.name, self.alias)
         if not promotions:
             raise NoSuchModel(f"model {self.name} has no {self.alias}", model=self.name, alias=self.alias)
@@ -233,14 +233,14 @@ def _refusals(gates: Iterable[GateResult]) -> list[str]:
     ]
 
 
-def _check_reason(reason: str | None, *, is_required: bool) -> None:
-    if is_required and not (reason or "").strip():
+def _check_reason(reason: str | None) -> None:
+    if not (reason or "").strip():
         raise InputFault("--reason is required: it is what a reviewer reads later")
 
 
 def archive(database: Database, name: str, version: int, *, reason: str, undo: bool = False) -> None:
     """Archive a version that no alias points to, or end that. Raises InputFault, NoSuchModel, DatabaseFault."""
-    _check_reason(reason, is_required=True)
+    _check_reason(reason)
     registry.get_version(database, name, version)
     is_archived = (name, version) in lifecycle.archived_versions(database, name)
     if is_archived is not undo:

@@ -212,6 +212,11 @@ def _register(
 ) -> Registered:
     from batch_scoring.model.artifact import artifact_uri, save
 
+    key = key_text("SIGNING_KEY")
+    if key is not None:
+        from batch_scoring.model.signing import check_key
+
+        check_key(key)
     before = [
         version
         for version in registry.list_versions(database, name)
@@ -236,7 +241,7 @@ def _register(
         first_alias=first_alias,
         is_same=lambda stored: reuse and _is_same(stored, values),
     )
-    if (key := key_text("SIGNING_KEY")) is not None and not version.signatures:
+    if key is not None and not version.signatures:
         version = sign_version(database, version, key)
     return Registered(
         version=version,

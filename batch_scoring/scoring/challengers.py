@@ -31,7 +31,7 @@ _TIMES = 20
 
 
 @dataclass(slots=True)
-class _Racer:
+class _Challenger:
     """A challenger that scores."""
 
     alias: str
@@ -74,7 +74,7 @@ class Challengers:
     """The challengers of a run, in this process. A context manager: leaving it ends their processes."""
 
     def __init__(self, challengers: Sequence[Challenger]) -> None:
-        self._racers = [_Racer(one.alias, one.model) for one in challengers if one.model is not None]
+        self._active = [_Challenger(one.alias, one.model) for one in challengers if one.model is not None]
 
     def __enter__(self) -> Self:
         return self
@@ -86,26 +86,24 @@ class Challengers:
 
     def end(self) -> None:
         """End their processes."""
-        for racer in self._racers:
-            racer.end()
-        self._racers = []
+        for challenger in self._active:
+            challenger.end()
+        self._active = []
 
     def begin(self, columns: Mapping[str, Column]) -> float:
         """Let them score the rows of a chunk, given by column; returns the time of the start, for ``finish``."""
-        for racer in self._racers:
-            if racer.scoring is not None:  # of a chunk that was given up
-                racer.scoring.exception()
-            racer.begin(columns)
+        for challenger in self._active:
+            challenger.begin(columns)
         return perf_counter()
 
     def finish(self, started: float, positions: Sequence[int]) -> Iterator[tuple[Challenged, ChallengerCounts]]:
         """What each gave for the rows at ``positions``, which have a prediction."""
         deadline = perf_counter() + max(PATIENCE, _TIMES * (perf_counter() - started))
-        for racer in list(self._racers):
-            assert racer.scoring is not None
+        for challenger in list(self._active):
+            assert challenger.scoring is not None
             failure = None
             try:
-                scored = racer.scoring.result(timeout=max(0.0, deadline - perf_counter()))
+                scored = challenger.scoring.result(timeout=max(0.0, deadline - perf_counter()))
             except TimeoutError:
                 failure = f"it took more than {PATIENCE:g} seconds longer than the model for a chunk"
             except ProcessEnded:
@@ -115,16 +113,20 @@ class Challengers:
             except Exception as exc:
                 failure = f"an unexpected {type(exc).__name__} ended it"
             if failure is None:
-                racer.scoring = None
-                yield _of_predictions(racer, scored, positions)
+                yield _of_predictions(challenger, scored, positions)
             else:
-                self._racers.remove(racer)
-                racer.end()
-                nothing = Challenged(model_version=racer.model.version, positions=(), scores=None, labels=None)
-                yield nothing, ChallengerCounts(alias=racer.alias, scored=0, failed=len(positions), failure=failure)
+                self._active.remove(challenger)
+                challenger.end()
+                nothing = Challenged(model_version=challenger.model.version, positions=(), scores=None, labels=None)
+                yield (
+                    nothing,
+                    ChallengerCounts(alias=challenger.alias, scored=0, failed=len(positions), failure=failure),
+                )
 
 
-def _of_predictions(racer: _Racer, scored: ScoredRows, positions: Sequence[int]) -> tuple[Challenged, ChallengerCounts]:
+def _of_predictions(
+    challenger: _Challenger, scored: ScoredRows, positions: Sequence[int]
+) -> tuple[Challenged, ChallengerCounts]:
     """The part of what a challenger scored that has a prediction."""
     import pyarrow as pa
 
@@ -136,5 +138,5 @@ def _of_predictions(racer: _Racer, scored: ScoredRows, positions: Sequence[int])
         own = kept.tolist()
         scores = None if scores is None else scores.take(pa.array(places))
         labels = None if scored.labels is None else [scored.labels[place] for place in places]
-    counts = ChallengerCounts(alias=racer.alias, scored=len(own), failed=len(positions) - len(own))
-    return Challenged(model_version=racer.model.version, positions=own, scores=scores, labels=labels), counts
+    counts = ChallengerCounts(alias=challenger.alias, scored=len(own), failed=len(positions) - len(own))
+    return Challenged(model_version=challenger.model.version, positions=own, scores=scores, labels=labels), counts

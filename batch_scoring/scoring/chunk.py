@@ -81,7 +81,7 @@ class ChunkStages:
         import pyarrow as pa
 
         started, plan, challengers = perf_counter(), self.plan, self._challengers
-        raced_since = challengers.begin(rows.features) if challengers is not None else 0.0
+        begun = challengers.begin(rows.features) if challengers is not None else 0.0
         try:
             scored = self.scorer.score({name: rows.features[name] for name in plan.model.manifest.signature.names})
         except EveryRowFailed as exc:
@@ -97,15 +97,15 @@ class ChunkStages:
             stored_inputs=plan.stored_inputs,
         )
         quarantined = _quarantined(scored)
-        raced = list(challengers.finish(raced_since, scored.positions)) if challengers is not None else []
-        challenged = [one for one, _ in raced]
+        results = list(challengers.finish(begun, scored.positions)) if challengers is not None else []
+        challenged = [one for one, _ in results]
         return ScoredChunk(
             writes=prepare_writes(self.bulk, self.query.layout, rows, predictions, quarantined, challenged),
             last=rows.last,
             reasons=Counter(quarantined.reason_codes),
             read_seconds=read_seconds,
             score_seconds=perf_counter() - started,
-            challenged=[counts for _, counts in raced],
+            challenged=[counts for _, counts in results],
         )
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:

@@ -216,21 +216,8 @@ def list_proposals(database: Database, name: str, *, only_open: bool = False) ->
 
 def add_signature(database: Database, *, name: str, version: int, key_id: str, signature: str, signed_by: str) -> None:
     """Record a signature of a version's manifest. Raises ConstraintViolated if two are at once, DatabaseFault."""
-    c = model_signatures.c
-    newest = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(c.name == name, c.version == version)
-    with database.write() as connection:
-        number = connection.execute(newest).scalar_one() + 1
-        connection.execute(
-            sa.insert(model_signatures).values(
-                name=name,
-                version=version,
-                number=number,
-                key_id=key_id,
-                signature=signature,
-                signed_at=database_now(),
-                signed_by=signed_by,
-            )
-        )
+    values = {"key_id": key_id, "signature": signature, "signed_at": database_now(), "signed_by": signed_by}
+    _add_numbered(database, model_signatures, name, version, values)
 
 
 def signatures_of(connection: sa.Connection, name: str, version: int) -> tuple[str, ...]:
@@ -247,21 +234,23 @@ def add_archival(
     database: Database, *, name: str, version: int, is_archived: bool, archived_by: str, reason: str
 ) -> None:
     """Archive a version, or end that. Raises ConstraintViolated if both happen at once, DatabaseFault."""
-    c = model_archivals.c
-    newest = sa.select(sa.func.coalesce(sa.func.max(c.number), 0)).where(c.name == name, c.version == version)
+    values = {
+        "is_archived": is_archived,
+        "archived_at": database_now(),
+        "archived_by": archived_by,
+        "reason": reason,
+    }
+    _add_numbered(database, model_archivals, name, version, values)
+
+
+def _add_numbered(database: Database, table: sa.Table, name: str, version: int, values: Mapping[str, Any]) -> None:
+    """Add the next record of a version."""
+    newest = sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0)).where(
+        table.c.name == name, table.c.version == version
+    )
     with database.write() as connection:
         number = connection.execute(newest).scalar_one() + 1
-        connection.execute(
-            sa.insert(model_archivals).values(
-                name=name,
-                version=version,
-                number=number,
-                is_archived=is_archived,
-                archived_at=database_now(),
-                archived_by=archived_by,
-                reason=reason,
-            )
-        )
+        connection.execute(sa.insert(table).values(name=name, version=version, number=number, **values))
 
 
 def list_archivals(database: Database, name: str | None = None) -> Sequence[Archival]:

@@ -184,6 +184,7 @@ def test_a_hostile_job_file_is_named_and_no_other_job_is_touched(
     assert printed.replace("\n", "").isprintable()
 
 
+@pytest.mark.slow
 def test_a_service_outlives_hostile_files_a_missing_folder_and_unexpected_errors(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -266,6 +267,7 @@ def test_bad_connections_do_not_stop_the_service(
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_connection_that_drips_is_closed_and_a_probe_is_answered_meanwhile(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

@@ -22,7 +22,7 @@ from batch_scoring.domain.runs import Run
 from batch_scoring.scoring import challengers
 from batch_scoring.scoring.events import ChallengerFailed, Event
 
-RACED = 'challengers = ["challenger"]'
+CHALLENGED = 'challengers = ["challenger"]'
 ENGINES = ('engine = "python"', 'engine = "database"')
 
 
@@ -32,9 +32,9 @@ def challenger() -> Pipeline:
     return make_pipeline(SimpleImputer(), LogisticRegression(C=0.01, max_iter=1_000)).fit(data, fitted().predict(data))
 
 
-def raced(workspace: Workspace, model: Any, key: KeyKind = SINGLE, **said: str) -> Workspace:
+def prepared(workspace: Workspace, model: Any, key: KeyKind = SINGLE, **said: str) -> Workspace:
     """Forty facts with a champion and a challenger."""
-    facts.prepare(workspace, key, model=RACED, **said)
+    facts.prepare(workspace, key, model=CHALLENGED, **said)
     workspace.register(model, sample(), name="facts")
     workspace.promote(2, name="facts", alias="challenger")
     return workspace
@@ -63,7 +63,7 @@ def assert_together(workspace: Workspace, version: int = 2) -> None:
 def test_they_score_the_same_rows_and_count_for_nothing(
     workspace: Workspace, engine: str, key: KeyKind, chunk_rows: int
 ) -> None:
-    raced(workspace, challenger(), key, run=f"{engine}\nchunk_rows = {chunk_rows}")
+    prepared(workspace, challenger(), key, run=f"{engine}\nchunk_rows = {chunk_rows}")
     run = workspace.run("facts")
 
     assert run.scored_count == COUNT
@@ -86,7 +86,7 @@ def test_they_score_the_same_rows_and_count_for_nothing(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_view_says_how_far_they_agree(workspace: Workspace, engine: str) -> None:
-    raced(workspace, challenger(), run=engine)
+    prepared(workspace, challenger(), run=engine)
     workspace.run("facts")
     one, two = (model.predict_proba(sample())[:, 1] for model in (fitted(), challenger()))
     agreeing = int(((one >= 0.5) == (two >= 0.5)).sum())
@@ -102,7 +102,7 @@ def test_the_view_says_how_far_they_agree(workspace: Workspace, engine: str) -> 
 
 
 def test_a_quarantined_row_has_no_challenger_and_is_none(workspace: Workspace) -> None:
-    raced(workspace, challenger())
+    prepared(workspace, challenger())
     change(workspace, "y = -1", 3, 4)  # the champion raises, the challenger does not
     change(workspace, "x = NULL", 5)  # neither takes it
     run = workspace.run("facts")
@@ -112,7 +112,7 @@ def test_a_quarantined_row_has_no_challenger_and_is_none(workspace: Workspace) -
 
 
 def test_a_challenger_that_takes_another_column_is_given_it(workspace: Workspace) -> None:
-    facts.prepare(workspace, model=RACED)
+    facts.prepare(workspace, model=CHALLENGED)
     workspace.sql("ALTER TABLE facts ADD COLUMN more DOUBLE PRECISION")
     workspace.sql("UPDATE facts SET more = id")
     data = sample()[["x"]].assign(more=np.arange(1.0, COUNT + 1))
@@ -124,7 +124,7 @@ def test_a_challenger_that_takes_another_column_is_given_it(workspace: Workspace
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_have_challengers_of_their_own(workspace: Workspace, workers: int) -> None:
-    raced(workspace, challenger(), run=f"workers = {workers}\nchunk_rows = 4")
+    prepared(workspace, challenger(), run=f"workers = {workers}\nchunk_rows = 4")
     assert of_challenger(workspace.run("facts"))["scored_count"] == COUNT
     assert_together(workspace)
 
@@ -187,7 +187,7 @@ def test_a_challenger_that_fails_on_every_row_leaves_the_run_succeeded(
 ) -> None:
     monkeypatch.setattr(challengers, "PATIENCE", 4.0)
     model = fragile(fitted(), does).fit(sample(), fitted().predict(sample()))
-    raced(workspace, model, run="chunk_rows = 80")
+    prepared(workspace, model, run="chunk_rows = 80")
     workspace.sql(
         "INSERT INTO facts SELECT id + 40, branch, 2e6, y, z, at FROM facts"
         " UNION ALL SELECT id + 80, branch, 3e6, y, z, at FROM facts"
@@ -207,7 +207,7 @@ def test_a_challenger_that_fails_on_every_row_leaves_the_run_succeeded(
 
 
 def test_a_command_says_that_a_challenger_failed(workspace: Workspace) -> None:
-    version = raced(workspace, challenger())
+    version = prepared(workspace, challenger())
     with workspace.database() as database:
         from batch_scoring.store import registry
 
@@ -223,7 +223,7 @@ def test_a_command_says_that_a_challenger_failed(workspace: Workspace) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("what", ["no alias", "same version", "other file", "other columns", "other kind"])
 def test_a_challenger_that_cannot_score_is_named_with_the_reason(workspace: Workspace, what: str, engine: str) -> None:
-    raced(workspace, challenger(), run=engine)
+    prepared(workspace, challenger(), run=engine)
     data = sample().fillna(1.0)
     reason = {
         "no alias": "has no nobody",
@@ -257,7 +257,7 @@ def test_a_challenger_that_cannot_score_is_named_with_the_reason(workspace: Work
 
 
 def test_a_check_warns_of_a_challenger_that_cannot_score(workspace: Workspace) -> None:
-    raced(workspace, challenger())
+    prepared(workspace, challenger())
     found = command(workspace, "check")
     assert "version 2 scores the rows of job facts for comparison" in found.stdout
     workspace.write_job("facts", facts.job_text(model='challengers = ["nobody"]'))
@@ -267,7 +267,7 @@ def test_a_check_warns_of_a_challenger_that_cannot_score(workspace: Workspace) -
 
 
 def test_the_alias_of_a_challenger_has_a_gate_for_the_source(workspace: Workspace) -> None:
-    raced(workspace, challenger())
+    prepared(workspace, challenger())
     moved = sample().fillna(1.0).rename(columns={"x": "elsewhere"})
     workspace.register(LogisticRegression().fit(moved, fitted().predict(sample())), moved, name="facts")
     promote = ("model", "promote", "facts", "3", "--alias")
@@ -302,7 +302,7 @@ def forest() -> Any:
 
 
 def test_a_challenger_without_translation_takes_the_job_to_python(workspace: Workspace) -> None:
-    raced(workspace, forest(), run='engine = "auto"')
+    prepared(workspace, forest(), run='engine = "auto"')
     run = workspace.run("facts")
     assert (run.engine, run.scored_count) == ("python", COUNT)
     assert "challenger challenger: " in str(run.engine_reason)
@@ -310,7 +310,7 @@ def test_a_challenger_without_translation_takes_the_job_to_python(workspace: Wor
 
 
 def test_a_challenger_without_translation_is_left_out_where_the_database_is_demanded(workspace: Workspace) -> None:
-    raced(workspace, forest(), run='engine = "database"')
+    prepared(workspace, forest(), run='engine = "database"')
     run = workspace.run("facts")
     assert (run.engine, run.scored_count) == ("database", COUNT)
     assert "RandomForestClassifier" in of_challenger(run)["failure"]
@@ -321,7 +321,7 @@ def test_a_challenger_that_the_database_fails_to_compute_is_left_out(
 ) -> None:
     from batch_scoring.store.engine.programs import CompiledProgram
 
-    workspace = raced(postgresql_workspace, challenger(), run='engine = "database"\nchunk_rows = 10')
+    workspace = prepared(postgresql_workspace, challenger(), run='engine = "database"\nchunk_rows = 10')
     over = CompiledProgram.over
 
     def failing(self: CompiledProgram, rows: Any, values: Any, carried: Any, **options: Any) -> Any:
@@ -340,8 +340,29 @@ def test_a_challenger_that_the_database_fails_to_compute_is_left_out(
     assert workspace.scalar("SELECT count(*) FROM predictions_challengers") == 0
 
 
+def test_a_challenger_that_the_database_fails_to_prove_is_left_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batch_scoring.errors import DatabaseFault
+    from batch_scoring.scoring.engines import database as engine
+
+    prepared(workspace, challenger(), run='engine = "database"')
+    prove, calls = engine.prove, []
+
+    def failing(*given: Any) -> float:
+        calls.append(given)
+        if len(calls) == 1:  # the challengers come first
+            raise DatabaseFault("value out of range: overflow")
+        return prove(*given)
+
+    monkeypatch.setattr(engine, "prove", failing)
+    run = workspace.run("facts")
+    assert (run.status, run.scored_count, run.engine) == ("succeeded", COUNT, "database")
+    assert of_challenger(run)["failure"] == "the database fails to compute it"
+
+
 def test_inputs_and_challengers_are_written_by_the_same_statement(postgresql_workspace: Workspace) -> None:
-    workspace = raced(
+    workspace = prepared(
         postgresql_workspace, challenger(), run='engine = "database"\nchunk_rows = 9', predictions="keep_inputs = true"
     )
     run = workspace.run("facts")
@@ -368,7 +389,7 @@ def test_inputs_and_challengers_are_written_by_the_same_statement(postgresql_wor
 def test_champion_and_challenger_of_a_chunk_stand_or_fall_together(
     workspace: Workspace, engine: str, at: str, after: bool, superseding: bool
 ) -> None:
-    raced(workspace, challenger(), run=f'{engine}\nchunk_rows = 6\nstalled_after = "30 seconds"')
+    prepared(workspace, challenger(), run=f'{engine}\nchunk_rows = 6\nstalled_after = "30 seconds"')
     if superseding:
         workspace.run("facts")
         change(workspace, "y = y + 2", *range(1, COUNT + 1), at="2031-01-01")
@@ -382,7 +403,7 @@ def test_champion_and_challenger_of_a_chunk_stand_or_fall_together(
 
 
 def test_what_challengers_gave_is_purged_with_the_prediction_and_kept_on_hold(workspace: Workspace) -> None:
-    raced(workspace, challenger())
+    prepared(workspace, challenger())
     workspace.run("facts")
     change(workspace, "y = y + 2", *range(1, COUNT + 1), at="2031-01-01")
     workspace.run("facts")
@@ -398,7 +419,7 @@ def test_what_challengers_gave_is_purged_with_the_prediction_and_kept_on_hold(wo
 
 
 def test_stored_results_are_compared(workspace: Workspace) -> None:
-    raced(workspace, challenger())
+    prepared(workspace, challenger())
     refusal = command(workspace, "model", "compare", "facts", "1", "2", "--live")
     facts.refused(refusal, 2, "version 2 has challenged version 1 on no row of job facts")
     workspace.run("facts")

@@ -85,6 +85,7 @@ def _entries(workspace: Workspace) -> list[tuple[Any, ...]]:
     return workspace.query('SELECT "Loan_ID", reason_code FROM predictions_quarantine ORDER BY "Loan_ID"')
 
 
+@pytest.mark.slow
 def test_a_row_that_kills_the_process_is_quarantined_by_the_third_run(
     workspace: Workspace, loan_model: TrainedModel, fragile: Any
 ) -> None:

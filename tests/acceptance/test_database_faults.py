@@ -145,6 +145,7 @@ def _assert_partly_done(workspace: Workspace) -> None:
     assert_counters_equal_rows(workspace)
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_a_deadlock_does_its_chunk_again(changed: Workspace, reported: Reported) -> None:
     # the run is the one that looks for a deadlock, so that it is the one that is ended
     changed.sql(f"ALTER DATABASE {_name(changed)} SET deadlock_timeout = '5s'")

@@ -576,6 +576,7 @@ def test_too_many_quarantined_rows_are_notified_at_growing_distances(both: Works
     assert hook.received[2]["subject"] == "batch-scoring: loans: still over the quarantine limit, 4th run"
 
 
+@pytest.mark.slow
 def test_a_failure_that_cannot_be_recorded_is_notified_at_growing_distances_and_its_end_once(
     told: Workspace, hook: Hook
 ) -> None:
@@ -612,6 +613,7 @@ def test_the_count_outlives_the_temporary_files_of_a_unit_of_systemd(told: Works
     assert [notice["count"] for notice in hook.received] == [1, 2]
 
 
+@pytest.mark.slow
 def test_where_the_count_cannot_be_kept_each_failure_is_notified(told: Workspace, hook: Hook) -> None:
     prepare(told)
     (told.folder / "test.db").rename(told.folder / "away.db")

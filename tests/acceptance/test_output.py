@@ -68,6 +68,7 @@ def assert_whole(text: str, words: list[str]) -> None:
     assert not re.search(r"\d{4}-\d\d-$|\d{4}-\d\d-\d\d$|\d\d:\d\d:$", text, flags=re.MULTILINE), "a broken date"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("columns", [80, 200])
 def test_on_a_terminal_nothing_is_broken_and_no_line_is_too_long(ready: Workspace, columns: int, encoding: str) -> None:

@@ -98,6 +98,7 @@ def _ran(granted: Granted) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_login_runs_what_a_stranger_planted(besieged: Granted, loan_model: TrainedModel) -> None:
     owner, operator, scorer = besieged.owner, besieged.by("operator"), besieged.by("scorer")
     assert "others than its owner may create objects in schema public" in command(owner, "check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,18 @@ def test_a_key_file_that_is_missing_is_named(ready: Workspace) -> None:
     refused(command(ready, "run", "facts"), 2, "/no/such/keys.pem cannot be read")
     del ready.environ["BATCH_SCORING_TRUSTED_KEYS_FILE"]
     refused(command(ready, "model", "sign", "facts", "1"), 2, "no key is set")
+
+
+def test_a_key_that_is_none_registers_nothing(ready: Workspace) -> None:
+    refused(register(ready, key="nothing"), 2, "a private key in PEM")
+    assert ready.scalar("SELECT count(*) FROM model_versions") == 1
+
+
+def test_without_the_extra_a_command_says_which_one(ready: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    trusting(ready, PUBLIC)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    refused(command(ready, "run", "facts"), 2, "pip install 'batch-scoring[signing]'")
+    ready.environ["BATCH_SCORING_SIGNING_KEY"] = PRIVATE
+    refused(command(ready, "model", "sign", "facts", "1"), 2, "pip install 'batch-scoring[signing]'")

@@ -110,6 +110,10 @@ def _challengers(plan: RunPlan, database: Database) -> list[ChallengerProgram | 
             scorer, _ = preparation.load_scorer(one.model)
             program = compiled(scorer, source.columns, source.dialect)
             retry_transient(partial(prove, database, program, scorer))
+        except (TransientError, Fenced):
+            raise
+        except DatabaseFault:
+            found.append(ChallengerCounts(alias=one.alias, scored=0, failed=0, failure=_REFUSED))
         except (NotInDatabase, ModelRefused) as exc:
             if isinstance(exc, NotInDatabase) and plan.job.run.engine == "auto":
                 raise NotInDatabase(f"challenger {one.alias}: {exc}") from None

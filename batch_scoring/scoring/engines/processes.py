@@ -161,17 +161,17 @@ def scorer_of(task: Task) -> Scorer:
     return _loaded[run_id]
 
 
-_racing: dict[int, Challengers] = {}
+_challengers: dict[int, Challengers] = {}
 """The challengers of the current run of this worker process, by run number. Their processes end with this one."""
 
 
 def _challengers_of(plan: RunPlan) -> Challengers:
-    if plan.run_id not in _racing:
-        for before in _racing.values():
+    if plan.run_id not in _challengers:
+        for before in _challengers.values():
             before.end()
-        _racing.clear()
-        _racing[plan.run_id] = Challengers(plan.challengers)
-    return _racing[plan.run_id]
+        _challengers.clear()
+        _challengers[plan.run_id] = Challengers(plan.challengers)
+    return _challengers[plan.run_id]
 
 
 @contextmanager

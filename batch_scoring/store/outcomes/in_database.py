@@ -194,8 +194,8 @@ class _Scoring:
         """The due rows with a current prediction, or those without one, and what is to be written."""
         query, source, program = self.scoring.query, self.scoring.query.source, self.scoring.program
         names = program.columns_used
-        raced = self.scoring.challengers if self._writes_several else ()
-        read_too = dict.fromkeys(name for one in raced for name in one.program.columns_used)
+        challengers = self.scoring.challengers if self._writes_several else ()
+        read_too = dict.fromkeys(name for one in challengers for name in one.program.columns_used)
         due = query.joined(
             self.chunk,
             [*dict.fromkeys([*names, *read_too])],
@@ -217,7 +217,7 @@ class _Scoring:
         stored = self.scoring.stored_inputs
         read = {name: due.rows.c[name] for name in names}
         scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), with_inputs=bool(stored))
-        if stored or raced:
+        if stored or challengers:
             scored = sa.select(*scored.c).cte("scored")
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
@@ -229,7 +229,7 @@ class _Scoring:
         }
         keys: _Columns = {name: scored.c[label] for name, label in zip(self._layout.key_names, labels, strict=True)}
         others = [self._inputs(scored, keys)] if stored else []
-        for one in raced:
+        for one in challengers:
             own = sa.select(*(scored.c[label] for label in (*labels, *raw.values())))
             others.append(self._challenge(one, own, {name: scored.c[label] for name, label in raw.items()}, labels))
         return _Scored(keys=keys, values=values, others=others)
