@@ -83,6 +83,12 @@ class InputFault(BatchScoringError):
     exit_code = ExitCode.WRONG_USAGE
 
 
+class ExtraMissing(BatchScoringError):
+    """A library that only some users need is not installed. The message names the extra of the package that has it."""
+
+    exit_code = ExitCode.WRONG_USAGE
+
+
 class SchemaOutOfDate(BatchScoringError):
     """The database schema is missing or is not that of this version of the package."""
 
@@ -172,6 +178,10 @@ class ManifestNotSigned(ModelRefused):
     """Trusted keys are set, and none of them has signed the manifest of the model. Its file was not read."""
 
 
+class TrackingServerRefused(ModelRefused):
+    """MLflow's tracking server refuses access to the model."""
+
+
 class PromotionRefused(ModelRefused):
     """Gates refuse a promotion, or it needs the approval of another login. The alias was not moved."""
 
@@ -183,6 +193,10 @@ class PromotionRefused(ModelRefused):
 
 class UnusableModel(ModelRefused):
     """The object is not a fitted model of a supported kind."""
+
+
+class TrackingServerUnavailable(BatchScoringError):
+    """MLflow's tracking server cannot be reached, does not answer, fails, or cuts a download."""
 
 
 class AnotherRunActive(BatchScoringError):

@@ -28,7 +28,7 @@ def scoring_observers(job: Job, options: RunOptions, *, as_json: bool) -> Iterat
     scheduler service started, it becomes a log event and ends the command with its exit code.
     """
     notifier = _notifier(job)
-    explained: list[Observer] = [_explain_engine]
+    explained: list[Observer] = [_explain_engine, _explain_model]
     if options.scheduled_for is None:
         explained.append(_explain_unversioned)
     observers: list[Observer] = [notifier, _metrics_file(job), *explained]
@@ -80,6 +80,13 @@ def _explain_unversioned(event: Event) -> None:
 
     if isinstance(event, RunPlanned) and event.is_first_of_unversioned:
         notice(f"note: {SCORED_ONCE}")
+
+
+def _explain_model(event: Event) -> None:
+    from batch_scoring.scoring.events import ModelResolved
+
+    if isinstance(event, ModelResolved) and event.note:
+        notice(f"{'warning' if event.is_cached else 'note'}: {event.note}")
 
 
 def _explain_engine(event: Event) -> None:

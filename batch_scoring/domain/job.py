@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from batch_scoring.domain import mlflow_uri
 from batch_scoring.domain.durations import Duration
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
 from batch_scoring.domain.schedule import Schedule
@@ -65,10 +66,25 @@ class Model(Section):
         default_factory=list
     )
     """Aliases whose versions score the same rows for comparison."""
+    uri: Annotated[str, AfterValidator(mlflow_uri.check)] | None = None
+    """The model in MLflow that scores; None for the version of ``alias`` in the registry of this package."""
+    cache: bool = False
+    """Whether the last verified version of ``uri`` scores while the tracking server cannot be reached."""
     unseen_categories: UnseenCategories = "score"
     on_new_version: OnNewVersion = "keep"
     per_run: Annotated[int, Field(ge=1)] | None = None
     """The most predictions that a run replaces because of their version; None for all of them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_uri(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "name" not in given and (name := mlflow_uri.name_of(given.get("uri"))):
+            return {**given, "name": name}
+        return given
+
+    def uses(self, name: str, alias: str) -> bool:
+        """Whether the alias of a model in the registry of this package determines what scores."""
+        return self.uri is None and (self.name, self.alias) == (name, alias)
 
 
 class Predictions(Section):
@@ -117,6 +133,17 @@ class Promotion(Section):
     """Whether a promotion must be proposed by one login and approved by another."""
 
 
+class MLflow(Section):
+    """``[mlflow]``: the tracking server, and whether runs are logged there."""
+
+    tracking_uri: Annotated[str, Field(min_length=1)] | None = None
+    """None for that of the environment variable MLFLOW_TRACKING_URI."""
+    experiment: Annotated[str, Field(min_length=1)] | None = None
+    """The experiment of trainings and runs; None for the name of the job."""
+    log_runs: bool = False
+    """Whether each run that scored is logged as a run of MLflow."""
+
+
 class Training(Section):
     """``[training]``: the features that ``train`` derives inside the pipeline."""
 
@@ -136,3 +163,4 @@ class Job(Section):
     schedule: Schedule | None = None
     promotion: Promotion = Promotion()
     training: Training = Training()
+    mlflow: MLflow = MLflow()

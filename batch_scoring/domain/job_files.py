@@ -125,6 +125,7 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _broken_lookback(source)
     yield from _broken_policies(source, model)
     yield from _broken_challengers(model)
+    yield from _broken_uri(model)
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
@@ -154,8 +155,15 @@ def _broken_challengers(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
     named = [alias for alias in listed if isinstance(alias, str)] if isinstance(listed, list) else []
     if len(set(named)) != len(named):
         yield "model.challengers", "expected each alias once"
-    if model.get("alias", "champion") in named:
+    if "uri" not in model and model.get("alias", "champion") in named:
         yield "model.challengers", f"{model.get('alias', 'champion')} is the alias that scores the job; remove it here"
+
+
+def _broken_uri(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "uri" in model and "alias" in model:
+        yield "model.alias", "belongs to the registry of this package, and uri names a model in MLflow; remove one"
+    if "cache" in model and "uri" not in model:
+        yield "model.cache", "belongs to uri; set it, or remove this key"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:

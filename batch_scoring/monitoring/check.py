@@ -21,9 +21,11 @@ from batch_scoring.errors import (
     Problem,
     UnknownJob,
 )
+from batch_scoring.mlflow.resolution import look_up
 from batch_scoring.scoring.preparation import artifact_of, check_model, why_in_python
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.schema.revision import check_schema
@@ -138,23 +140,33 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
             yield _warning(subject, f"{source.guarantee.doubt}, so every run counts the keys{_remedy(source)}")
     except BatchScoringError as exc:
         yield _problem(subject, exc)
+    yield from _check_model(database, artifacts_dir, job, source)
+
+
+def _check_model(database: Database, artifacts_dir: Path, job: Job, source: SourceTable | None) -> Iterator[Finding]:
     try:
-        version = registry.resolve_alias(database, job.model.name, job.model.alias)
-        manifest = version.manifest
+        if job.model.uri is not None:
+            found, known = look_up(database, job)
+            if known is None:
+                yield _ok(f"job {job.name}", f"the model is {found.uri} in MLflow, which the next run downloads")
+                return
+            version = registry.get_version(database, known.name, known.version)
+        else:
+            version = version_of_job(database, job)
         if source is not None:
             check_model(job, source, version)
         else:
-            DecisionPolicy.of(job, manifest)
+            DecisionPolicy.of(job, version.manifest)
         from batch_scoring.model.artifact import read_verified
 
         read_verified(artifact_of(artifacts_dir, version))
-        subject = f"model {version.name}"
-        yield _ok(subject, f"{job.model.alias} is version {version.version}, its artifact is intact")
+        named = job.model.uri or job.model.alias
+        yield _ok(f"model {version.name}", f"{named} is version {version.version}, its artifact is intact")
         if source is not None:
-            yield _engine(job, source, manifest)
+            yield _engine(job, source, version.manifest)
             yield from _challengers(database, artifacts_dir, job, source)
-        for text in (*manifest.notes, *_overrides(job, manifest)):
-            yield _warning(subject, text)
+        for text in (*version.manifest.notes, *_overrides(job, version.manifest)):
+            yield _warning(f"model {version.name}", text)
     except BatchScoringError as exc:
         yield _problem(f"model {job.model.name}", exc)
 

@@ -17,10 +17,10 @@ from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDa
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.scan import with_due_policy
-from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import number_of_job, version_of_job
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version, count_quarantined
 from batch_scoring.store.outcomes.deleted import DeletedRows
 from batch_scoring.store.runs import records
@@ -95,7 +95,7 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         source = SourceTable.inspect(database, connection, job)
         layout = layout_of(job, source)
         has_tables = job_tables.check_tables(connection, job, layout)
-    model_version = registry.version_of_alias(database, job.model.name, job.model.alias)
+    model_version = number_of_job(database, job)
     with database.read() as connection:
         if has_tables:
             query = with_due_policy(connection, job, DueQuery(source=source, layout=layout), version=model_version)
@@ -164,7 +164,7 @@ _Found = tuple[HealthIssue, str]
 
 def _model_issue(database: Database, job: Job, source: SourceTable, artifacts_dir: Path) -> _Found | None:
     try:
-        version = registry.resolve_alias(database, job.model.name, job.model.alias)
+        version = version_of_job(database, job)
         preparation.check_model(job, source, version)
         _check_artifact(preparation.artifact_of(artifacts_dir, version))
     except ModelRefused as exc:

@@ -17,6 +17,7 @@ from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.scan import RescoreScan
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.requests import get_request
 from batch_scoring.store.schema import job_tables
@@ -173,4 +174,4 @@ def _version(database: Database, job: Job, wanted: str | None) -> ModelVersion:
         if int(wanted) > MAX_MODEL_VERSION:
             raise InputFault(f"--model-version {wanted}: expected a version that exists")
         return registry.get_version(database, name, int(wanted))
-    return registry.resolve_alias(database, name, job.model.alias if wanted is None else wanted)
+    return version_of_job(database, job) if wanted is None else registry.resolve_alias(database, name, wanted)

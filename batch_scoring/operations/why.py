@@ -11,10 +11,10 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import Key, TextKey, key_text
 from batch_scoring.domain.schedule import next_slot
 from batch_scoring.scoring.scan import with_due_policy
-from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery, DueReason
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import number_of_job
 from batch_scoring.store.outcomes import history
 from batch_scoring.store.outcomes.history import Entry, EntryFilter, PredictionRecord
 from batch_scoring.store.runs import records
@@ -69,7 +69,7 @@ def why(database: Database, job: Job, key: TextKey) -> Answer:
     """
     with database.read() as connection:
         revision.check_revision(connection)
-    alias_version = registry.version_of_alias(database, job.model.name, job.model.alias)
+    alias_version = number_of_job(database, job)
     with database.read() as connection:
         time = now(connection)
         layout = job_tables.registered_layout(connection, job)
@@ -241,7 +241,7 @@ class _Explanation:
             model = self.job.model
             return (
                 f"the row has not changed, but its prediction is of version {current.model_version} of {model.name} and"
-                f" {model.alias} is version {self.alias_version}"
+                f" {model.uri or model.alias} is version {self.alias_version}"
             )
         before = "scored" if self.predictions else "quarantined"
         if self.reason == "age":

@@ -62,7 +62,7 @@ def describe(
     """
     now = registry.get_version(database, name, version).manifest
     before = None if version_before is None else registry.get_version(database, name, version_before).manifest
-    concerned = [job for job in jobs if (job.model.name, job.model.alias) == (name, alias)]
+    concerned = [job for job in jobs if job.model.uses(name, alias)]
     return Promotion(
         name=name,
         alias=alias,

@@ -137,7 +137,7 @@ class Promoter:
 
     @property
     def _concerned(self) -> list[Job]:
-        return [job for job in self.jobs if (job.model.name, job.model.alias) == (self.name, self.alias)]
+        return [job for job in self.jobs if job.model.uses(self.name, self.alias)]
 
     @property
     def _challenged(self) -> list[Job]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batch_scoring.domain.runs import ChunkCounts, Engine, Mode, Run, StageSeconds, Takeover
+from batch_scoring.mlflow.resolution import Resolved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,37 @@ class RunPlanned:
     mode: Mode | None
     is_first_of_unversioned: bool = False
     """No run of the job succeeded before, and the job sets no ``changed_at``, so each row is scored only once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelResolved:
+    """The URI of the job's model in MLflow was resolved."""
+
+    run_id: int
+    job: str
+    uri: str
+    """The URI of the version, without an alias."""
+    version: int
+    """Its number in the registry of this package."""
+    trusted_by: str
+    """``training``, ``tag`` or ``first use``."""
+    note: str | None
+    """What a user must know about it: that it is new here, or that the server was not reached."""
+    is_cached: bool
+    """Whether the server was not reached."""
+
+    @classmethod
+    def of(cls, run_id: int, job: str, resolved: Resolved) -> ModelResolved:
+        """The event of a resolution."""
+        return cls(
+            run_id=run_id,
+            job=job,
+            uri=resolved.known.uri,
+            version=resolved.version.version,
+            trusted_by=resolved.known.trusted_by,
+            note=resolved.note,
+            is_cached=resolved.unreached_for is not None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,6 +214,7 @@ RunEvent = (
     RunStarted
     | RunTookOver
     | RunPlanned
+    | ModelResolved
     | VersionMismatchAccepted
     | ThresholdOverruled
     | EngineChosen

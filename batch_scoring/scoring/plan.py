@@ -10,6 +10,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey
 from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.runs import Mode
+from batch_scoring.mlflow.resolution import Resolved
 from batch_scoring.model.artifact import ArtifactReference
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.database import Database
@@ -57,6 +58,8 @@ class RunPlan:
     stored_inputs: tuple[InputColumn, ...] = ()
     """The inputs that are stored with each prediction; empty if none are."""
     challengers: tuple[Challenger, ...] = ()
+    resolved: Resolved | None = None
+    """What the URI of the job's model in MLflow pointed to; None where there is none, or nothing was due."""
     workers: int = 1
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,18 @@ from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import AccessDenied, DatabaseReadOnly, ModelRefused
+from batch_scoring.mlflow.resolution import Resolved, resolve
+from batch_scoring.mlflow.resolution import record as record_resolution
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.plan import Challenger, Rescore, RunPlan
 from batch_scoring.scoring.scan import choose_scan, with_due_policy
 from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store import mlflow as mlflow_records
 from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.scan import FullScan, RescoreScan
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.runs import records
 from batch_scoring.store.runs.requests import record_request
 from batch_scoring.store.schema import job_tables
@@ -47,12 +51,32 @@ class Planner:
     def plan(self) -> tuple[RunPlan, DueCount]:
         """The plan, and the number of due rows.
 
-        Raises ModelRefused, SourceFault, ConfigurationError, Fenced, DatabaseFault.
+        A run of a model in MLflow counts the due rows first, by the version that the last run used, and asks the server
+        only if there are any. Where predictions of another version are due, it asks first. Raises ModelRefused,
+        TrackingServerUnavailable, ExtraMissing, SourceFault, ConfigurationError, Fenced, DatabaseFault.
         """
-        version = retry_transient(self._version)
+        uri = self.job.model.uri
+        if uri is None or self.rescore is not None:
+            return self._plan(retry_transient(self._version))
+        if self.job.model.on_new_version == "keep":
+            try:
+                last = retry_transient(lambda: mlflow_records.last_version(self.database, self.job.name, uri))
+                plan, due = self._plan(last, is_provisional=True)
+            except ModelRefused:
+                pass  # unknown, or it no longer fits: what the URI points to now may
+            else:
+                if not due.total:
+                    return plan, due
+        resolved = self._resolve()
+        plan, due = self._plan(resolved.version)
+        return replace(plan, resolved=resolved), due
+
+    def _plan(self, version: ModelVersion, *, is_provisional: bool = False) -> tuple[RunPlan, DueCount]:
+        """The plan for a version, which is recorded with the run unless it is provisional."""
         manifest = version.manifest
         policy = DecisionPolicy.of(self.job, manifest)
-        retry_transient(lambda: records.record_model(self.database, self.run_id, version, policy))
+        if not is_provisional:
+            retry_transient(lambda: records.record_model(self.database, self.run_id, version, policy))
         scan = FullScan()
         if self.rescore is None:
             scan = retry_transient(lambda: choose_scan(self.database, self.job, version=version.version))
@@ -80,10 +104,21 @@ class Planner:
         return plan, retry_transient(lambda: self._count_due(plan))
 
     def _version(self) -> ModelVersion:
-        model = self.job.model
         if self.rescore is not None:
-            return registry.get_version(self.database, model.name, self.rescore.model_version)
-        return registry.resolve_alias(self.database, model.name, model.alias)
+            return registry.get_version(self.database, self.job.model.name, self.rescore.model_version)
+        return version_of_job(self.database, self.job)
+
+    def _resolve(self) -> Resolved:
+        """What the job's URI points to, recorded with the run."""
+        resolved = resolve(
+            self.database,
+            self.job,
+            retry_transient(self._source),
+            self.artifacts_dir,
+            allow_version_mismatch=self.allow_version_mismatch,
+        )
+        retry_transient(lambda: record_resolution(self.database, self.job, self.run_id, resolved))
+        return resolved
 
     def _challengers(self, source: SourceTable, version: ModelVersion) -> tuple[Challenger, ...]:
         return tuple(

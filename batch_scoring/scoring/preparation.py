@@ -16,8 +16,8 @@ from batch_scoring.domain.names import MODEL_NAME
 from batch_scoring.errors import ArtifactChanged, ModelRefused, SignatureMismatch
 from batch_scoring.scoring.plan import ModelPlan
 from batch_scoring.settings import key_text
-from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.source.table import SourceTable
 
@@ -147,7 +147,7 @@ def ensure_inputs_tables(database: Database, jobs: Sequence[Job]) -> list[str]:
         if layout is None or not job.predictions.keep_inputs:
             continue
         try:
-            manifest = registry.resolve_alias(database, job.model.name, job.model.alias).manifest
+            manifest = version_of_job(database, job).manifest
         except ModelRefused:
             continue
         if job_tables.ensure_inputs(database, layout, stored_inputs(job, manifest)):

@@ -16,7 +16,7 @@ from batch_scoring.scoring import preparation
 from batch_scoring.scoring.deleted import close_deleted
 from batch_scoring.scoring.diagnosis import diagnose
 from batch_scoring.scoring.engines import choice as engine
-from batch_scoring.scoring.events import Observer, RunPlanned, emit
+from batch_scoring.scoring.events import ModelResolved, Observer, RunPlanned, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.lifecycle import execute_as_run
 from batch_scoring.scoring.plan import Rescore
@@ -104,12 +104,16 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
             and retry_transient(lambda: records.last_success(database, job.name)) is None,
         )
     )
+    if plan.resolved is not None:
+        report(ModelResolved.of(plan.run_id, job.name, plan.resolved))
     progress = Progress(database, plan, heartbeat, stop, report)
     progress.planned()
     try:
         if due.total:
             engine.score(plan, database, progress, due.total)
-        else:  # so that an idle run reports a missing model, too
+        elif (
+            job.model.uri is None
+        ):  # so that an idle run reports a missing model, too; one in MLflow is downloaded again
             preparation.check_artifact(plan.model)
         if progress.done_count < due.total:
             # on PostgreSQL, a table that was rewritten or truncated meanwhile appears empty: count again

@@ -19,6 +19,7 @@ from batch_scoring.scoring.events import (
     HoldReleased,
     ModelPromoted,
     ModelRegistered,
+    ModelResolved,
     RunEvent,
     RunFinished,
     RunPlanned,
@@ -98,7 +99,8 @@ def _log_run_event(event: RunEvent) -> None:
         case RunPlanned():
             log.info("run_planned", due=event.due_count, mode=event.mode)
         case (
-            VersionMismatchAccepted()
+            ModelResolved()
+            | VersionMismatchAccepted()
             | ThresholdOverruled()
             | EngineChosen()
             | EngineDistrusted()
@@ -148,6 +150,16 @@ def _log_run_event(event: RunEvent) -> None:
 def _log_choice(log: Any, event: RunEvent) -> None:
     """Log how a run scores: the engine, and what an option or an earlier run made it do."""
     match event:
+        case ModelResolved():
+            level = log.warning if event.note else log.info
+            level(
+                "model_resolved",
+                uri=event.uri,
+                model_version=event.version,
+                trusted_by=event.trusted_by,
+                is_cached=event.is_cached,
+                note=event.note,
+            )
         case VersionMismatchAccepted():
             log.warning("version_mismatch_accepted", difference=event.difference)
         case ThresholdOverruled():

@@ -33,10 +33,10 @@ def register_version(
     artifact_sha256: str,
     manifest: Mapping[str, Any],
     created_by: str,
-    first_alias: str = "champion",
+    first_alias: str | None = "champion",
     is_same: Callable[[Mapping[str, Any]], bool] = lambda _manifest: False,
 ) -> ModelVersion:
-    """Add the next version of a model; the first one gets ``first_alias`` in the same transaction.
+    """Add the next version of a model; the first one gets ``first_alias``, if any, in the same transaction.
 
     If a version has the same file and ``is_same`` is true for its manifest, nothing is added and that version is
     returned. Raises DatabaseFault.
@@ -66,7 +66,7 @@ def register_version(
                         created_by=created_by,
                     )
                 )
-                if version == 1:
+                if version == 1 and first_alias is not None:
                     add_promotion(
                         connection,
                         NewPromotion(

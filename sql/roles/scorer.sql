@@ -4,7 +4,8 @@
 GRANT USAGE ON SCHEMA ${schemas} TO ${role};
 GRANT SELECT ON alembic_version, model_versions, model_promotions, model_signatures, scoring_jobs, record_chain TO ${role};
 GRANT SELECT, INSERT, UPDATE (${updated_run}) ON scoring_runs TO ${role};
-GRANT SELECT, INSERT ON scoring_chunks, record_chain TO ${role};
+GRANT SELECT, INSERT ON scoring_chunks, record_chain, mlflow_resolutions TO ${role};
+GRANT SELECT ON mlflow_versions TO ${role};
 GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq, scoring_chunks_number_seq TO ${role};
 -- for each job
 GRANT SELECT ON ${source} TO ${role};
@@ -14,3 +15,5 @@ GRANT SELECT ON ${superseded} TO ${role};
 GRANT SELECT, INSERT ON ${quarantine_closed} TO ${role};
 GRANT SELECT, INSERT ON ${challengers} TO ${role};
 GRANT SELECT, INSERT ON ${inputs} TO ${role};
+-- a job whose model is in MLflow registers its versions
+GRANT INSERT ON model_versions, mlflow_versions TO ${role};

@@ -51,6 +51,8 @@ OF_ALL = (
     "model_proposals",
     "model_archivals",
     "model_signatures",
+    "mlflow_versions",
+    "mlflow_resolutions",
     "legal_holds",
     "rescore_requests",
     "record_chain",

@@ -104,6 +104,8 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "model_proposals",
         "model_archivals",
         "model_signatures",
+        "mlflow_versions",
+        "mlflow_resolutions",
         "rescore_requests",
         "record_chain",
         "legal_holds",

@@ -290,6 +290,39 @@ model_promotions = sa.Table(
     comment="One row per promotion; an alias points to the version of its latest one. Rows are never changed",
 )
 
+mlflow_versions = sa.Table(
+    "mlflow_versions",
+    metadata,
+    sa.Column("tracking_uri", sa.String(255), primary_key=True, comment="Tracking server, without user and password"),
+    sa.Column("uri", sa.String(255), primary_key=True, comment="URI of the version: models:/NAME/N or runs:/ID/NAME"),
+    sa.Column("name", sa.String(100), nullable=False, comment="Name of the model in this registry"),
+    sa.Column("version", sa.Integer, nullable=False, comment="Number of the version in this registry"),
+    sa.Column("mlflow_run_id", sa.String(64), comment="The MLflow run that logged it"),
+    sa.Column("mlflow_model_id", sa.String(64), comment="The logged model, as MLflow numbers it"),
+    sa.Column("file", sa.String(255), nullable=False, comment="The model file in the folder of the logged model"),
+    sa.Column("file_bytes", sa.BigInteger, nullable=False, comment="Size of that file"),
+    sa.Column(
+        "trusted_by", sa.String(16), nullable=False, comment="Why it was: training, tag (of our hash) or first use"
+    ),
+    sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was recorded, by the database's clock"),
+    sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
+    comment="One row per version in MLflow whose file is known here. Rows are never changed",
+)
+
+mlflow_resolutions = sa.Table(
+    "mlflow_resolutions",
+    metadata,
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that scores with it"),
+    sa.Column("tracking_uri", sa.String(255), nullable=False, comment="Tracking server, without user and password"),
+    sa.Column("uri", sa.String(255), nullable=False, comment="The URI of the job, which may have an alias"),
+    sa.Column("version_uri", sa.String(255), nullable=False, comment="The URI of the version that it pointed to"),
+    sa.Column("is_cached", sa.Boolean, nullable=False, comment="Whether the server was not reached"),
+    sa.Column("resolved_at", UtcTimestamp, nullable=False, comment="When it was resolved, by the database's clock"),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
+    sa.ForeignKeyConstraint(["tracking_uri", "version_uri"], ["mlflow_versions.tracking_uri", "mlflow_versions.uri"]),
+    comment="One row per run whose model is in MLflow: what its URI pointed to at that time. Rows are never changed",
+)
+
 scoring_jobs = sa.Table(
     "scoring_jobs",
     metadata,

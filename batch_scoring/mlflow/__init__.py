@@ -1,0 +1,4 @@
+"""MLflow: models of its registry, and runs and models logged to its tracking server.
+
+The client is imported in processes of their own (``helper``), and in ``train``. A run with nothing due does neither.
+"""
