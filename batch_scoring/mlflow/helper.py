@@ -21,6 +21,7 @@ def main() -> None:
     for descriptor in (1, 2):  # libraries print there, and quote what the server said
         os.dup2(silence, descriptor)
     try:
+        _note_statuses()
         for line in sys.stdin:
             request = json.loads(line)
             _answer(answers, _HANDLERS[request.pop("do")](**request))
@@ -84,23 +85,35 @@ _CODES: dict[str, Fault] = {
     "UNAUTHENTICATED": "denied",
     "PERMISSION_DENIED": "denied",
 }
-_STATUSES: dict[int, Fault] = {401: "denied", 403: "denied", 404: "missing"}
+_STATUSES: dict[int, Fault] = {404: "missing"}
+_FIRST_ERROR = 400
+
+_statuses: list[int] = []
+"""Of the answers so far. MLflow's errors do not tell, where a proxy answered."""
 
 
-def _fault(exc: BaseException) -> tuple[Fault, int | None]:
-    """What went wrong, and the status of the server's answer, if there was one: of the first cause that tells."""
-    cause: BaseException | None = exc
-    while cause is not None:
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        if status in _STATUSES:
-            return _STATUSES[status], status
-        code = str(getattr(cause, "error_code", ""))
-        if code in _CODES:
-            return _CODES[code], None
-        if status is not None:
-            return "unavailable", status
-        cause = cause.__cause__ or cause.__context__
-    return "unavailable", None
+def _note_statuses() -> None:
+    import requests
+
+    send = requests.Session.send
+
+    def noting(self: requests.Session, request: Any, **options: Any) -> Any:
+        response = send(self, request, **options)
+        _statuses.append(response.status_code)
+        return response
+
+    requests.Session.send = noting  # type: ignore[method-assign]
+
+
+def _fault(exc: Exception) -> tuple[Fault, int | None]:
+    """What went wrong, and the status of the server's last answer, if that was an error."""
+    status = _statuses[-1] if _statuses and _statuses[-1] >= _FIRST_ERROR else None
+    if status in (401, 403):
+        return "denied", status
+    code = str(getattr(exc, "error_code", ""))
+    if code in _CODES:
+        return _CODES[code], status
+    return ("unavailable" if status is None else _STATUSES.get(status, "unavailable")), status
 
 
 if __name__ == "__main__":

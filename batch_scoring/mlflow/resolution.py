@@ -25,7 +25,8 @@ from batch_scoring.errors import (
     VersionMismatch,
 )
 from batch_scoring.login import login
-from batch_scoring.mlflow.fetch import Fetch
+from batch_scoring.mlflow import fetch
+from batch_scoring.mlflow.client import Client
 from batch_scoring.mlflow.mlmodel import MLMODEL, LoggedModel, read, signature_of
 from batch_scoring.mlflow.protocol import MANIFEST_FILE, Found
 from batch_scoring.mlflow.server import Server, server_of
@@ -90,13 +91,14 @@ def resolve(
         artifacts_dir.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix=".download-", dir=artifacts_dir) as temporary,
-            Fetch(server, job.model.uri, Path(temporary)) as fetch,
+            Client(server, downloads=Path(temporary)) as client,
         ):
-            found = fetch.resolve()
+            download = _Download(client, fetch.resolve(client, job.model.uri), Path(temporary))
+            found = download.found
             known = known_version(database, server.shown, found.uri)
             if known is not None:
-                return Resolved(version=_known(database, artifacts_dir, known, fetch, found), known=known, is_new=False)
-            first = _FirstUse(database, artifacts_dir, job, source, server, fetch, found)
+                return Resolved(version=_known(database, artifacts_dir, known, download), known=known, is_new=False)
+            first = _FirstUse(database, artifacts_dir, job, source, server, download)
             return first.register(allow_version_mismatch=allow_version_mismatch)
     except OSError as exc:
         raise UnusableModel(
@@ -121,8 +123,8 @@ def look_up(database: Database, job: Job) -> tuple[Found, KnownVersion | None]:
     """
     assert job.model.uri is not None
     server = server_of(job)
-    with tempfile.TemporaryDirectory() as temporary, Fetch(server, job.model.uri, Path(temporary)) as fetch:
-        found = fetch.resolve()
+    with Client(server) as client:
+        found = fetch.resolve(client, job.model.uri)
     return found, known_version(database, server.shown, found.uri)
 
 
@@ -139,23 +141,36 @@ def record(database: Database, job: Job, run_id: int, resolved: Resolved) -> Non
     )
 
 
-def _known(database: Database, artifacts_dir: Path, known: KnownVersion, fetch: Fetch, found: Found) -> ModelVersion:
+def _known(database: Database, artifacts_dir: Path, known: KnownVersion, download: _Download) -> ModelVersion:
     """A version that is known here. Raises ArtifactChanged where its file in MLflow is another one."""
     from batch_scoring.model.artifact import save, sha256
 
     version = registry.get_version(database, known.name, known.version)
+    found = download.found
     listed = found.files.get(known.file)
     if listed is not None and listed != known.file_bytes:
         raise _changed(found, f"{listed:,} bytes, {known.file_bytes:,} before")
     is_here = (artifacts_dir / version.artifact_uri).exists()
     if is_here and known.file_bytes > COMPARED_AT_MOST:
         return version
-    content = fetch.download(found, known.file).read_bytes()
+    content = download.file(known.file).read_bytes()
     if sha256(content) != version.artifact_sha256:
         raise _changed(found, f"SHA-256 {sha256(content)[:12]}…, {version.artifact_sha256[:12]}… before")
     if not is_here:
         save(artifacts_dir, version.name, content, version.manifest)
     return version
+
+
+@dataclass(frozen=True, slots=True)
+class _Download:
+    """The files of what a URI points to."""
+
+    client: Client
+    found: Found
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        return fetch.download(self.client, self.found, name, self.folder)
 
 
 def _changed(found: Found, difference: str) -> ArtifactChanged:
@@ -174,15 +189,18 @@ class _FirstUse:
     job: Job
     source: SourceTable
     server: Server
-    fetch: Fetch
-    found: Found
+    download: _Download
+
+    @property
+    def found(self) -> Found:
+        return self.download.found
 
     def register(self, *, allow_version_mismatch: bool) -> Resolved:
         from batch_scoring.model.artifact import artifact_uri, save, sha256
 
-        logged = read(self.fetch.download(self.found, MLMODEL), self.found.uri)
+        logged = read(self.download.file(MLMODEL), self.found.uri)
         given = self._given_manifest()
-        content = self.fetch.download(self.found, logged.file).read_bytes()
+        content = self.download.file(logged.file).read_bytes()
         trusted_by: TrustedBy = "first use"
         if self.found.sha256 is not None:
             if sha256(content) != self.found.sha256:
@@ -233,7 +251,7 @@ class _FirstUse:
         if MANIFEST_FILE not in self.found.files:
             return None
         try:
-            return Manifest.model_validate_json(self.fetch.download(self.found, MANIFEST_FILE).read_bytes())
+            return Manifest.model_validate_json(self.download.file(MANIFEST_FILE).read_bytes())
         except ValueError as exc:
             raise UnusableModel(
                 f"the file {MANIFEST_FILE} of {self.found.uri} cannot be read by this version of batch-scoring; log the"
