@@ -143,6 +143,7 @@ def dossier(
 ) -> None:
     """Write what a reviewer needs of a version: its card, who promoted it and why, and the results of its gates."""
     from batch_scoring.registry import dossier as writing
+    from batch_scoring.registry.markdown import html
 
     if out is not None and out.suffix not in (".md", ".html"):
         raise InputFault(f"--out {out} is neither .md nor .html")
@@ -152,7 +153,7 @@ def dossier(
         return
     try:
         with written(out) as file:
-            file.write(writing.html(text, f"{name} version {version}") if out.suffix == ".html" else text)
+            file.write(html(text, f"{name} version {version}") if out.suffix == ".html" else text)
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
     typer.echo(f"wrote {out}")

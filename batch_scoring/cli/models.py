@@ -108,15 +108,12 @@ def sql(
     from batch_scoring.domain.job_files import load_job, load_jobs
     from batch_scoring.operations import model_sql
     from batch_scoring.store import registry
-    from batch_scoring.store.job_models import version_of_job
     from batch_scoring.store.engine.dialects.registered import dialect_named
+    from batch_scoring.store.job_models import version_of_job
 
     chosen, source = settings(), migrated_database()
     of_job = load_job(chosen.jobs_dir, job) if job else model_sql.job_of(load_jobs(chosen.jobs_dir), name)
-    if version is None:
-        found = version_of_job(source, of_job)
-    else:
-        found = registry.get_version(source, name, version)
+    found = version_of_job(source, of_job) if version is None else registry.get_version(source, name, version)
     text = model_sql.model_sql(
         source,
         of_job,

@@ -31,7 +31,7 @@ def scoring_observers(job: Job, options: RunOptions, *, as_json: bool) -> Iterat
     explained: list[Observer] = [_explain_engine, _explain_model]
     if options.scheduled_for is None:
         explained.append(_explain_unversioned)
-    observers: list[Observer] = [notifier, _metrics_file(job), *explained]
+    observers: list[Observer] = [notifier, _metrics_file(job), *_mlflow_runs(job), *explained]
     with _unrecorded_failures_notified(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
         if _is_for_a_person():
             from batch_scoring.sinks.progress import progress_bar
@@ -66,6 +66,15 @@ def _notifier(job: Job) -> Notifier:
     from batch_scoring.sinks.notifier import Notifier
 
     return Notifier(job, settings(), report=_report)
+
+
+def _mlflow_runs(job: Job) -> Sequence[Observer]:
+    if not job.mlflow.log_runs:
+        return []
+
+    from batch_scoring.sinks.mlflow_runs import MlflowRuns
+
+    return [MlflowRuns(job=job, fault=_not_delivered)]
 
 
 def _metrics_file(job: Job) -> Observer:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +14,27 @@ import typer
 
 from batch_scoring.cli.file_options import Decimal, Encoding, Separator, Thousands
 from batch_scoring.cli.observers import event_log
-from batch_scoring.cli.output import Json, database, notice, settings, show_json, show_record, show_table
+from batch_scoring.cli.output import (
+    Json,
+    console,
+    database,
+    migrated_database,
+    notice,
+    settings,
+    show_json,
+    show_record,
+    show_table,
+)
 from batch_scoring.cli.promoting import known_jobs
+from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.errors import InputFault
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.job import Job
     from batch_scoring.domain.manifest import Metrics
     from batch_scoring.registry.registration import Registered
+    from batch_scoring.registry.training import LogTo
 
 
 class AlgorithmChoice(StrEnum):
@@ -26,6 +44,7 @@ class AlgorithmChoice(StrEnum):
     DECISION_TREE = "decision_tree"
     RANDOM_FOREST = "random_forest"
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
+    SCORECARD = "scorecard"
 
 
 class GoldenChoice(StrEnum):
@@ -47,42 +66,115 @@ GoldenRowsOf = Annotated[
 def train(
     job: Annotated[str, typer.Argument(help="Name of the job.")],
     data: Annotated[
-        Path, typer.Option(help="Labelled rows: CSV with a header, or Parquet.", exists=True, dir_okay=False)
-    ],
-    label: Annotated[str, typer.Option(help="The column with the outcome.")],
+        Path | None,
+        typer.Option(
+            help="Labelled rows: CSV with a header, or Parquet; without it, those of [training] query.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column with the outcome; without it, that of [training] label.")
+    ] = None,
     algorithm: Annotated[
-        AlgorithmChoice,
-        typer.Option(metavar="ALGORITHM", help=f"The algorithm to fit: {', '.join(AlgorithmChoice)}."),
-    ] = AlgorithmChoice.LOGISTIC_REGRESSION,
+        AlgorithmChoice | None,
+        typer.Option(
+            metavar="ALGORITHM",
+            help=f"The algorithm to fit: {', '.join(AlgorithmChoice)}. Without it, logistic_regression.",
+            show_default=False,
+        ),
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Compare all algorithms by cross-validation and take the best by log loss.")
+    ] = False,
+    as_of: Annotated[
+        datetime | None, time_option(help="Leave out rows from this time on, by the column of [training] time.")
+    ] = None,
     golden: GoldenRowsOf = GoldenChoice.REAL,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log the training to MLflow too, and register the model there.")
+    ] = False,
+    mlflow_alias: Annotated[
+        str | None, typer.Option(help="Point this alias of the model in MLflow at the version.", show_default=False)
+    ] = None,
     encoding: Encoding = None,
     separator: Separator = None,
     decimal: Decimal = ".",
     thousands: Thousands = None,
     as_json: Json = False,
 ) -> None:
-    """Fit the job's pipeline, evaluate it, and register it as a new version. The first version becomes champion."""
+    """Fit the job's pipeline, evaluate it, and register it as a new version. The first version becomes champion.
+
+    A model card with plots is written beside the artifact. The same rows give the same file.
+    """
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.files.format import FileFormat
-    from batch_scoring.registry import registration
+    from batch_scoring.registry import labelled, training
 
+    if search and algorithm is not None:
+        raise InputFault("--search chooses the algorithm; leave out --algorithm")
     form = FileFormat.of(encoding, separator, decimal, thousands)
     chosen = settings()
-    registered = registration.train_and_register(
-        database(),
-        chosen.artifacts_dir,
-        load_job(chosen.jobs_dir, job),
-        data,
-        label=label,
-        algorithm=algorithm.value,
-        form=form,
-        golden=golden.value,
-        notify=notice,
-        observers=event_log(),
-    )
-    _show_registered(registered, as_json=as_json, why_new="it was trained again")
-    if not as_json:
+    found = load_job(chosen.jobs_dir, job)
+    log_to = _log_to(found, mlflow=mlflow, alias=mlflow_alias)
+    if data is not None:
+        rows = labelled.of_file(found, data, label=label, as_of=as_of, form=form, notify=notice)
+    else:
+        rows = labelled.of_query(migrated_database(), found, label=label, as_of=as_of)
+    with _search_bar(len(AlgorithmChoice), is_shown=search) as tried:
+        trained = training.train(
+            database(),
+            chosen.artifacts_dir,
+            found,
+            rows,
+            algorithm=None if search else (algorithm or AlgorithmChoice.LOGISTIC_REGRESSION).value,
+            golden=golden.value,
+            log_to=log_to,
+            tried=tried,
+            notify=notice,
+            observers=event_log(),
+        )
+    in_mlflow = None if trained.logged is None else trained.logged.uri
+    registered = trained.registered
+    if as_json:
+        show_json({**registered.version.as_json(), "is_new": registered.is_new, "mlflow_uri": in_mlflow})
+    else:
+        _show_registered(registered, as_json=False, why_new="it was trained again")
         show_metrics(registered.version.manifest.metrics)
+        typer.echo(f"model card: {trained.card}")
+        if in_mlflow is not None:
+            typer.echo(f"in MLflow: {in_mlflow}")
+    if trained.not_logged is not None:
+        notice(f"error: the version is registered here, but not in MLflow: {trained.not_logged}")
+        raise typer.Exit(trained.not_logged.exit_code)
+
+
+def _log_to(job: Job, *, mlflow: bool, alias: str | None) -> LogTo | None:
+    """Where to log the training; that it can be is checked before the training."""
+    if alias is not None and not mlflow:
+        raise InputFault("--mlflow-alias belongs to --mlflow; give both")
+    if not mlflow:
+        return None
+    from batch_scoring.domain.names import ALIAS, check_name
+    from batch_scoring.mlflow.server import server_of
+    from batch_scoring.registry.training import LogTo
+
+    if alias is not None:
+        check_name("--mlflow-alias", alias, ALIAS)
+    return LogTo(server=server_of(job), alias=alias)
+
+
+@contextmanager
+def _search_bar(total: int, *, is_shown: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar of a search, on a terminal; yields what is called after each algorithm."""
+    if not is_shown or not sys.stderr.isatty():
+        yield lambda _algorithm: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(), transient=True) as progress:
+        task = progress.add_task("comparing algorithms", total=total)
+        yield lambda algorithm: progress.update(task, advance=1, description=f"compared {algorithm}")
 
 
 def register(
@@ -151,6 +243,12 @@ def show_metrics(metrics: Metrics | None) -> None:
     if metrics is None:
         return
     folds, held_out = metrics.cross_validation, metrics.held_out
+    if metrics.candidates:
+        show_table(
+            ["algorithm", "log loss", "ROC AUC", "accuracy"],
+            [[one.algorithm, *_rounded(one.log_loss, one.roc_auc, one.accuracy)] for one in metrics.candidates],
+            title="compared on the same folds",
+        )
     show_record(
         [
             (f"{folds.folds}-fold accuracy", f"{folds.accuracy:.4f} ± {folds.accuracy_std:.4f}"),
@@ -164,3 +262,7 @@ def show_metrics(metrics: Metrics | None) -> None:
         [[name, *row] for name, row in zip(held_out.labels, held_out.confusion_matrix, strict=True)],
         title="confusion matrix of the held-out rows",
     )
+
+
+def _rounded(*values: float) -> list[str]:
+    return [f"{value:.4f}" for value in values]

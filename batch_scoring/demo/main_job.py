@@ -15,7 +15,7 @@ from batch_scoring.domain.job_files import load_job
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
 from batch_scoring.files.written import written
-from batch_scoring.registry.registration import train_and_register
+from batch_scoring.registry import labelled, training
 from batch_scoring.resources import resource
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.engine.database import Database
@@ -75,9 +75,9 @@ def run_demo(folder: Path, report: Callable[[str], None]) -> DemoResult:
     report(f"load: {loaded.inserted} applicants, {INCOMPLETE} of them without the Education the model needs")
 
     history = _written(applicants(HISTORY, seed=1, first_id=9_000_000, labelled=True), folder / "history.csv")
-    version = train_and_register(
-        database, artifacts, job, history, label="Loan_Status", algorithm="logistic_regression"
-    ).version
+    rows = labelled.of_file(job, history, label="Loan_Status")
+    trained = training.train(database, artifacts, job, rows, algorithm="logistic_regression")
+    version = trained.registered.version
     metrics = version.manifest.metrics
     assert metrics is not None
     accuracy = metrics.cross_validation.accuracy

@@ -145,7 +145,19 @@ class MLflow(Section):
 
 
 class Training(Section):
-    """``[training]``: the features that ``train`` derives inside the pipeline."""
+    """``[training]``: labelled rows, the features that ``train`` derives from them, and what the model is for."""
+
+    query: Annotated[str, Field(min_length=1)] | None = None
+    """A SELECT of labelled rows; None where a file is given to ``train``."""
+    label: Column | None = None
+    """The column with the outcome."""
+    time: Column | None = None
+    """The column with the time at which a row was known, for ``--as-of``."""
+    purpose: Annotated[str, Field(min_length=1)] | None = None
+    limits: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    """What the model card says of it: what it is for, and what it is not for."""
+    groups: list[Column] = Field(default_factory=list)
+    """Columns by whose values the card shows figures. They need not be features."""
 
     ignore: list[Column] = Field(default_factory=list)
     sums: dict[str, Annotated[list[Column], Field(min_length=2)]] = Field(default_factory=dict)

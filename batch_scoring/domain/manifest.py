@@ -104,9 +104,13 @@ class TrainingData(_Record):
     """The data that the model was fitted on, where it is known."""
 
     file: str
+    """Its name; of rows of a query, what was queried."""
     sha256: str
     rows: int
+    """SHA-256 of the file; of rows of a query, of these rows written as CSV in the order of their key."""
     label_column: str | None = None
+    as_of: str | None = None
+    """Rows from this time on were left out; None if all were taken."""
     label_counts: dict[str, int] | None = None
 
 
@@ -117,8 +121,12 @@ class CrossValidation(_Record):
     accuracy: float
     accuracy_std: float
     """Standard deviation of the accuracy over the folds (of the population: divided by their number)."""
+    accuracy_interval: tuple[float, float] | None = None
+    """95 % interval of the share of rows that were decided rightly out of fold (Wilson); None in earlier manifests."""
     roc_auc: float
     """Area under the ROC curve; of several labels, the mean of each against the rest."""
+    roc_auc_interval: tuple[float, float] | None = None
+    """95 % interval of the area over all rows, scored out of fold (DeLong); None for several labels."""
     log_loss: float
     """In nats."""
 
@@ -133,11 +141,38 @@ class HeldOut(_Record):
     """Shape (labels, labels): rows by their actual label, columns by the predicted one."""
 
 
+class GroupFigures(_Record):
+    """How rows of one group were decided out of fold."""
+
+    column: str
+    value: str | None
+    """None for the rows without a value."""
+    rows: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    """95 % interval (Wilson)."""
+    positive_share: float | None
+    """Share of the rows with the second label; None for several labels."""
+    predicted_positive_share: float | None
+
+
+class Candidate(_Record):
+    """An algorithm that a search compared, with its means over the same folds."""
+
+    algorithm: str
+    accuracy: float
+    roc_auc: float
+    log_loss: float
+
+
 class Metrics(_Record):
     """Metrics of the model from its training."""
 
     cross_validation: CrossValidation
     held_out: HeldOut
+    groups: tuple[GroupFigures, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    """The algorithms that were compared, the best by log loss first; empty if one was named."""
 
 
 class ModelForm(_Record):
@@ -204,6 +239,10 @@ class Manifest(ModelForm):
     training_data: TrainingData | None = None
     metrics: Annotated[Metrics | None, BeforeValidator(lambda found: found or None), PlainSerializer(_as_stored)] = None
     """None where it was not trained by this package; stored as an empty object."""
+    purpose: str | None = None
+    """What the model is for, as its job says."""
+    limits: tuple[str, ...] = ()
+    """What it is not for, and where it is not to be trusted."""
     notes: tuple[str, ...] = ()
     """Remarks for users of the model, one sentence each, found at registration."""
     only_in_python: str | None = None

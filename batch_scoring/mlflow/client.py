@@ -1,4 +1,4 @@
-"""The helper process that imports MLflow's client, seen from this process. It is ended when the server does not answer."""
+"""The helper process that imports MLflow's client, seen from here. It is ended when the server does not answer."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from batch_scoring.domain.mlflow_uri import ModelUri
@@ -76,7 +76,139 @@ def _download(uri: str, file: str, folder: str) -> dict[str, Any]:
     return {"path": download_artifacts(artifact_uri=f"{uri}/{file}", dst_path=folder)}
 
 
-_HANDLERS: dict[str, Callable[..., dict[str, Any]]] = {"resolve": _resolve, "download": _download}
+def _log_training(
+    experiment: str,
+    run_name: str,
+    params: dict[str, str],
+    metrics: dict[str, float],
+    tags: dict[str, str],
+    dataset: dict[str, str],
+    files: str,
+    model: str,
+    name: str,
+    sha256: str,
+    card: str,
+    alias: str | None,
+) -> dict[str, Any]:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient()
+    experiment_id = _experiment(client, experiment)
+    run = client.create_run(experiment_id, run_name=run_name, tags=tags)
+    run_id = run.info.run_id
+    status = "FAILED"
+    try:
+        _log(client, run_id, params, metrics)
+        client.log_inputs(run_id, datasets=[_dataset(dataset, "training")])
+        client.log_artifacts(run_id, files)
+        logged = client.create_logged_model(
+            experiment_id, name=name, source_run_id=run_id, params=params, model_type="sklearn"
+        )
+        client.log_outputs(run_id, models=[LoggedModelOutput(model_id=logged.model_id, step=0)])
+        _note_model_id(model, logged.model_id, run_id)
+        client.log_model_artifacts(logged.model_id, model)
+        client.finalize_logged_model(logged.model_id, "READY")
+        try:
+            client.create_registered_model(name)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = client.create_model_version(
+            name,
+            source=f"models:/{logged.model_id}",
+            run_id=run_id,
+            model_id=logged.model_id,
+            tags={SHA256_TAG: sha256},
+            description=card[:_LONGEST_DESCRIPTION],
+        )
+        if alias is not None:
+            client.set_registered_model_alias(name, alias, version.version)
+        status = "FINISHED"
+    finally:
+        client.set_terminated(run_id, status)
+    return {"uri": f"models:/{name}/{version.version}", "run_id": run_id, "model_id": logged.model_id}
+
+
+_LONGEST_DESCRIPTION = 100_000
+"""Characters of a version's description that MLflow takes, on every database."""
+
+
+def _note_model_id(folder: str, model_id: str, run_id: str) -> None:
+    """Write into MLmodel which logged model it is, as MLflow does when it logs one itself."""
+    import yaml
+
+    path = Path(folder) / "MLmodel"
+    content = yaml.safe_load(path.read_bytes())
+    path.write_text(yaml.safe_dump({**content, "model_id": model_id, "run_id": run_id}), encoding="utf-8")
+
+
+def _log_run(
+    experiment: str,
+    run_name: str,
+    start: int,
+    end: int,
+    status: str,
+    params: dict[str, str],
+    metrics: dict[str, float],
+    tags: dict[str, str],
+    dataset: dict[str, str],
+    model_id: str | None,
+) -> dict[str, Any]:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModelInput
+
+    client = MlflowClient()
+    run = client.create_run(_experiment(client, experiment), start_time=start, run_name=run_name, tags=tags)
+    run_id = run.info.run_id
+    _log(client, run_id, params, metrics)
+    models = [] if model_id is None else [LoggedModelInput(model_id=model_id)]
+    client.log_inputs(run_id, datasets=[_dataset(dataset, "scoring")], models=models)
+    client.set_terminated(run_id, status, end_time=end)
+    return {"run_id": run_id}
+
+
+def _experiment(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another process created it
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _log(client: Any, run_id: str, params: dict[str, str], metrics: dict[str, float]) -> None:
+    from time import time
+
+    from mlflow.entities import Metric, Param
+
+    now = int(time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+        params=[Param(name, value) for name, value in params.items()],
+    )
+
+
+def _dataset(values: dict[str, str], context: str) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(dataset=Dataset(**values), tags=[InputTag("mlflow.data.context", context)])
+
+
+_HANDLERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "resolve": _resolve,
+    "download": _download,
+    "log_training": _log_training,
+    "log_run": _log_run,
+}
 
 _CODES: dict[str, Fault] = {
     "RESOURCE_DOES_NOT_EXIST": "missing",

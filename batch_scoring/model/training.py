@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,22 +15,18 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix
-from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.job import Job, Training
-from batch_scoring.domain.manifest import CrossValidation, HeldOut, Metrics
+from batch_scoring.domain.manifest import Candidate, Metrics
 from batch_scoring.errors import InputFault
+from batch_scoring.model.evaluation import SEED, OutOfFold, cross_validation, evaluate
 from batch_scoring.model.features import CategoryIndicators, DerivedFeatures
+from batch_scoring.model.scorecard import WeightOfEvidence
 from batch_scoring.model.training_data import plain_features, plain_labels
-
-SEED = 20260101
-FOLDS = 10
-HELD_OUT = 0.2
 
 
 class Algorithm(StrEnum):
@@ -39,6 +36,7 @@ class Algorithm(StrEnum):
     DECISION_TREE = "decision_tree"
     RANDOM_FOREST = "random_forest"
     HIST_GRADIENT_BOOSTING = "hist_gradient_boosting"
+    SCORECARD = "scorecard"
 
 
 _CLASSIFIERS: dict[Algorithm, Callable[[], Any]] = {
@@ -48,6 +46,7 @@ _CLASSIFIERS: dict[Algorithm, Callable[[], Any]] = {
     Algorithm.HIST_GRADIENT_BOOSTING: lambda: HistGradientBoostingClassifier(
         learning_rate=0.05, max_iter=100, max_depth=3, random_state=SEED
     ),
+    Algorithm.SCORECARD: lambda: LogisticRegression(max_iter=1000),
 }
 
 
@@ -58,6 +57,7 @@ class TrainedModel:
     pipeline: Pipeline
     features: pd.DataFrame
     metrics: Metrics
+    out_of_fold: OutOfFold
     label_counts: dict[str, int]
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
@@ -71,24 +71,67 @@ def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> Tra
     the confusion matrix is of a model fitted without the held-out fifth. Raises InputFault.
     """
     features, labels, notes = _features_and_labels(job, data, label)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a warning may quote the data
-            pipeline = build_pipeline(features, job.training, algorithm)
-            metrics = _evaluate(pipeline, features, labels)
-            pipeline.fit(features, labels)
-    except ValueError as exc:
-        raise InputFault(
-            f"{algorithm} cannot be fitted to the training data; look for columns that mix numbers and text"
-        ) from exc
+    groups = _groups(job, data)
+    pipeline = _unfitted(job, features, labels, algorithm)
+    with _fitting(algorithm):
+        metrics, out_of_fold = evaluate(pipeline, features, labels, groups)
+        pipeline.fit(features, labels)
     counts = labels.astype(str).value_counts().sort_index()
     return TrainedModel(
         pipeline=pipeline,
         features=features,
         metrics=metrics,
+        out_of_fold=out_of_fold,
         label_counts={str(name): int(count) for name, count in counts.items()},
         notes=notes,
     )
+
+
+def search(job: Job, data: pd.DataFrame, label: str, *, tried: Callable[[Algorithm], None]) -> list[Candidate]:
+    """Compare all algorithms that fit the labels on the same folds; the best first, by log loss.
+
+    ``tried`` is called after each. Raises InputFault.
+    """
+    features, labels, _ = _features_and_labels(job, data, label)
+    found = []
+    for algorithm in Algorithm:
+        if algorithm is Algorithm.SCORECARD and labels.nunique() != 2:
+            continue
+        pipeline = _unfitted(job, features, labels, algorithm)
+        with _fitting(algorithm):
+            folds, _ = cross_validation(pipeline, features, labels)
+        found.append(
+            Candidate(algorithm=algorithm, accuracy=folds.accuracy, roc_auc=folds.roc_auc, log_loss=folds.log_loss)
+        )
+        tried(algorithm)
+    return sorted(found, key=lambda candidate: candidate.log_loss)
+
+
+def _unfitted(job: Job, features: pd.DataFrame, labels: pd.Series[Any], algorithm: Algorithm) -> Pipeline:
+    if algorithm is Algorithm.SCORECARD and labels.nunique() != 2:
+        raise InputFault(f"a scorecard needs two labels, and there are {labels.nunique()}; choose another --algorithm")
+    with _fitting(algorithm):
+        return build_pipeline(features, job.training, algorithm)
+
+
+@contextmanager
+def _fitting(algorithm: Algorithm) -> Iterator[None]:
+    """Turn what scikit-learn says of data that it cannot fit into InputFault."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning may quote the data
+            yield
+    except ValueError as exc:
+        raise InputFault(
+            f"{algorithm} cannot be fitted to the training data; look for columns that mix numbers and text"
+        ) from exc
+
+
+def _groups(job: Job, data: pd.DataFrame) -> pd.DataFrame:
+    wanted = job.training.groups
+    if missing := [name for name in wanted if name not in data.columns]:
+        raise InputFault(f"[training] groups names {', '.join(missing)}, which the training data does not have")
+    return data[wanted]
 
 
 def _features_and_labels(
@@ -105,7 +148,7 @@ def _features_and_labels(
         raise InputFault(
             f"column {label} is empty in {counted(unlabelled, 'row')}; leave those rows out of the training data"
         )
-    left_out = {label, *job.source.key, job.source.changed_at, *job.training.ignore}
+    left_out = {label, *job.source.key, job.source.changed_at, job.training.time, *job.training.ignore}
     features = data[[name for name in data.columns if name not in left_out]]
     features, notes = plain_features(job, features)
     if features.empty:
@@ -164,6 +207,8 @@ def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algori
     derived = derive.transform(features.head(0))
     numbers = [name for name in derived.columns if _is_number(derived[name])]
     texts = [name for name in derived.columns if name not in numbers]
+    if algorithm is Algorithm.SCORECARD:
+        return Pipeline([("derive", derive), ("weigh", WeightOfEvidence()), ("classify", _CLASSIFIERS[algorithm]())])
     scale = [StandardScaler()] if algorithm is Algorithm.LOGISTIC_REGRESSION else []
     prepare = ColumnTransformer(
         [
@@ -176,35 +221,3 @@ def build_pipeline(features: pd.DataFrame, training: Training, algorithm: Algori
         ]
     )
     return Pipeline([("derive", derive), ("prepare", prepare), ("classify", _CLASSIFIERS[algorithm]())])
-
-
-def _evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any]) -> Metrics:
-    folds = min(FOLDS, int(labels.value_counts().min()))
-    auc = "roc_auc" if labels.nunique() == 2 else "roc_auc_ovr"
-    scores = cross_validate(
-        pipeline,
-        features,
-        labels,
-        cv=StratifiedKFold(folds, shuffle=True, random_state=SEED),
-        scoring={"accuracy": "accuracy", "roc_auc": auc, "log_loss": "neg_log_loss"},
-    )
-    fit_x, held_x, fit_y, held_y = train_test_split(
-        features, labels, test_size=HELD_OUT, stratify=labels, random_state=SEED
-    )
-    decided = pipeline.fit(fit_x, fit_y).predict(held_x)
-    names = sorted(labels.unique().tolist())
-    return Metrics(
-        cross_validation=CrossValidation(
-            folds=folds,
-            accuracy=float(scores["test_accuracy"].mean()),
-            accuracy_std=float(scores["test_accuracy"].std()),
-            roc_auc=float(scores["test_roc_auc"].mean()),
-            log_loss=float(-scores["test_log_loss"].mean()),
-        ),
-        held_out=HeldOut(
-            rows=len(held_y),
-            accuracy=float(accuracy_score(held_y, decided)),
-            labels=tuple(str(name) for name in names),
-            confusion_matrix=confusion_matrix(held_y, decided, labels=names).tolist(),
-        ),
-    )

@@ -1,4 +1,4 @@
-"""Registering model versions: trained by this package, or from a file."""
+"""Registering model versions."""
 
 from __future__ import annotations
 
@@ -33,60 +33,6 @@ class Registered:
     """Whether this call added the version; False if the same file with the same signature was registered already."""
     same_file: tuple[int, ...]
     """Other versions of the same file: trained again, or with another signature or other library versions."""
-
-
-def train_and_register(
-    database: Database,
-    artifacts_dir: Path,
-    job: Job,
-    data: Path,
-    *,
-    label: str,
-    algorithm: str,
-    form: FileFormat = PLAIN,
-    golden: Golden = "real",
-    notify: Callable[[str], None] | None = None,
-    observers: Sequence[Observer] = (),
-) -> Registered:
-    """Fit the job's pipeline on a CSV or Parquet file and register it.
-
-    The job's alias points to the first version. ``notify`` is called with a message for each guess about the data.
-    Raises InputFault, UnusableModel, SchemaOutOfDate, DatabaseFault.
-    """
-    from batch_scoring.domain.manifest import TrainingData
-    from batch_scoring.files.content import read_content
-    from batch_scoring.files.frame import read_frame
-    from batch_scoring.model import training
-    from batch_scoring.model.artifact import dump, sha256
-    from batch_scoring.model.describe import describe
-
-    check_schema(database)
-    rows = read_content(data)
-    frame = read_frame(data, rows, form, keep=[label], parse_dates=True, notify=notify)
-    if label not in frame.columns and label.strip() in frame.columns:
-        label = label.strip()
-    trained = training.train(job, frame, label, training.Algorithm(algorithm))
-    for note in trained.notes:
-        if notify:
-            notify(f"{data.name}: {note}")
-    content = dump(trained.pipeline)
-    manifest = describe(
-        trained.pipeline,
-        content,
-        trained.features,
-        training_data=TrainingData(
-            file=data.name,
-            sha256=sha256(rows),
-            rows=len(frame),
-            label_column=label,
-            label_counts=trained.label_counts,
-        ),
-        metrics=trained.metrics,
-        golden=golden,
-    )
-    registered = _register(database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias)
-    _emit_registered(observers, registered, first_alias=job.model.alias)
-    return registered
 
 
 def register_file(
@@ -127,10 +73,10 @@ def register_file(
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
     manifest = _described(model, content, sample, rows, form, artifact_format, notify, golden)
-    registered = _register(
+    registered = register_content(
         database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
     )
-    _emit_registered(observers, registered, first_alias=alias or "champion")
+    emit_registered(observers, registered, first_alias=alias or "champion")
     version = registered.version.version
     if alias is not None and registry.version_of_alias(database, name, alias) != version:
         promoter = Promoter(
@@ -145,7 +91,7 @@ def register_file(
     return registered
 
 
-def _emit_registered(observers: Sequence[Observer], registered: Registered, *, first_alias: str | None) -> None:
+def emit_registered(observers: Sequence[Observer], registered: Registered, *, first_alias: str | None) -> None:
     """Emit the registration of a new version, and its promotion if it is the first."""
     version = registered.version
     if not registered.is_new:
@@ -200,7 +146,7 @@ def _described(
         raise
 
 
-def _register(
+def register_content(
     database: Database,
     artifacts_dir: Path,
     name: str,
@@ -210,6 +156,11 @@ def _register(
     first_alias: str,
     reuse: bool = False,
 ) -> Registered:
+    """Write the bytes of a model with its manifest, and add them to the registry, signed if a key is set.
+
+    With ``reuse`` a version with the same file and signature is returned instead. Raises UnusableModel,
+    ConfigurationError, DatabaseFault.
+    """
     from batch_scoring.model.artifact import artifact_uri, save
 
     key = key_text("SIGNING_KEY")

@@ -48,6 +48,8 @@ class ModelResolved:
     """The URI of the version, without an alias."""
     version: int
     """Its number in the registry of this package."""
+    mlflow_model_id: str | None
+    """The logged model, as MLflow numbers it."""
     trusted_by: str
     """``training``, ``tag`` or ``first use``."""
     note: str | None
@@ -63,6 +65,7 @@ class ModelResolved:
             job=job,
             uri=resolved.known.uri,
             version=resolved.version.version,
+            mlflow_model_id=resolved.known.mlflow_model_id,
             trusted_by=resolved.known.trusted_by,
             note=resolved.note,
             is_cached=resolved.unreached_for is not None,

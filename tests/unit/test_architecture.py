@@ -69,6 +69,8 @@ MAY_BE_HEAVY = {
     "model/training.py",
     "model/training_data.py",
     "model/translation/encoders.py",
+    "model/evaluation.py",
+    "model/scorecard.py",
     "model/values.py",
     "store/bulk/binary.py",
     "store/bulk/packed.py",

@@ -161,6 +161,40 @@ def category_indicators(transformer: Any, table: Table) -> Table:
 # --- bins
 
 
+def weight_of_evidence(transformer: Any, table: Table) -> Table:
+    """WeightOfEvidence of this package."""
+    features: list[Feature] = []
+    fitted = zip(table.features, transformer.edges_, transformer.texts_, transformer.weights_, strict=True)
+    for feature, edges, categories, weights in fitted:
+        if categories is not None:
+            keyed_feature = _as_keyed(feature, categories)
+            place = {text: number for number, text in enumerate(categories)}
+            values = tuple(
+                float(weights[-1]) if _is_absent(value) else float(weights[place[value]]) if value in place else 0.0
+                for value in keyed_feature.values
+            )
+            features.append(Choice(conditions=keyed_feature.conditions, values=values))
+        elif isinstance(feature, Numeric):
+            binned = _binned(feature, edges)
+            conditions = (IsNull(feature.expression), *binned.conditions)
+            features.append(Choice(conditions=conditions, values=(float(weights[-1]), *map(float, weights[:-1]))))
+        elif isinstance(feature, Choice):
+            reached = tuple(
+                None
+                if value is None
+                else float(weights[-1] if np.isnan(value) else weights[np.searchsorted(edges, value, side="right")])
+                for value in feature.values
+            )
+            features.append(Choice(conditions=feature.conditions, values=reached))
+        else:
+            raise NotTranslatable("a scorecard of categories that are numbers has no translation")
+    return table.with_features(features)
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and bool(np.isnan(value)))
+
+
 def binarizer(transformer: Any, table: Table) -> Table:
     """Binarizer: whether a number is above a threshold."""
     edges = [np.array([np.nextafter(transformer.threshold, np.inf)])] * len(table.features)

@@ -274,6 +274,7 @@ _TRANSLATIONS: dict[str | None, Callable[[Any, Table], Table]] = {
     "OneHotEncoder": encoders.one_hot_encoder,
     "OrdinalEncoder": encoders.ordinal_encoder,
     "CategoryIndicators": encoders.category_indicators,
+    "WeightOfEvidence": encoders.weight_of_evidence,
     "Binarizer": encoders.binarizer,
     "KBinsDiscretizer": encoders.k_bins_discretizer,
 }

@@ -1,0 +1,33 @@
+"""Confidence intervals of metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest, norm, rankdata
+
+LEVEL = 0.95
+
+
+def share_interval(count: int, of: int) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson, 1927), at LEVEL. ``of`` must not be 0."""
+    found = binomtest(count, of).proportion_ci(confidence_level=LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def roc_auc_interval(positive: Any, scores: Any) -> tuple[float, float] | None:
+    """DeLong's interval of the area under the ROC curve (DeLong et al., 1988; by ranks: Sun and Xu, 2014), at LEVEL.
+
+    ``positive`` has shape (n,) and type bool, ``scores`` shape (n,). None with fewer than two rows of a label.
+    """
+    of_positive, of_negative = scores[positive], scores[~positive]
+    m, n = len(of_positive), len(of_negative)
+    if min(m, n) < 2:
+        return None
+    ranks = rankdata(np.concatenate([of_positive, of_negative]))
+    above = (ranks[:m] - rankdata(of_positive)) / n
+    below = 1 - (ranks[m:] - rankdata(of_negative)) / m
+    area = float(above.mean())
+    half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
+    return max(0.0, area - half), min(1.0, area + half)
