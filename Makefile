@@ -37,10 +37,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 demo: install
 	$(BIN)/batch-scoring demo
 
-test: dev
+test: dev .venv-mlflow/.installed
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: dev
+test-all: dev .venv-mlflow/.installed
 	$(BIN)/python -m pytest
 
 docs: dev
@@ -76,6 +76,12 @@ benchmark-start: dev
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
+# the server of MLflow requires other versions of shared libraries, too
+.venv-mlflow/.installed: requirements-mlflow.txt
+	test -x .venv-mlflow/bin/python || $(PYTHON) -m venv .venv-mlflow
+	.venv-mlflow/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-mlflow.txt
+	touch $@
+
 bench: .venv-bench/.installed
 	.venv-bench/bin/python -m benchmarks.speed
 
@@ -86,6 +92,8 @@ requirements: dev
 	  pyproject.toml --all-extras --group dev --constraint requirements.txt --upgrade -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
 	  pyproject.toml --group bench --upgrade -o requirements-bench.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header \
+	  --group mlflow-server --upgrade -o requirements-mlflow.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench .venv-mlflow build dist demo .pytest_cache .mypy_cache .ruff_cache
