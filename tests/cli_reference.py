@@ -22,7 +22,10 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (3, "the first problem found is one of a model"),
     ),
     "load": ((2, "the file or the table refuses a row; nothing is loaded"),),
-    "train": ((3, "the fitted pipeline cannot be registered"),),
+    "train": (
+        (1, "the version is registered here, and could not be logged to MLflow"),
+        (3, "the fitted pipeline cannot be registered"),
+    ),
     "run": (
         (1, "the run failed"),
         (3, "the model was refused"),

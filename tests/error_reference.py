@@ -18,6 +18,12 @@ REMEDIES = {
     "SourceFault": "Correct the source table or the `[source]` section of the job file."
     " `batch-scoring check` lists what is missing; [keys](job-files.md#keys) explains when a key is usable.",
     "InputFault": "Correct the file, the value or the option that the message names. Nothing was changed.",
+    "ExtraMissing": "Install the extra that the message names, such as `pip install 'batch-scoring[mlflow]'`.",
+    "TrackingServerUnavailable": "Look at the server and its log, then run again; the rows stay due."
+    " `[model] cache` lets runs use the last verified version meanwhile, see"
+    " [MLflow](mlflow.md#when-the-server-fails).",
+    "TrackingServerRefused": "Give the credentials that MLflow's client takes, such as `MLFLOW_TRACKING_USERNAME` and"
+    " `MLFLOW_TRACKING_PASSWORD`, and let that user read the model.",
     "SchemaOutOfDate": "Run `batch-scoring db upgrade`, or upgrade the package if the database is newer.",
     "ModelRefused": "The base class of the errors with exit code 3. Raised itself if the model does not fit the job:"
     " change `kind` or `positive_label` in `[predictions]`, or name another model.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -173,6 +174,8 @@ def _fields(file: Path, body: bytes, separator: str, header: Sequence[str], firs
     )
     # without quotes no field contains a line break, and blocks are parsed in parallel
     parse = pacsv.ParseOptions(delimiter=separator, newlines_in_values=b'"' in body)
+    if body.startswith(codecs.BOM_UTF8):
+        body = codecs.BOM_UTF8 + body  # Arrow removes one, and this one is part of the first field
     for block in (None, min(len(body) + 1, _LARGEST_BLOCK)):
         try:
             table = pacsv.read_csv(

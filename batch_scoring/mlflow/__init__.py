@@ -1,4 +1,5 @@
 """MLflow: models of its registry, and runs and models logged to its tracking server.
 
-The client is imported in processes of their own (``helper``), and in ``train``. A run with nothing due does neither.
+The client is imported in processes of its own (``client_process``), and by ``train``. A run with nothing due does
+neither.
 """

@@ -31,7 +31,7 @@ class Client:
         self._patience = patience
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "batch_scoring.mlflow.helper"],
+            [sys.executable, "-m", "batch_scoring.mlflow.client_process"],
             env=server.environ(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

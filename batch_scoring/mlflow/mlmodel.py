@@ -77,8 +77,7 @@ def _check_flavors(flavors: dict[str, Any], uri: str) -> None:
     if "sklearn" not in flavors or others:
         named = ", ".join(sorted(flavors)) or "none"
         raise UnusableModel(
-            f"{uri} has the flavors {named}, and only models logged by mlflow.sklearn are loaded; log the scikit-learn"
-            " model itself"
+            f"{uri} has the flavors {named}, and only the flavor sklearn is loaded; log the scikit-learn model itself"
         )
     function = flavors.get("python_function") or {}
     loader = function.get("loader_module", "mlflow.sklearn")

@@ -1,4 +1,4 @@
-"""What a process of this package and its helper, which has imported MLflow's client, tell each other: lines of JSON.
+"""What a process of this package and the one that has imported MLflow's client tell each other: lines of JSON.
 
 The helper finds what a URI points to and lists its files; then it downloads those that it is asked for, one at a time.
 Its answers never hold text of the server, which may quote rows.

@@ -77,7 +77,7 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for name, categories, most_frequent in zip(
             self.feature_names_in_, self.categories_, self.most_frequent_, strict=True
         ):
-            codes, texts = _coded(frame[name])
+            codes, texts = coded(frame[name])
             place = {text: number for number, text in enumerate(categories)}
             # the last entry is for a missing text, whose code is -1
             translation = np.array([*(place.get(text, -1) for text in texts), most_frequent if len(categories) else -1])
@@ -92,7 +92,7 @@ class CategoryIndicators(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.array([f"{name}_{text}" for name, categories in pairs for text in categories], dtype=object)
 
 
-def _coded(values: pd.Series[Any]) -> tuple[Any, Any]:
+def coded(values: pd.Series[Any]) -> tuple[Any, Any]:
     """The code of each row's text, -1 where it is missing, and the distinct texts."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.cat.codes.to_numpy(), values.cat.categories

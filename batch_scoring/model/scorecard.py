@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from batch_scoring.model.features import coded
+
 
 class WeightOfEvidence(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The weight of evidence of the bin of each value, in a column for each column of the input.
 
-    Numbers are cut at quantiles, a few distinct ones at each, texts by their categories; missing values are a bin of their own. With p and n the
-    numbers of rows of the second and of the first label, and k bins, the weight of a bin is
-    ``ln(((p_bin + a) / (p + k a)) / ((n_bin + a) / (n + k a)))`` (Good, 1950, for a = 0; ``smoothing`` is a, so that
-    a bin with rows of one label has a finite weight). An unseen category has the weight 0.
+    Numbers are cut at quantiles, a few distinct ones at each, texts by their categories; missing values are a bin of
+    their own. With p and n the numbers of rows of the second and of the first label, and k bins, the weight of a bin
+    is ``ln(((p_bin + a) / (p + k a)) / ((n_bin + a) / (n + k a)))`` (Good, 1950, for a = 0; ``smoothing`` is a, so
+    that a bin with rows of one label has a finite weight). An unseen category has the weight 0.
 
     Parameters
     ----------
@@ -89,5 +91,7 @@ def _bins(values: pd.Series[Any], edges: Any, categories: Any) -> Any:
     if edges is not None:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isnan(numbers), len(edges) + 1, np.searchsorted(edges, numbers, side="right"))
-    codes = pd.Categorical(values.astype(object), categories=list(categories)).codes.astype(np.intp)
-    return np.where(values.isna().to_numpy(), len(categories), codes)
+    codes, texts = coded(values)
+    place = {text: number for number, text in enumerate(categories)}
+    # the last entry is for a missing text, whose code is -1
+    return np.array([*(place.get(text, -1) for text in texts), len(categories)])[codes]

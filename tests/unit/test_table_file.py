@@ -337,6 +337,11 @@ def test_any_bytes_are_rows_or_a_fault_of_the_input(content: bytes) -> None:
     assert (rows_or_fault(content) or "people.csv").startswith("people.csv")
 
 
+def test_a_byte_order_mark_inside_a_file_is_part_of_its_field() -> None:
+    assert list(read("a\n\ufeff\n".encode())["a"]) == ["\ufeff"]
+    assert list(read("a\n\ufeffx\ny\n".encode())["a"]) == ["\ufeffx", "y"]
+
+
 @given(st.lists(st.sampled_from([*'a1 ,";\n\r\t.-é?', "\x1a", "\ufeff", "\x0b", "sep=;\n"]), max_size=60).map("".join))
 def test_any_text_is_rows_or_a_fault_of_the_input(text: str) -> None:
     assert (rows_or_fault(text.encode()) or "people.csv").startswith("people.csv")

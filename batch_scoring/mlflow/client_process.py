@@ -1,4 +1,4 @@
-"""The process that imports MLflow's client: ``python -m batch_scoring.mlflow.helper``. See ``protocol``."""
+"""The process that imports MLflow's client: ``python -m batch_scoring.mlflow.client_process``. See ``protocol``."""
 
 from __future__ import annotations
 
