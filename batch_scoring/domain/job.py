@@ -62,14 +62,14 @@ class Model(Section):
 
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     alias: Annotated[str, Field(pattern=ALIAS)] = "champion"
-    challengers: Annotated[list[Annotated[str, Field(pattern=ALIAS)]], Field(max_length=4)] = Field(
-        default_factory=list
-    )
-    """Aliases whose versions score the same rows for comparison."""
     uri: Annotated[str, AfterValidator(mlflow_uri.check)] | None = None
     """The model in MLflow that scores; None for the version of ``alias`` in the registry of this package."""
     cache: bool = False
     """Whether the last verified version of ``uri`` scores while the tracking server cannot be reached."""
+    challengers: Annotated[list[Annotated[str, Field(pattern=ALIAS)]], Field(max_length=4)] = Field(
+        default_factory=list
+    )
+    """Aliases whose versions score the same rows for comparison."""
     unseen_categories: UnseenCategories = "score"
     on_new_version: OnNewVersion = "keep"
     per_run: Annotated[int, Field(ge=1)] | None = None
@@ -174,5 +174,5 @@ class Job(Section):
     run: Run = Run()
     schedule: Schedule | None = None
     promotion: Promotion = Promotion()
-    training: Training = Training()
     mlflow: MLflow = MLflow()
+    training: Training = Training()

@@ -20,6 +20,8 @@ RUN_BY = {
     ("docs/bi.md", "sh"): "tests/acceptance/test_documents.py",
     ("docs/bi.md", "sql"): "tests/acceptance/test_bi_guide.py",
     ("docs/bi.md", "python"): "tests/acceptance/test_bi_guide.py",
+    ("docs/mlflow.md", "sh"): "tests/acceptance/test_mlflow_walkthrough.py",
+    ("docs/mlflow.md", "python"): "tests/acceptance/test_mlflow_walkthrough.py",
 }
 """Which test runs the blocks of a document in a language, except those that say why they are not run."""
 

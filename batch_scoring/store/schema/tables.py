@@ -320,7 +320,7 @@ mlflow_resolutions = sa.Table(
     sa.Column("resolved_at", UtcTimestamp, nullable=False, comment="When it was resolved, by the database's clock"),
     sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     sa.ForeignKeyConstraint(["tracking_uri", "version_uri"], ["mlflow_versions.tracking_uri", "mlflow_versions.uri"]),
-    comment="One row per run whose model is in MLflow: what its URI pointed to at that time. Rows are never changed",
+    comment="One row per run whose model is in MLflow: what its URI pointed to then. Rows are never changed",
 )
 
 scoring_jobs = sa.Table(

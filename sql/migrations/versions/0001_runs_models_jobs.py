@@ -323,7 +323,7 @@ def upgrade() -> None:
             ["mlflow_versions.tracking_uri", "mlflow_versions.uri"],
             name="fk_mlflow_resolutions_tracking_uri_version_uri",
         ),
-        comment="One row per run whose model is in MLflow: what its URI pointed to at that time. Rows are never changed",
+        comment="One row per run whose model is in MLflow: what its URI pointed to then. Rows are never changed",
     )
     op.create_table(
         "scoring_jobs",
