@@ -61,8 +61,9 @@ lint: dev
 typecheck: dev
 	$(BIN)/mypy
 
+WHEEL_DIR ?=
 wheel: dev
-	$(BIN)/python -m benchmarks.wheel_check
+	$(BIN)/python -m benchmarks.wheel_check $(WHEEL_DIR)
 
 check: lint typecheck test wheel
 
