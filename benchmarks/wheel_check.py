@@ -126,7 +126,15 @@ def _environment(folder: Path) -> Path:
 
 
 def _pip(environment: Path, *arguments: str) -> None:
-    command = [environment / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    command = [
+        str(environment / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        *arguments,
+    ]
     subprocess.run(command, check=True)
 
 

@@ -29,4 +29,4 @@ def test_releases_are_dated_and_the_newest_comes_first() -> None:
 def test_every_change_is_of_a_known_kind() -> None:
     kinds = set(re.findall(r"^### (.+)$", TEXT, flags=re.MULTILINE))
 
-    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Upgrade notes"}
