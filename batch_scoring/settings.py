@@ -137,12 +137,18 @@ def mail_addresses(text: str) -> tuple[str, ...]:
     """Parse a list such as ``a@example.com, "Doe, J" <j@example.com>``. Raises ValueError if it is not valid."""
     from email.utils import formataddr, getaddresses
 
-    found = [(name, address) for name, address in getaddresses([text]) if name or address]
-    if not text.isprintable() or any(not _MAIL_ADDRESS.fullmatch(address) for _, address in found):
+    listed = _EMPTY_ITEM.sub("", text.strip().strip(","))  # Python from 3.11.10 on refuses a list with empty items
+    found = [(name, address) for name, address in getaddresses([listed]) if name or address]
+    if (
+        not text.isprintable()
+        or (listed.strip() and not found)
+        or any(not _MAIL_ADDRESS.fullmatch(address) for _, address in found)
+    ):
         raise ValueError("expected mail addresses")
     return tuple(formataddr((name, address), charset="utf-8") if name else address for name, address in found)
 
 
+_EMPTY_ITEM = re.compile(r",(?=\s*,)")
 _MAIL_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 
 

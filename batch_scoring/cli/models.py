@@ -131,6 +131,7 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
     """Show a model version: its signature, metrics, training data and libraries."""
 
     from batch_scoring.store import registry
+    from batch_scoring.store.mlflow import known_by_version
 
     source = migrated_database()
     found = registry.get_version(source, name, version)
@@ -150,7 +151,10 @@ def show(name: Name, version: Version, as_json: Json = False) -> None:
             ("score", manifest.score_description),
             ("decides", manifest.decision_description),
             ("engine", f"Python: {manifest.only_in_python}" if manifest.only_in_python else "the database, or Python"),
+            ("purpose", manifest.purpose),
+            *(("limit", limit) for limit in manifest.limits),
             *(("note", note) for note in manifest.notes),
+            *(("in MLflow", f"{one.uri} on {one.tracking_uri}") for one in known_by_version(source, name, version)),
             ("artifact", found.artifact_uri),
             ("SHA-256", found.artifact_sha256),
             (

@@ -16,19 +16,19 @@ import pandas as pd
 import pytest
 from commands import assert_no_traceback, assert_refused, said
 from conftest import prepare_loans
+from logins import grant_roles
 from mlflow_server import MlflowServer, Proxy, free_port, serving
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from support import DATA, LOAN_JOB, Workspace
+from support import DATA, LOAN_JOB, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.scoring.events import ChunkCommitted, Event
 
 NAME = "loan_eligibility"
-URI = f"models:/{NAME}@champion"
 RUN = ("run", NAME)
 TRAIN = ("train", NAME, "--data", str(DATA / "loan_train.csv"), "--label", "Loan_Status", "--mlflow")
 
@@ -51,6 +51,16 @@ def proxy(mlflow_server: MlflowServer) -> Iterator[Proxy]:
     found = Proxy(mlflow_server)
     yield found
     found.stop()
+
+
+def pair() -> tuple[str, str]:
+    """A private and a public key in PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 @pytest.fixture(scope="session")
@@ -285,6 +295,55 @@ def test_a_model_that_mlflow_logged_is_trusted_on_first_use_and_says_so(
     assert stored == pytest.approx(expected, abs=1e-12, rel=0)
     assert workspace.cli("check").returncode == 0
     assert "first use" not in workspace.cli(*RUN).stderr
+
+
+@pytest.mark.slow
+def test_a_scorer_may_register_versions_for_jobs_in_mlflow_and_for_no_others(
+    postgresql_workspace: Workspace, mlflow_server: MlflowServer, postgres: PostgresServer, shared: str
+) -> None:
+    workspace = ready(postgresql_workspace, shared, mlflow_server.url)
+    granted = grant_roles(workspace, postgres)
+    scorer = granted.by("scorer")
+    assert scorer.cli_json(*RUN)["scored_count"] == 367
+    assert workspace.scalar("SELECT trusted_by FROM mlflow_versions") == "tag"
+    assert workspace.cli("db", "roles", "--verify").returncode == 0
+
+    workspace.write_job(NAME, LOAN_JOB)
+    granted.administrate(workspace.cli("db", "roles").stdout)
+    workspace.write_job(NAME, job_text("unknown", mlflow_server.url))
+    in_mlflow(
+        mlflow_server.url,
+        f"""
+version = client.get_model_version_by_alias("{shared}", "champion")
+try:
+    client.create_registered_model("unknown")
+except mlflow.exceptions.MlflowException:
+    pass
+model_id = version.source.removeprefix("models:/")
+new = client.create_model_version("unknown", source=version.source, run_id=version.run_id, model_id=model_id)
+client.set_registered_model_alias("unknown", "champion", new.version)
+print(json.dumps(new.version))
+""",
+    )
+    make_due(workspace)
+    assert_refused(scorer.cli(*RUN), 1, "may not register it", "db roles")
+    assert workspace.scalar("SELECT count(*) FROM model_versions") == 1
+
+
+@pytest.mark.slow
+def test_where_keys_are_trusted_a_model_of_mlflow_scores_after_it_was_signed(
+    sqlite_workspace: Workspace, mlflow_server: MlflowServer, shared: str
+) -> None:
+    private, public = pair()
+    workspace = ready(sqlite_workspace, shared, mlflow_server.url)
+    workspace.environ["BATCH_SCORING_TRUSTED_KEYS"] = public
+
+    assert_refused(workspace.cli(*RUN), 3, "has no signature")
+
+    assert nothing_predicted(workspace)
+    workspace.environ["BATCH_SCORING_SIGNING_KEY"] = private
+    assert workspace.cli("model", "sign", shared, "1").returncode == 0
+    assert workspace.cli_json(*RUN)["scored_count"] == 367
 
 
 @pytest.mark.slow

@@ -226,6 +226,10 @@ def test_addresses_may_have_names_with_commas() -> None:
         "a@example.com",
         '"Doe, J" <j@example.com>',
     )
+    assert mail_addresses("a@example.com, , b@example.com,,") == ("a@example.com", "b@example.com")
+    assert mail_addresses(" , ") == ()
+    with pytest.raises(ValueError, match="mail addresses"):
+        mail_addresses("a@example.com b@example.com, <<")
 
 
 # what becomes of it
