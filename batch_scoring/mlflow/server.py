@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from batch_scoring.domain.job import Job
 from batch_scoring.errors import ConfigurationError, ExtraMissing, Problem
@@ -14,6 +15,7 @@ from batch_scoring.errors import ConfigurationError, ExtraMissing, Problem
 VARIABLE = "MLFLOW_TRACKING_URI"
 
 _LONGEST = 255
+_USER_INFO = re.compile(r"//[^/]*@")
 
 _CLIENT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -37,8 +39,7 @@ class Server:
     @property
     def shown(self) -> str:
         """The URI without user, password and parameters: how it is recorded and shown."""
-        parts = urlsplit(self.uri)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return _USER_INFO.sub("//", re.split(r"[?#]", self.uri)[0])
 
     def environ(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """The environment of a process that uses the client."""
@@ -58,7 +59,7 @@ def server_of(job: Job, environ: Mapping[str, str] = os.environ) -> Server:
         raise ConfigurationError([Problem(where=where, key="mlflow.tracking_uri", message=message)])
     try:
         server = Server(uri=uri)
-        is_usable = bool(urlsplit(uri).scheme) and len(server.shown) <= _LONGEST
+        is_usable = (bool(urlsplit(uri).scheme) or uri == "databricks") and len(server.shown) <= _LONGEST
     except ValueError:
         is_usable = False
     if not is_usable:

@@ -9,6 +9,7 @@ from support import LOAN_JOB, Workspace
 
 from batch_scoring.domain.mlflow_uri import ModelUri
 from batch_scoring.errors import ConfigurationError
+from batch_scoring.mlflow.server import Server
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,19 @@ def test_what_does_not_belong_together_is_refused(sqlite_workspace: Workspace, m
     text = LOAN_JOB.replace('name = "loan_eligibility"\nalias = "champion"', model)
     with pytest.raises(ConfigurationError, match=words):
         sqlite_workspace.write_job("loans", text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:p%40ss@mlflow:5000/base?token=secret#x", "http://mlflow:5000/base"),
+        ("http://user:p@ss@mlflow:5000", "http://mlflow:5000"),
+        ("sqlite:////var/lib/mlflow.db", "sqlite:////var/lib/mlflow.db"),
+        ("postgresql+psycopg2://u:p@db/mlflow?host=/run", "postgresql+psycopg2://db/mlflow"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_a_server_is_shown_and_recorded_without_secrets(uri: str, shown: str) -> None:
+    server = Server(uri=uri)
+    assert server.shown == shown
+    assert uri not in repr(server)
