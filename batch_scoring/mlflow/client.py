@@ -12,6 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
+import batch_scoring
 from batch_scoring.errors import ExtraMissing, NoSuchModel, TrackingServerRefused, TrackingServerUnavailable
 from batch_scoring.mlflow.server import Server
 
@@ -19,6 +20,10 @@ PATIENCE = 15.0
 """Seconds without an answer, and without a byte of a download, after which the server counts as unavailable."""
 
 _POLL = 0.2
+
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from batch_scoring.mlflow.client_process import main; main()"
+_SOURCE = str(Path(batch_scoring.__file__).resolve().parent.parent)
+"""The folder of this package, which is looked for last. With -P, no mlflow.py of the current folder is imported."""
 
 
 class Client:
@@ -30,8 +35,8 @@ class Client:
         self._downloads = downloads
         self._patience = patience
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "batch_scoring.mlflow.client_process"],
+        self._process = subprocess.Popen(  # noqa: S603 - this program
+            [sys.executable, "-P", "-c", _PROGRAM, _SOURCE],
             env=server.environ(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The process that imports MLflow's client: ``python -m batch_scoring.mlflow.client_process``. See ``protocol``."""
+"""What the process does that imports MLflow's client, see ``client`` and ``protocol``."""
 
 from __future__ import annotations
 
@@ -246,7 +246,3 @@ def _fault(exc: Exception) -> tuple[Fault, int | None]:
     if code in _CODES:
         return _CODES[code], status
     return ("unavailable" if status is None else _STATUSES.get(status, "unavailable")), status
-
-
-if __name__ == "__main__":
-    main()

@@ -265,6 +265,7 @@ class _FirstUse:
         from batch_scoring.model.artifact import unpickle
         from batch_scoring.model.describe import describe
         from batch_scoring.model.scorer import bound_parallelism
+        from batch_scoring.model.translation.program import why_only_in_python
 
         declared = signature_of(logged, self.found.uri)
         if installed != logged.scikit_learn_version and not allow_mismatch:
@@ -278,17 +279,18 @@ class _FirstUse:
         rows = self._sample(declared)
         model = unpickle(content, logged.format)
         bound_parallelism(model)
-        manifest = describe(model, content, rows, artifact_format=logged.format)
-        return manifest.model_copy(
+        derived = describe(model, content, rows, artifact_format=logged.format)
+        manifest = derived.model_copy(
             update={
-                "signature": _with_declared(manifest.signature, declared),
+                "signature": _with_declared(derived.signature, declared),
                 "scikit_learn_version": logged.scikit_learn_version,
                 "notes": (
-                    *manifest.notes,
+                    *derived.notes,
                     f"registered from {self.found.uri}, with rows of {self.job.source.table} as its sample",
                 ),
             }
         )
+        return manifest.model_copy(update={"only_in_python": why_only_in_python(model, manifest)})
 
     def _sample(self, declared: Signature) -> pd.DataFrame:
         """Rows of the source, as the types of the signature. Raises SignatureMismatch, DatabaseFault."""

@@ -294,6 +294,7 @@ def test_a_model_that_mlflow_logged_is_trusted_on_first_use_and_says_so(
     stored = dict(workspace.query('SELECT "Loan_ID", score FROM predictions'))
     assert stored == pytest.approx(expected, abs=1e-12, rel=0)
     assert workspace.cli("check").returncode == 0
+    assert "text" in workspace.cli_json("model", "show", name, "1")["manifest"]["only_in_python"]
     assert "first use" not in workspace.cli(*RUN).stderr
 
 
@@ -472,6 +473,20 @@ def test_a_run_with_nothing_due_does_not_touch_the_server(
     ).stdout
     assert "'batch_scoring.mlflow'" in loaded
     assert "'mlflow'" not in loaded
+
+
+def test_a_module_named_mlflow_in_the_current_folder_is_not_imported(
+    sqlite_workspace: Workspace, mlflow_server: MlflowServer, shared: str
+) -> None:
+    workspace = ready(sqlite_workspace, shared, mlflow_server.url)
+    mark = workspace.folder / "mark"
+    (workspace.folder / "mlflow.py").write_text(f"open({str(mark)!r}, 'w')\n")
+
+    done = workspace.cli_anew(*RUN)
+
+    assert done.returncode == 0, done.stderr
+    assert "367 scored" in done.stdout
+    assert not mark.exists()
 
 
 def test_a_run_that_cannot_be_logged_succeeds_with_a_warning(
