@@ -32,8 +32,6 @@ NAME = "loan_eligibility"
 RUN = ("run", NAME)
 TRAIN = ("train", NAME, "--data", str(DATA / "loan_train.csv"), "--label", "Loan_Status", "--mlflow")
 
-pytestmark = pytest.mark.xdist_group("mlflow")  # they share a server, which takes a while to start
-
 LONGEST = 20
 """Seconds that a run may take to find out that the server is of no use."""
 
@@ -371,16 +369,17 @@ def test_code_in_the_folder_of_a_model_is_never_run(
 # --- what may go wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        pytest.param("hang", 1, "did not answer within", marks=pytest.mark.slow),
-        pytest.param("500", 1, "cannot be reached, or failed", marks=pytest.mark.slow),
-        pytest.param("503", 1, "cannot be reached, or failed", marks=pytest.mark.slow),
+        ("hang", 1, "did not answer within"),
+        ("500", 1, "cannot be reached, or failed"),
+        ("503", 1, "cannot be reached, or failed"),
         ("401", 3, "refuses access"),
-        pytest.param("403", 3, "refuses access", marks=pytest.mark.slow),
-        pytest.param("404", 3, "has no", marks=pytest.mark.slow),
-        pytest.param("cut", 1, "ended after", marks=pytest.mark.slow),
+        ("403", 3, "refuses access"),
+        ("404", 3, "has no"),
+        ("cut", 1, "ended after"),
         ("flip", 3, "was replaced in MLflow"),
     ],
 )
@@ -449,6 +448,7 @@ def test_a_cached_version_scores_while_the_server_is_away_and_only_then(
     assert cached == [(1, False), (2, True)]
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_due_does_not_touch_the_server(
     sqlite_workspace: Workspace, proxy: Proxy, shared: str
 ) -> None:
@@ -475,6 +475,7 @@ def test_a_run_with_nothing_due_does_not_touch_the_server(
     assert "'mlflow'" not in loaded
 
 
+@pytest.mark.slow
 def test_a_module_named_mlflow_in_the_current_folder_is_not_imported(
     sqlite_workspace: Workspace, mlflow_server: MlflowServer, shared: str
 ) -> None:

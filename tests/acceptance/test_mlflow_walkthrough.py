@@ -19,7 +19,7 @@ from environment import program
 from mlflow_server import MlflowServer, free_port
 from support import REPOSITORY, PostgresServer, wait_until
 
-pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 DOCUMENT = REPOSITORY / "docs" / "mlflow.md"
 

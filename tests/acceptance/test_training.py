@@ -54,6 +54,7 @@ def trained(workspace: Workspace, *arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_rows_of_a_query_give_the_same_file_whatever_their_order(
     workspace: Workspace, loan_train: pd.DataFrame
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_same_rows_give_the_same_file_in_another_process(sqlite_workspace: W
     assert len(hashes) == 1
 
 
+@pytest.mark.slow
 def test_a_scorecard_is_scored_in_the_database_as_in_python(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model, job=LOAN_JOB.replace("[run]", '[run]\nengine = "database"'))
     workspace.sql("""UPDATE applicants SET "Gender" = 'unknown' WHERE "Loan_ID" = 'LP001015'""")
