@@ -150,6 +150,7 @@ def test_a_row_of_the_registry_is_no_evidence(name: str, sqlite_workspace: Works
     assert workspace.scalar("SELECT count(*) FROM predictions") == 0
 
 
+@pytest.mark.slow
 def test_golden_rows_are_as_private_as_the_umask_says_and_are_not_printed(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_field_of_a_csv_file_is_never_a_formula(field: str) -> None:
     assert is_number or not written.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
+@pytest.mark.slow
 def test_an_exported_key_that_is_a_formula_is_text_and_is_read_back(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -353,6 +355,7 @@ def test_what_a_function_of_the_source_raises_is_not_passed_on(
         assert "LP00" not in text
 
 
+@pytest.mark.slow
 def test_a_heartbeat_at_the_end_of_time_ends_nothing_in_a_traceback(
     postgresql_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

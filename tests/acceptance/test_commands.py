@@ -178,6 +178,7 @@ def test_load_says_what_it_did(workspace: Workspace) -> None:
     assert again == {"table": "applicants", "read": 367, "inserted": 0, "updated": 0, "created": False}
 
 
+@pytest.mark.slow
 def test_train_says_what_it_registered_and_how_good_it_is(sqlite_workspace: Workspace) -> None:
     sqlite_workspace.write_job(NAME, LOAN_JOB)
     sqlite_workspace.upgrade()

@@ -58,6 +58,7 @@ def _as_cron_does(workspace: Workspace, command: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_the_lines_work_as_they_stand_in_the_environment_cron_gives(cron: Workspace) -> None:
     _, (run, status) = _crontab()
     assert "%" not in run + status, "cron reads a percent sign as a line break"

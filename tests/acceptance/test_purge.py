@@ -108,6 +108,7 @@ DONE = [CUTOFFS[2][0], CUTOFFS[4][0], CUTOFFS[-1][0]]
 """Those that are carried out, too."""
 
 
+@pytest.mark.slow
 def test_a_purge_deletes_what_its_dry_run_counts_and_never_what_is_current(aged: Workspace) -> None:
     for table in TABLES:
         aged.sql(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")

@@ -46,6 +46,7 @@ def _scores(workspace: Workspace) -> dict[str, float]:
     return dict(workspace.query('SELECT "Loan_ID", score FROM predictions_current'))
 
 
+@pytest.mark.slow
 def test_two_processes_score_what_one_scores(
     workspace: Workspace, loan_model: TrainedModel, loan_test: pd.DataFrame
 ) -> None:
