@@ -88,6 +88,11 @@ class ExtraMissing(BatchScoringError):
 
     exit_code = ExitCode.WRONG_USAGE
 
+    @classmethod
+    def of(cls, extra: str, what: str) -> ExtraMissing:
+        """The error for an extra, and for what needs it as subject and verb: "plots need"."""
+        return cls(f"{what} the extra: pip install 'batch-scoring[{extra}]'")
+
 
 class SchemaOutOfDate(BatchScoringError):
     """The database schema is missing or is not that of this version of the package."""

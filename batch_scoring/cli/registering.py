@@ -141,7 +141,8 @@ def train(
     else:
         _show_registered(registered, as_json=False, why_new="it was trained again")
         show_metrics(registered.version.manifest.metrics)
-        typer.echo(f"model card: {trained.card}")
+        if trained.card is not None:
+            typer.echo(f"model card: {trained.card}")
         if in_mlflow is not None:
             typer.echo(f"in MLflow: {in_mlflow}")
     if trained.not_logged is not None:

@@ -141,6 +141,10 @@ class HeldOut(_Record):
     """Shape (labels, labels): rows by their actual label, columns by the predicted one."""
 
 
+FEWEST_IN_GROUP = 10
+"""Groups of fewer rows have no figures: these would say little, and might tell of single persons."""
+
+
 class GroupFigures(_Record):
     """How rows of one group were decided out of fold."""
 

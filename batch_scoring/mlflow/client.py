@@ -1,4 +1,4 @@
-"""The helper process that imports MLflow's client, seen from here. It is ended when the server does not answer."""
+"""The process that imports MLflow's client, seen from here. It is ended when the server does not answer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Client:
         self._process.communicate()
 
     def ask(self, do: str, *, about: str, **values: Any) -> dict[str, Any]:
-        """Let the helper do something; ``about`` names it in messages, such as a URI.
+        """Let the process do something; ``about`` names it in messages, such as a URI.
 
         Raises NoSuchModel, TrackingServerRefused, TrackingServerUnavailable, ExtraMissing.
         """
@@ -114,7 +114,7 @@ class Client:
     def _error(self, fault: str, status: int | None, about: str) -> Exception:
         shown = self.server.shown
         if fault == "extra":
-            return ExtraMissing("MLflow needs the extra: pip install 'batch-scoring[mlflow]'")
+            return ExtraMissing.of("mlflow", "MLflow needs")
         if fault == "denied":
             return TrackingServerRefused(
                 f"the tracking server {shown} refuses access to {about}; check MLFLOW_TRACKING_USERNAME and"

@@ -217,8 +217,7 @@ _CODES: dict[str, Fault] = {
     "UNAUTHENTICATED": "denied",
     "PERMISSION_DENIED": "denied",
 }
-_STATUSES: dict[int, Fault] = {404: "missing"}
-_FIRST_ERROR = 400
+_FIRST_ERROR, _NOT_FOUND = 400, 404
 
 _statuses: list[int] = []
 """Of the answers so far. MLflow's errors do not tell, where a proxy answered."""
@@ -245,4 +244,4 @@ def _fault(exc: Exception) -> tuple[Fault, int | None]:
     code = str(getattr(exc, "error_code", ""))
     if code in _CODES:
         return _CODES[code], status
-    return ("unavailable" if status is None else _STATUSES.get(status, "unavailable")), status
+    return ("missing" if status == _NOT_FOUND else "unavailable"), status

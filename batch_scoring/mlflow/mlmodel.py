@@ -43,14 +43,14 @@ class LoggedModel:
     """MLflow's signature, decoded; None where it has none."""
 
 
-def read(path: Path, uri: str) -> LoggedModel:
-    """Read the file MLmodel. Raises UnusableModel where the model is not a plain scikit-learn model."""
+def read(written: bytes, uri: str) -> LoggedModel:
+    """Read the content of the file MLmodel. Raises UnusableModel where the model is not a plain scikit-learn model."""
     import yaml
 
-    if path.stat().st_size > _LARGEST:
+    if len(written) > _LARGEST:
         raise UnusableModel(f"the file MLmodel of {uri} is larger than {_LARGEST:,} bytes")
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(written)
         flavors = dict(content["flavors"])
         inputs = content.get("signature") and content["signature"].get("inputs")
         decoded = json.loads(inputs) if inputs else None
@@ -58,14 +58,14 @@ def read(path: Path, uri: str) -> LoggedModel:
         raise UnusableModel(f"the file MLmodel of {uri} is not one that MLflow writes; log the model again") from exc
     _check_flavors(flavors, uri)
     sklearn = flavors["sklearn"]
-    file, written = str(sklearn.get("pickled_model")), sklearn.get("serialization_format")
+    file, stored_as = str(sklearn.get("pickled_model")), sklearn.get("serialization_format")
     if Path(file).name != file or file in ("", "None", ".", ".."):
         raise UnusableModel(f"the model file of {uri} is not in the folder of the model; log the model again")
-    if written not in _FORMATS:
+    if stored_as not in _FORMATS:
         raise UnusableModel(f"{uri} is stored in a format that is not read here; log it as skops or cloudpickle")
     return LoggedModel(
         file=file,
-        format=_FORMATS[written],
+        format=_FORMATS[stored_as],
         scikit_learn_version=str(sklearn.get("sklearn_version")),
         inputs=decoded,
     )

@@ -1,7 +1,7 @@
 """What a process of this package and the one that has imported MLflow's client tell each other: lines of JSON.
 
-The helper finds what a URI points to and lists its files; then it downloads those that it is asked for, one at a time.
-Its answers never hold text of the server, which may quote rows.
+That process finds what a URI points to and lists its files; then it downloads those that it is asked for, one at a
+time. Its answers never hold text of the server, which may quote rows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fault = Literal["extra", "unavailable", "denied", "missing"]
-"""Why the helper failed: no client, no server or a fault of it, no access, no such model, version, alias or file."""
+"""Why it failed: no client, no server or a fault of it, no access, no such model, version, alias or file."""
 
 SHA256_TAG = "batch_scoring.sha256"
 """The tag of a version of a registered model that holds the SHA-256 of its model file."""

@@ -25,8 +25,8 @@ from batch_scoring.errors import (
     VersionMismatch,
 )
 from batch_scoring.login import login
-from batch_scoring.mlflow import fetch
 from batch_scoring.mlflow.client import Client
+from batch_scoring.mlflow.download import Download, find
 from batch_scoring.mlflow.mlmodel import MLMODEL, LoggedModel, read, signature_of
 from batch_scoring.mlflow.protocol import MANIFEST_FILE, Found
 from batch_scoring.mlflow.server import Server, server_of
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 
 _SAMPLED = 1_000
 """Rows of the source that are the sample of a model without a manifest."""
-
-COMPARED_AT_MOST = 4 * 2**20
-"""The largest file, in bytes, that is downloaded again to compare it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,8 +90,8 @@ def resolve(
             tempfile.TemporaryDirectory(prefix=".download-", dir=artifacts_dir) as temporary,
             Client(server, downloads=Path(temporary)) as client,
         ):
-            download = _Download(client, fetch.resolve(client, job.model.uri), Path(temporary))
-            found = download.found
+            found = find(client, job.model.uri)
+            download = Download(client, found, Path(temporary))
             known = known_version(database, server.shown, found.uri)
             if known is not None:
                 return Resolved(version=_known(database, artifacts_dir, known, download), known=known, is_new=False)
@@ -108,11 +105,11 @@ def resolve(
     except TrackingServerUnavailable as exc:
         if not job.model.cache:
             raise
-        last = last_resolution(database, server.shown, job.model.uri)
+        last = last_resolution(database, job.name, job.model.uri, tracking_uri=server.shown)
         if last is None:
-            raise TrackingServerUnavailable(f"{exc} (no run has used {job.model.uri} before)") from exc
+            raise TrackingServerUnavailable(f"{exc} (no run of job {job.name} has used the model before)") from exc
         version = registry.get_version(database, last.known.name, last.known.version)
-        return Resolved(version=version, known=last.known, is_new=False, unreached_for=last.read_at - last.resolved_at)
+        return Resolved(version=version, known=last.known, is_new=False, unreached_for=last.age)
 
 
 def look_up(database: Database, job: Job) -> tuple[Found, KnownVersion | None]:
@@ -124,7 +121,7 @@ def look_up(database: Database, job: Job) -> tuple[Found, KnownVersion | None]:
     assert job.model.uri is not None
     server = server_of(job)
     with Client(server) as client:
-        found = fetch.resolve(client, job.model.uri)
+        found = find(client, job.model.uri)
     return found, known_version(database, server.shown, found.uri)
 
 
@@ -141,9 +138,9 @@ def record(database: Database, job: Job, run_id: int, resolved: Resolved) -> Non
     )
 
 
-def _known(database: Database, artifacts_dir: Path, known: KnownVersion, download: _Download) -> ModelVersion:
+def _known(database: Database, artifacts_dir: Path, known: KnownVersion, download: Download) -> ModelVersion:
     """A version that is known here. Raises ArtifactChanged where its file in MLflow is another one."""
-    from batch_scoring.model.artifact import save, sha256
+    from batch_scoring.model.artifact import HASHED_AT_MOST, save, sha256
 
     version = registry.get_version(database, known.name, known.version)
     found = download.found
@@ -151,26 +148,14 @@ def _known(database: Database, artifacts_dir: Path, known: KnownVersion, downloa
     if listed is not None and listed != known.file_bytes:
         raise _changed(found, f"{listed:,} bytes, {known.file_bytes:,} before")
     is_here = (artifacts_dir / version.artifact_uri).exists()
-    if is_here and known.file_bytes > COMPARED_AT_MOST:
+    if is_here and known.file_bytes > HASHED_AT_MOST:
         return version
-    content = download.file(known.file).read_bytes()
+    content = download.file(known.file)
     if sha256(content) != version.artifact_sha256:
         raise _changed(found, f"SHA-256 {sha256(content)[:12]}…, {version.artifact_sha256[:12]}… before")
     if not is_here:
         save(artifacts_dir, version.name, content, version.manifest)
     return version
-
-
-@dataclass(frozen=True, slots=True)
-class _Download:
-    """The files of what a URI points to."""
-
-    client: Client
-    found: Found
-    folder: Path
-
-    def file(self, name: str) -> Path:
-        return fetch.download(self.client, self.found, name, self.folder)
 
 
 def _changed(found: Found, difference: str) -> ArtifactChanged:
@@ -189,7 +174,7 @@ class _FirstUse:
     job: Job
     source: SourceTable
     server: Server
-    download: _Download
+    download: Download
 
     @property
     def found(self) -> Found:
@@ -200,7 +185,7 @@ class _FirstUse:
 
         logged = read(self.download.file(MLMODEL), self.found.uri)
         given = self._given_manifest()
-        content = self.download.file(logged.file).read_bytes()
+        content = self.download.file(logged.file)
         trusted_by: TrustedBy = "first use"
         if self.found.sha256 is not None:
             if sha256(content) != self.found.sha256:
@@ -251,7 +236,7 @@ class _FirstUse:
         if MANIFEST_FILE not in self.found.files:
             return None
         try:
-            return Manifest.model_validate_json(self.download.file(MANIFEST_FILE).read_bytes())
+            return Manifest.model_validate_json(self.download.file(MANIFEST_FILE))
         except ValueError as exc:
             raise UnusableModel(
                 f"the file {MANIFEST_FILE} of {self.found.uri} cannot be read by this version of batch-scoring; log the"
@@ -306,7 +291,14 @@ class _FirstUse:
             rows = random_rows(
                 connection, bulk_for(self.database, self.job.run.bulk), self.source, declared.names, _SAMPLED
             )
-        return check_rows(declared, rows.features).frame
+        frame = check_rows(declared, rows.features).frame
+        if frame.empty:
+            raise UnusableModel(
+                f"{self.found.uri} has no manifest of this package, and {self.source.table} no row that fits its"
+                " signature, from which one could be derived; run again when there are rows, or log the model by"
+                " `batch-scoring train --mlflow`"
+            )
+        return frame
 
 
 def _with_declared(derived: Signature, declared: Signature) -> Signature:

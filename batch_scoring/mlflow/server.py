@@ -72,4 +72,4 @@ def server_of(job: Job, environ: Mapping[str, str] = os.environ) -> Server:
 def check_extra() -> None:
     """Raise ExtraMissing where MLflow's client is not installed. Imports nothing."""
     if find_spec("mlflow") is None:
-        raise ExtraMissing("MLflow needs the extra: pip install 'batch-scoring[mlflow]'")
+        raise ExtraMissing.of("mlflow", "MLflow needs")

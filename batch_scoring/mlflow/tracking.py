@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.mlflow_uri import name_of
 from batch_scoring.domain.runs import Run, Status
 from batch_scoring.mlflow.client import Client
-from batch_scoring.mlflow.mlmodel import MLMODEL
+from batch_scoring.mlflow.mlmodel import MLMODEL, read
 from batch_scoring.mlflow.protocol import MANIFEST_FILE
 from batch_scoring.mlflow.server import Server
 
@@ -29,8 +30,6 @@ _UPLOAD_PATIENCE = 60.0
 
 _LONGEST = 500
 """Characters of a parameter, a tag or the source of a data set."""
-
-_EXAMPLE_ROWS = 5
 
 _PINNED = ("scikit-learn", "numpy", "scipy", "pandas", "pyarrow", "cloudpickle", "batch-scoring")
 
@@ -44,10 +43,10 @@ class SavedModel:
     content: bytes
 
 
-def save_model(model: Any, features: pd.DataFrame, folder: Path) -> SavedModel:
+def save_model(model: Any, features: pd.DataFrame, example: pd.DataFrame, folder: Path) -> SavedModel:
     """Write a fitted classifier as MLflow does, served by ``predict_proba``.
 
-    ``features`` are rows of its input, shape (n, columns); the first of them become the input example. The format is
+    ``features`` are rows of its input, shape (n, columns), ``example`` those that are stored with it. The format is
     cloudpickle: skops writes addresses of objects into its files, so that the same data would give another hash.
     """
     import logging
@@ -55,12 +54,9 @@ def save_model(model: Any, features: pd.DataFrame, folder: Path) -> SavedModel:
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
-    from batch_scoring.mlflow.mlmodel import read
-
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        example = features.head(_EXAMPLE_ROWS)
         mlflow.sklearn.save_model(
             model,
             str(folder),
@@ -70,7 +66,7 @@ def save_model(model: Any, features: pd.DataFrame, folder: Path) -> SavedModel:
             pyfunc_predict_fn="predict_proba",
             serialization_format="cloudpickle",
         )
-    file = read(folder / MLMODEL, "the model").file
+    file = read((folder / MLMODEL).read_bytes(), "the model").file
     return SavedModel(folder=folder, file=file, content=(folder / file).read_bytes())
 
 
@@ -150,8 +146,6 @@ def log_training(
 
 def registered_name(job: Job) -> str:
     """The name of a job's model in MLflow."""
-    from batch_scoring.domain.mlflow_uri import name_of
-
     return name_of(job.model.uri) or job.model.name
 
 

@@ -32,11 +32,6 @@ class ArtifactReference:
     def manifest_path(self) -> Path:
         return self.path.with_suffix(".manifest.json")
 
-    @property
-    def card_path(self) -> Path:
-        """The model card that ``train`` writes."""
-        return self.path.with_suffix(".card.html")
-
 
 def dump(model: Any) -> bytes:
     """Serialize a fitted model with joblib."""
@@ -61,13 +56,12 @@ def save(artifacts_dir: Path, name: str, content: bytes, manifest: Manifest) -> 
     """Write artifact and manifest atomically: each file is either complete or absent."""
     reference = ArtifactReference(path=artifacts_dir / artifact_uri(name, manifest), sha256=manifest.artifact_sha256)
     reference.path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(reference.path, content)
-    write_atomically(reference.manifest_path, (manifest.model_dump_json(indent=2) + "\n").encode())
+    _write_atomically(reference.path, content)
+    _write_atomically(reference.manifest_path, (manifest.model_dump_json(indent=2) + "\n").encode())
     return reference
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either complete or absent. Raises OSError."""
+def _write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:  # with the permissions that the umask leaves: golden rows are training data

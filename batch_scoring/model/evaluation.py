@@ -12,15 +12,12 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
 from sklearn.pipeline import Pipeline
 
-from batch_scoring.domain.manifest import CrossValidation, GroupFigures, HeldOut, Metrics
+from batch_scoring.domain.manifest import FEWEST_IN_GROUP, CrossValidation, GroupFigures, HeldOut, Metrics
 from batch_scoring.model.intervals import roc_auc_interval, share_interval
 
 SEED = 20260101
 FOLDS = 10
 HELD_OUT = 0.2
-
-FEWEST_IN_GROUP = 10
-"""Groups of fewer rows are not shown: a figure of them says little, and may tell of single persons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,15 +17,10 @@ from batch_scoring.model.evaluation import OutOfFold
 _BINS = 10
 
 
-def check_extra() -> None:
-    """Raise ExtraMissing where matplotlib is not installed. Imports nothing."""
-    if find_spec("matplotlib") is None:
-        raise ExtraMissing("plots need the extra: pip install 'batch-scoring[plots]'")
-
-
 def plots(held_out: HeldOut, out_of_fold: OutOfFold) -> dict[str, str]:
     """The confusion matrix, and for two labels the ROC curve and the calibration, by name. Raises ExtraMissing."""
-    check_extra()
+    if find_spec("matplotlib") is None:
+        raise ExtraMissing.of("plots", "plots need")
     found = {"confusion matrix": _confusion_matrix(held_out)}
     if len(out_of_fold.classes) == 2:
         found |= {"ROC curve": _roc_curve(out_of_fold), "calibration": _calibration(out_of_fold)}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.errors import ConfigurationError, ManifestNotSigned, Problem
+from batch_scoring.errors import ConfigurationError, ExtraMissing, ManifestNotSigned, Problem
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -117,8 +117,7 @@ def _check_installed() -> None:
     try:
         import cryptography  # noqa: F401
     except ModuleNotFoundError as exc:
-        message = "signatures need the extra: pip install 'batch-scoring[signing]'"
-        raise ConfigurationError([Problem(where="BATCH_SCORING_TRUSTED_KEYS", key="", message=message)]) from exc
+        raise ExtraMissing.of("signing", "signatures need") from exc
 
 
 def _unusable(name: str, expected: str) -> ConfigurationError:

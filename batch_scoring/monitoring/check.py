@@ -21,7 +21,6 @@ from batch_scoring.errors import (
     Problem,
     UnknownJob,
 )
-from batch_scoring.mlflow.resolution import look_up
 from batch_scoring.scoring.preparation import artifact_of, check_model, why_in_python
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
@@ -146,6 +145,8 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
 def _check_model(database: Database, artifacts_dir: Path, job: Job, source: SourceTable | None) -> Iterator[Finding]:
     try:
         if job.model.uri is not None:
+            from batch_scoring.mlflow.resolution import look_up
+
             found, known = look_up(database, job)
             if known is None:
                 yield _ok(f"job {job.name}", f"the model is {found.uri} in MLflow, which the next run downloads")

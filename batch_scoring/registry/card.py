@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from batch_scoring.counting import counted
-from batch_scoring.domain.manifest import Manifest, Metrics
+from batch_scoring.domain.manifest import FEWEST_IN_GROUP, Manifest, Metrics
 from batch_scoring.registry.markdown import document, html, table, text
 
 
@@ -101,7 +101,7 @@ def groups(known: Metrics | None) -> Iterator[str]:
         return
     yield "## Figures by group"
     yield ""
-    yield "Decided out of fold; groups of fewer than 10 rows are left out."
+    yield f"Decided out of fold; groups of fewer than {FEWEST_IN_GROUP} rows are left out."
     yield ""
     yield from table(
         ["column", "value", "rows", "accuracy", "95 % interval", "second label", "predicted"],

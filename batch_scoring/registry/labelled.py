@@ -93,9 +93,9 @@ def of_query(database: Database, job: Job, *, label: str | None, as_of: datetime
     with database.read() as connection:
         found = connection.execution_options(no_parameters=True).exec_driver_sql(query)
         names = list(found.keys())
+        if len(set(names)) < len(names):
+            raise InputFault("[training] query returns columns of the same name; name each column once")
         frame = pd.DataFrame.from_records([tuple(row) for row in found], columns=names).infer_objects()
-    if len(set(names)) < len(names):
-        raise InputFault("[training] query returns columns of the same name; name each column once")
     frame = _in_order(_known_before(job, frame, as_of), job)
     content = frame.to_csv(index=False).encode()
     return Labelled(frame=frame, label=wanted, origin=f"query of job {job.name}", sha256=sha256(content), as_of=as_of)

@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch_scoring.domain.job import Job
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import BatchScoringError, ExtraMissing
+from batch_scoring.files.written import written
 from batch_scoring.mlflow.server import Server
 from batch_scoring.registry.labelled import Labelled
 from batch_scoring.registry.registration import Registered, emit_registered, register_content
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from batch_scoring.domain.manifest import Candidate, Golden, Manifest
     from batch_scoring.mlflow.tracking import LoggedTraining, SavedModel
     from batch_scoring.model.training import TrainedModel
+
+
+_EXAMPLE_ROWS = 5
+"""Rows of the input example in MLflow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +44,8 @@ class Trained:
     """The result of a training."""
 
     registered: Registered
-    card: Path
-    """The model card, an HTML document beside the artifact."""
+    card: Path | None
+    """The model card, an HTML document beside the artifact; None if it could not be written."""
     logged: LoggedTraining | None
     """Where it is in MLflow; None if it was not logged."""
     not_logged: BatchScoringError | None = None
@@ -95,7 +101,7 @@ def train(
         )
         emit_registered(observers, registered, first_alias=job.model.alias)
         figures = _figures(trained, notify)
-        card = _write_card(artifacts_dir, registered, figures)
+        card = _write_card(artifacts_dir, registered.version, figures, notify)
         if log_to is None or saved is None:
             return Trained(registered=registered, card=card, logged=None)
         try:
@@ -110,8 +116,9 @@ def _saved(trained: TrainedModel, folder: Path, golden: Golden) -> SavedModel:
     from batch_scoring.mlflow.tracking import save_model
     from batch_scoring.model.synthetic import synthetic_rows
 
-    rows = trained.features if golden == "real" else synthetic_rows(trained.features, seed=b"input example")
-    return save_model(trained.pipeline, rows, folder)
+    features = trained.features
+    example = features if golden == "real" else synthetic_rows(features, seed=b"input example")
+    return save_model(trained.pipeline, features, example.head(_EXAMPLE_ROWS), folder)
 
 
 def _figures(trained: TrainedModel, notify: Callable[[str], None]) -> dict[str, str]:
@@ -124,22 +131,28 @@ def _figures(trained: TrainedModel, notify: Callable[[str], None]) -> dict[str, 
         return {}
 
 
-def _write_card(artifacts_dir: Path, registered: Registered, figures: dict[str, str]) -> Path:
-    from batch_scoring.model.artifact import ArtifactReference, write_atomically
+def _write_card(
+    artifacts_dir: Path, version: ModelVersion, figures: dict[str, str], notify: Callable[[str], None]
+) -> Path | None:
     from batch_scoring.registry.card import card_html
 
-    version = registered.version
-    reference = ArtifactReference(path=artifacts_dir / version.artifact_uri, sha256=version.artifact_sha256)
-    text = card_html(version.name, version.manifest, figures)
-    write_atomically(reference.card_path, text.encode())
-    return reference.card_path
+    path = (artifacts_dir / version.artifact_uri).with_suffix(".card.html")
+    try:
+        with written(path) as file:
+            file.write(card_html(version.name, version.manifest, figures))
+    except OSError as exc:
+        notify(
+            f"the model card {path} could not be written ({exc.strerror}); `batch-scoring model dossier` has its text"
+        )
+        return None
+    return path
 
 
 def _log(log_to: LogTo, job: Job, saved: SavedModel, manifest: Manifest, figures: dict[str, str]) -> LoggedTraining:
     from batch_scoring.mlflow.tracking import log_training
     from batch_scoring.registry.card import card, card_html
 
-    files: dict[str, Any] = {f"{name.replace(' ', '_')}.svg": svg for name, svg in figures.items()}
+    files = {f"{name.replace(' ', '_')}.svg": svg for name, svg in figures.items()}
     files["model_card.html"] = card_html(job.model.name, manifest, figures)
     return log_training(
         log_to.server, job, saved, manifest, card=card(job.model.name, manifest), files=files, alias=log_to.alias

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch_scoring.domain.runs import ChunkCounts, Engine, Mode, Run, StageSeconds, Takeover
-from batch_scoring.mlflow.resolution import Resolved
+
+if TYPE_CHECKING:
+    from batch_scoring.mlflow.resolution import Resolved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

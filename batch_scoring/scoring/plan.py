@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.keys import TextKey
 from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import Mode
-from batch_scoring.mlflow.resolution import Resolved
 from batch_scoring.model.artifact import ArtifactReference
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.lookup import find
 from batch_scoring.store.source.selection import Request, Selection
 from batch_scoring.store.source.table import SourceTable
+
+if TYPE_CHECKING:
+    from batch_scoring.mlflow.resolution import Resolved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +35,10 @@ class ModelPlan:
     allow_version_mismatch: bool
     returns_inputs: bool
     """Whether the scorer returns the inputs of scored rows, to be stored with the predictions."""
+
+    def is_of(self, version: ModelVersion) -> bool:
+        """Whether it is the plan of this version."""
+        return (self.name, self.version) == (version.name, version.version)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.errors import AccessDenied, DatabaseReadOnly, ModelRefused
-from batch_scoring.mlflow.resolution import Resolved, resolve
-from batch_scoring.mlflow.resolution import record as record_resolution
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.plan import Challenger, Rescore, RunPlan
 from batch_scoring.scoring.scan import choose_scan, with_due_policy
 from batch_scoring.scoring.transient import retry_transient
-from batch_scoring.store import mlflow as mlflow_records
 from batch_scoring.store import registry
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.due.scan import FullScan, RescoreScan
@@ -31,6 +29,9 @@ from batch_scoring.store.schema import job_tables
 from batch_scoring.store.schema.layout import PredictionsLayout, layout_of
 from batch_scoring.store.source.rows import DueCount
 from batch_scoring.store.source.table import SourceTable
+
+if TYPE_CHECKING:
+    from batch_scoring.mlflow.resolution import Resolved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,21 +56,27 @@ class Planner:
         only if there are any. Where predictions of another version are due, it asks first. Raises ModelRefused,
         TrackingServerUnavailable, ExtraMissing, SourceFault, ConfigurationError, Fenced, DatabaseFault.
         """
-        uri = self.job.model.uri
-        if uri is None or self.rescore is not None:
+        if self.job.model.uri is None or self.rescore is not None:
             return self._plan(retry_transient(self._version))
-        if self.job.model.on_new_version == "keep":
-            try:
-                last = retry_transient(lambda: mlflow_records.last_version(self.database, self.job.name, uri))
-                plan, due = self._plan(last, is_provisional=True)
-            except ModelRefused:
-                pass  # unknown, or it no longer fits: what the URI points to now may
-            else:
-                if not due.total:
-                    return plan, due
+        provisional = self._provisional() if self.job.model.on_new_version == "keep" else None
+        if provisional is not None and not provisional[1].total:
+            return provisional
         resolved = self._resolve()
-        plan, due = self._plan(resolved.version)
+        if provisional is None or not provisional[0].model.is_of(resolved.version):
+            plan, due = self._plan(resolved.version)
+        else:
+            plan, due = provisional
+            retry_transient(
+                lambda: records.record_model(self.database, self.run_id, resolved.version, plan.model.policy)
+            )
         return replace(plan, resolved=resolved), due
+
+    def _provisional(self) -> tuple[RunPlan, DueCount] | None:
+        """The plan for the version that the URI gave last; None if it gave none, or one that no longer fits."""
+        try:
+            return self._plan(retry_transient(self._version), is_provisional=True)
+        except ModelRefused:
+            return None
 
     def _plan(self, version: ModelVersion, *, is_provisional: bool = False) -> tuple[RunPlan, DueCount]:
         """The plan for a version, which is recorded with the run unless it is provisional."""
@@ -110,6 +117,8 @@ class Planner:
 
     def _resolve(self) -> Resolved:
         """What the job's URI points to, recorded with the run."""
+        from batch_scoring.mlflow.resolution import record, resolve
+
         resolved = resolve(
             self.database,
             self.job,
@@ -117,7 +126,7 @@ class Planner:
             self.artifacts_dir,
             allow_version_mismatch=self.allow_version_mismatch,
         )
-        retry_transient(lambda: record_resolution(self.database, self.job, self.run_id, resolved))
+        retry_transient(lambda: record(self.database, self.job, self.run_id, resolved))
         return resolved
 
     def _challengers(self, source: SourceTable, version: ModelVersion) -> tuple[Challenger, ...]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import timedelta
 from typing import Literal
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.model_version import ModelVersion
-from batch_scoring.errors import ConstraintViolated, NoSuchModel
+from batch_scoring.errors import ConstraintViolated
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
-from batch_scoring.store.registry import get_version
-from batch_scoring.store.schema.tables import mlflow_resolutions, mlflow_versions
+from batch_scoring.store.schema.tables import mlflow_resolutions, mlflow_versions, scoring_runs
 
 TrustedBy = Literal["training", "tag", "first use"]
 
@@ -88,53 +86,36 @@ def record_resolution(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastResolution:
-    """What a URI pointed to when the server was last reached."""
+    """What the URI of a job pointed to when the server was last reached."""
 
     known: KnownVersion
-    resolved_at: datetime
-    read_at: datetime
-    """The database's time of this query."""
+    age: timedelta
+    """How long ago that was, by the database's clock."""
 
 
-def last_resolution(database: Database, tracking_uri: str, uri: str) -> LastResolution | None:
-    """What the URI pointed to at the last run that reached the server; None where none did. Raises DatabaseFault."""
-    c, versions = mlflow_resolutions.c, mlflow_versions.c
+def last_resolution(
+    database: Database, job: str, uri: str, *, tracking_uri: str | None = None
+) -> LastResolution | None:
+    """What the URI pointed to at the last run of the job that reached the server; None where none did.
+
+    ``tracking_uri`` None stands for any server. Raises DatabaseFault.
+    """
+    c, versions, runs = mlflow_resolutions.c, mlflow_versions.c, scoring_runs.c
     query = (
         sa.select(*_KNOWN, c.resolved_at)
-        .join(
-            mlflow_versions,
-            sa.and_(versions.tracking_uri == c.tracking_uri, versions.uri == c.version_uri),
-        )
-        .where(c.tracking_uri == tracking_uri, c.uri == uri, c.is_cached.is_(False))
+        .select_from(mlflow_resolutions)
+        .join(mlflow_versions, sa.and_(versions.tracking_uri == c.tracking_uri, versions.uri == c.version_uri))
+        .join(scoring_runs, runs.run_id == c.run_id)
+        .where(runs.job == job, c.uri == uri, c.is_cached.is_(False))
         .order_by(c.run_id.desc())
         .limit(1)
     )
+    if tracking_uri is not None:
+        query = query.where(c.tracking_uri == tracking_uri)
     with database.read() as connection:
-        row = connection.execute(query.select_from(mlflow_resolutions)).one_or_none()
+        row = connection.execute(query).one_or_none()
         time = now(connection)
     if row is None:
         return None
     values = row._asdict()
-    resolved_at = values.pop("resolved_at")
-    return LastResolution(known=KnownVersion(**values), resolved_at=resolved_at, read_at=time)
-
-
-def last_version(database: Database, job: str, uri: str) -> ModelVersion:
-    """The version here that the URI of a job last gave. Raises NoSuchModel, DatabaseFault."""
-    c, versions = mlflow_resolutions.c, mlflow_versions.c
-    query = (
-        sa.select(versions.name, versions.version)
-        .select_from(mlflow_resolutions)
-        .join(mlflow_versions, sa.and_(versions.tracking_uri == c.tracking_uri, versions.uri == c.version_uri))
-        .where(c.uri == uri)
-        .order_by(c.run_id.desc())
-        .limit(1)
-    )
-    with database.read() as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
-        raise NoSuchModel(
-            f"no run of job {job} has used {uri} yet, so it is not known here; `batch-scoring run {job}` downloads it"
-            " when rows are due"
-        )
-    return get_version(database, row.name, row.version)
+    return LastResolution(age=time - values.pop("resolved_at"), known=KnownVersion(**values))

@@ -15,5 +15,5 @@ GRANT SELECT ON ${superseded} TO ${role};
 GRANT SELECT, INSERT ON ${quarantine_closed} TO ${role};
 GRANT SELECT, INSERT ON ${challengers} TO ${role};
 GRANT SELECT, INSERT ON ${inputs} TO ${role};
--- a job whose model is in MLflow registers its versions
+-- for each job whose model is in MLflow: it registers versions
 GRANT INSERT ON model_versions, mlflow_versions TO ${role};

@@ -690,7 +690,7 @@ def test_a_run_that_fills_the_disk_under_postgresql_leaves_whole_chunks(
 def test_a_server_that_lets_nobody_in_because_its_disk_is_full_is_reported(
     on_small_disk: Workspace, small_disk: Path
 ) -> None:
-    """Each new session reads a file of the catalogue's cache; where it is out of date, the session writes it anew.
+    """Each new session reads a file of the catalogue's cache; where it is out of date, the session writes it again.
 
     A vacuum that ends meanwhile gives space back, and a session gets in: then the disk is filled again.
     """

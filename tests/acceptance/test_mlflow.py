@@ -119,6 +119,18 @@ def in_mlflow(tracking_uri: str, code: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def run_by(workspace: Workspace, code: str) -> subprocess.CompletedProcess[str]:
+    """Run the job by a program in a new interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *RUN],
+        cwd=workspace.folder,
+        env=workspace.process_environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def nothing_predicted(workspace: Workspace) -> bool:
     return bool(workspace.scalar("SELECT count(*) FROM predictions") == 0)
 
@@ -297,6 +309,22 @@ def test_a_model_that_mlflow_logged_is_trusted_on_first_use_and_says_so(
 
 
 @pytest.mark.slow
+def test_a_model_without_a_manifest_waits_for_rows_to_derive_one_from(
+    sqlite_workspace: Workspace, mlflow_server: MlflowServer, name: str, by_others: tuple[Any, pd.DataFrame]
+) -> None:
+    workspace = ready(sqlite_workspace, name, mlflow_server.url)
+    workspace.sql("CREATE TABLE kept AS SELECT * FROM applicants")
+    workspace.sql("DELETE FROM applicants")
+    log_by_mlflow(mlflow_server.url, name, *by_others, workspace.folder)
+
+    assert_refused(workspace.cli(*RUN), 3, "no row that fits its signature", "run again when there are rows")
+    assert workspace.scalar("SELECT count(*) FROM model_versions") == 0
+
+    workspace.sql("INSERT INTO applicants SELECT * FROM kept")
+    assert workspace.cli_json(*RUN)["scored_count"] == 367
+
+
+@pytest.mark.slow
 def test_a_scorer_may_register_versions_for_jobs_in_mlflow_and_for_no_others(
     postgresql_workspace: Workspace, mlflow_server: MlflowServer, postgres: PostgresServer, shared: str
 ) -> None:
@@ -463,16 +491,10 @@ def test_a_run_with_nothing_due_does_not_touch_the_server(
     assert "nothing was due" in done.stdout
     assert proxy.requests == before
     code = "import sys; from batch_scoring.cli import main\ntry:\n main()\nfinally:\n print(sorted(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code, *RUN],
-        cwd=workspace.folder,
-        env=workspace.process_environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "'batch_scoring.mlflow'" in loaded
+    loaded = run_by(workspace, code).stdout
+    assert "'batch_scoring.scoring.runner'" in loaded
     assert "'mlflow'" not in loaded
+    assert "'batch_scoring.mlflow.client'" not in loaded
 
 
 @pytest.mark.slow
@@ -520,12 +542,5 @@ def test_without_a_tracking_server_the_silent_default_of_mlflow_is_not_used(
 def test_without_the_extra_the_message_names_it(sqlite_workspace: Workspace, name: str) -> None:
     workspace = ready(sqlite_workspace, name, "http://127.0.0.1:1")
     code = "import sys; sys.modules['mlflow'] = None; from batch_scoring.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *RUN],
-        cwd=workspace.folder,
-        env=workspace.process_environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_by(workspace, code)
     assert_refused(done, 2, "pip install 'batch-scoring[mlflow]'")

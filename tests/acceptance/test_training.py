@@ -190,3 +190,21 @@ def test_a_query_that_fails_is_a_fault_of_the_database(sqlite_workspace: Workspa
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "nowhere" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_card_that_cannot_be_written_ends_nothing(sqlite_workspace: Workspace) -> None:
+    workspace = sqlite_workspace
+    workspace.write_job(NAME, LOAN_JOB)
+    workspace.upgrade()
+    trained(workspace, *FILE)
+    (card,) = (workspace.artifacts_dir / NAME).glob("*.card.html")
+    card.unlink()
+    card.mkdir()
+
+    done = workspace.cli(*FILE)
+
+    assert done.returncode == 0, done.stderr
+    assert "could not be written" in done.stderr
+    assert "model card:" not in done.stdout
+    assert workspace.scalar("SELECT count(*) FROM model_versions") == 2

@@ -36,10 +36,8 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def written(folder: Path, content: Any) -> Path:
-    file = folder / "MLmodel"
-    file.write_text(yaml.safe_dump(content) if not isinstance(content, str) else content, encoding="utf-8")
-    return file
+def written(content: Any) -> bytes:
+    return (yaml.safe_dump(content) if not isinstance(content, str) else content).encode()
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -48,8 +46,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     return content
 
 
-def test_a_plain_model_is_read_with_its_columns(tmp_path: Path) -> None:
-    found = read(written(tmp_path, PLAIN), "models:/m/1")
+def test_a_plain_model_is_read_with_its_columns() -> None:
+    found = read(written(PLAIN), "models:/m/1")
 
     assert (found.file, found.format, found.scikit_learn_version) == ("model.pkl", "joblib", "1.9.1")
     columns = signature_of(found, "models:/m/1").columns
@@ -78,19 +76,17 @@ def test_a_plain_model_is_read_with_its_columns(tmp_path: Path) -> None:
         (lambda m: m.pop("flavors"), "not one that MLflow writes"),
     ],
 )
-def test_other_models_are_refused_with_words(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
-) -> None:
+def test_other_models_are_refused_with_words(change: Callable[[dict[str, Any]], object], words: str) -> None:
     with pytest.raises(UnusableModel, match=words):
-        read(written(tmp_path, changed(change)), "models:/m/1")
+        read(written(changed(change)), "models:/m/1")
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "- 1", "a: [", "!!python/object/apply:os.system ['touch mark']", "flavors: 3", "x" * 2**21]
 )
-def test_what_is_no_mlmodel_is_refused_and_runs_nothing(tmp_path: Path, text: str) -> None:
+def test_what_is_no_mlmodel_is_refused_and_runs_nothing(text: str) -> None:
     with pytest.raises(UnusableModel):
-        read(written(tmp_path, text), "models:/m/1")
+        read(written(text), "models:/m/1")
     assert not Path("mark").exists()
 
 
@@ -106,7 +102,7 @@ def test_what_is_no_mlmodel_is_refused_and_runs_nothing(tmp_path: Path, text: st
         json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]),
     ],
 )
-def test_a_model_whose_columns_are_not_known_is_refused(tmp_path: Path, inputs: str | None) -> None:
+def test_a_model_whose_columns_are_not_known_is_refused(inputs: str | None) -> None:
     content = changed(lambda m: m.update(signature={"inputs": inputs} if inputs is not None else None))
     with pytest.raises(UnusableModel, match="signature"):
-        signature_of(read(written(tmp_path, content), "models:/m/1"), "models:/m/1")
+        signature_of(read(written(content), "models:/m/1"), "models:/m/1")

@@ -31,7 +31,7 @@ _PARTS = (
 _TABLES = ("predictions", "superseded", "quarantine", "quarantine_closed", "challengers", "inputs")
 
 _FOR_EACH_JOB = "-- for each job\n"
-_FOR_MLFLOW = "-- a job whose model is in MLflow"
+_FOR_EACH_JOB_IN_MLFLOW = "-- for each job whose model is in MLflow: it registers versions\n"
 
 
 def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
@@ -60,10 +60,10 @@ def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
         schemas = ", ".join(dialect.quoted(schema) for schema in (used if role else own))
         names = {**shared, "role": role, "schemas": schemas}
         parts.append(Template(once).substitute(names).strip())
-        once_for_mlflow = each.partition(_FOR_MLFLOW)
+        each, _, in_mlflow = each.partition(_FOR_EACH_JOB_IN_MLFLOW)
         for job, layout, has_inputs in jobs:
-            each = "".join(once_for_mlflow) if job.model.uri is not None else once_for_mlflow[0]
-            filled = Template(each).substitute(names | _names(dialect, job, layout))
+            text = each if job.model.uri is None else each + in_mlflow
+            filled = Template(text).substitute(names | _names(dialect, job, layout))
             parts.append(f"-- job {job.name}\n" + "\n".join(_fitting(filled, dialect, layout, has_inputs=has_inputs)))
     return "\n\n".join(parts) + "\n"
 
