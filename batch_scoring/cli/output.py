@@ -89,6 +89,8 @@ def show_error(exc: BatchScoringError) -> None:
     """Print an error on standard error; with ``--json`` on standard output, too."""
     for line in str(exc).splitlines():
         typer.echo(f"error: {printable(line)}", err=True)
+    for note in getattr(exc, "__notes__", ()):
+        typer.echo(f"note: {printable(note)}", err=True)
     if is_json_wanted():
         show_error_json(exc)
 

@@ -11,7 +11,16 @@ from typing import TypeVar
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Takeover, Trigger
-from batch_scoring.errors import BatchScoringError, DatabaseFault, Fenced, InputFault, RunStopped, UnexpectedFault
+from batch_scoring.errors import (
+    BatchScoringError,
+    DatabaseFault,
+    DatabaseFull,
+    Fenced,
+    InputFault,
+    RunStopped,
+    TransientError,
+    UnexpectedFault,
+)
 from batch_scoring.scoring.events import Observer, RunFinished, RunStarted, RunTookOver, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.transient import retry_transient
@@ -96,10 +105,20 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
 
 
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
+    """Close the run as failed. A record that cannot be written is said in a note of the error.
+
+    On a full disk it needs space for another version of the run's row. There often is some a moment later, when other
+    transactions have ended and versions of the row that nobody sees any more can be overwritten.
+    """
     try:
-        retry_transient(lambda: records.close_run(database, run_id, error=error))
-    except (DatabaseFault, Fenced):
-        return  # the database cannot be written: the run will be taken over as abandoned; the error is raised anyway
+        retry_transient(lambda: records.close_run(database, run_id, error=error), (TransientError, DatabaseFull))
+    except Fenced:
+        return
+    except DatabaseFault:
+        error.add_note(
+            f"the end of run {run_id} could not be recorded: it counts as running until its heartbeat is older than"
+            " [run] stalled_after; the first run after that takes over"
+        )
 
 
 def recorded(database: Database, run_id: int) -> Run:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batch_scoring.errors import TransientError
+from batch_scoring.errors import DatabaseFault, TransientError
 
 if TYPE_CHECKING:
     from stamina.instrumentation import RetryDetails
@@ -36,17 +36,18 @@ def observe_retries(observer: Callable[[Retry], None]) -> None:
     _observers[:] = [observer]
 
 
-def retry_transient(operation: Callable[[], Result]) -> Result:
-    """Call ``operation``, and retry it after a TransientError, up to ``ATTEMPTS`` times within ``TIME_LIMIT``.
+def retry_transient(
+    operation: Callable[[], Result],
+    on: type[DatabaseFault] | tuple[type[DatabaseFault], ...] = TransientError,
+) -> Result:
+    """Call ``operation``, and retry it after the errors ``on``, up to ``ATTEMPTS`` times within ``TIME_LIMIT``.
 
     It must be safe to repeat after a COMMIT whose outcome is unknown. Raises the error of the last attempt.
     """
     try:
         return operation()
-    except TransientError:
-        retry = stamina().retry(
-            on=TransientError, attempts=ATTEMPTS, timeout=TIME_LIMIT, wait_initial=0.2, wait_max=15.0
-        )
+    except on:
+        retry = stamina().retry(on=on, attempts=ATTEMPTS, timeout=TIME_LIMIT, wait_initial=0.2, wait_max=15.0)
         result: Result = retry(operation)()
         return result
 

@@ -623,7 +623,11 @@ def assert_survives_a_full_disk(workspace: Workspace, disk: Path, *, leave: int)
     assert written % 1000 == 0
     assert 0 < written < count
     (run,) = workspace.query("SELECT status, error_type, error_message, scored_count FROM run_history")
-    assert run == ("failed", "DatabaseFull", said(done), written)
+    if "could not be recorded" in done.stderr:
+        assert run == ("running", None, None, written)
+        workspace.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00'")
+    else:
+        assert run == ("failed", "DatabaseFull", said(done), written)
     workspace.run()
     assert count_rows(workspace, "predictions") == count
     assert workspace.scalar("SELECT count(*) FROM predictions_current") == count
