@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -144,28 +145,33 @@ def export(
 
     declared = _job(job)
     chosen = _chosen(declared, key=key, code=code, column=column, older_than=older_than)
-    found = quarantine.list_entries(database(), declared, chosen)
+    found = quarantine.stream_entries(database(), declared, chosen)
+    first = next(found, None)  # an error of the selection leaves the file as it was
+    count = 0
     try:
         with _csv_file(out) as file:
             writer = csv.writer(file)
             writer.writerow(
                 [*map(escaped, declared.source.key), "reason_code", "column_name", "message", "attempts", "since"]
             )
-            writer.writerows(
-                [
-                    *(escaped(str(value)) for value in entry.key),
-                    entry.reason_code,
-                    escaped(entry.column_name or ""),
-                    escaped(entry.message),
-                    entry.attempts,
-                    entry.valid_from,
-                ]
-                for entry in found
-            )
+            for entry in chain(filter(None, [first]), found):
+                count += 1
+                writer.writerow(_fields(entry))
     except OSError as exc:
         raise InputFault(f"--out {out} cannot be written: {exc.strerror}") from exc
     if out != "-":
-        notice(f"wrote {counted(len(found), 'row')} to {out}")
+        notice(f"wrote {counted(count, 'row')} to {out}")
+
+
+def _fields(entry: Entry) -> list[Any]:
+    return [
+        *(escaped(str(value)) for value in entry.key),
+        entry.reason_code,
+        escaped(entry.column_name or ""),
+        escaped(entry.message),
+        entry.attempts,
+        entry.valid_from,
+    ]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,6 +47,14 @@ def list_entries(
         return history.entries(connection, layout, _filter(database, layout, chosen), limit=limit, is_open=is_open)
 
 
+def stream_entries(database: Database, job: Job, chosen: Chosen) -> Iterator[Entry]:
+    """Open quarantine entries, a few thousand in memory at a time; see ``list_entries`` for errors."""
+    layout = existing_layout(database, job)
+    wanted = _filter(database, layout, chosen)
+    with database.read() as connection:
+        yield from history.stream_entries(connection, layout, wanted)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retried:
     """The result of a retry."""
@@ -89,7 +97,7 @@ def retry(
         wanted = _filter(own, layout, chosen)
         with own.write() as connection:
             time = records.fence(connection, run_id)
-            keys = tuple(entry.key for entry in history.entries(connection, layout, wanted))
+            keys = tuple(entry.key for entry in history.stream_entries(connection, layout, wanted))
             closed = history.close_entries(connection, layout, wanted, valid_to=time)
         due = _due_among(own, job, layout, keys)
         records.record_plan(own, run_id, mode=None, counts={"due_count": due})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -379,6 +380,17 @@ def test_a_constraint_of_the_table_rolls_the_whole_file_back(desk: Desk) -> None
         desk.load("id,amount\n1,7\n2,2\n3,-3\n")
 
     assert desk.rows("id", "amount") == [(1, 1)]
+
+
+def test_a_value_that_is_too_large_for_sqlite_is_named_by_its_line(tmp_path: Path) -> None:
+    desk = Desk(database=Database(f"sqlite:///{tmp_path}/test.db"), file=tmp_path / "rows.csv")
+
+    @sa.event.listens_for(desk.database.engine, "connect")
+    def limit(connection: Any, _record: Any) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+
+    with pytest.raises(InputFault, match=r"rows\.csv, line 3: a value or row is larger than SQLite stores"):
+        desk.load(f"id,a\n1,x\n2,{'x' * 20_000}\n3,y\n")
 
 
 def test_a_first_load_that_fails_leaves_no_table(postgresql_desk: Desk) -> None:

@@ -125,6 +125,8 @@ def count_of_run(connection: sa.Connection, layout: PredictionsLayout, run_id: i
     ).scalar_one()
 
 
+_ENTRIES_AT_ONCE = 5_000
+
 _OF_RUN = {"trigger", "requested_by", "reason", "model_name", "artifact_sha256"}
 
 
@@ -137,23 +139,31 @@ def entries(
     is_open: bool = True,
 ) -> Sequence[Entry]:
     """Quarantine entries, the latest first; only open ones unless ``is_open`` is False."""
+    found = stream_entries(connection, layout, chosen, limit=limit, is_open=is_open)
+    return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
+
+
+def stream_entries(
+    connection: sa.Connection,
+    layout: PredictionsLayout,
+    chosen: EntryFilter,
+    *,
+    limit: int | None = None,
+    is_open: bool = True,
+) -> Iterator[Entry]:
+    """Quarantine entries as the database returns them: the latest first, for each batch of keys if keys are given."""
     table = layout.open_entries if is_open else layout.all_entries
+    names = [f.name for f in fields(Entry) if f.name != "key"]
     query: sa.Select[Any] = (
-        sa.select(
-            *(table.c[name] for name in layout.key_names),
-            *(table.c[f.name] for f in fields(Entry) if f.name != "key"),
-        )
+        sa.select(*(table.c[name] for name in layout.key_names), *(table.c[name] for name in names))
         .order_by(table.c.valid_from.desc(), *(table.c[name] for name in layout.key_names))
         .limit(limit)
+        .execution_options(yield_per=_ENTRIES_AT_ONCE)
     )
     key_length = len(layout.key)
-    names = [f.name for f in fields(Entry) if f.name != "key"]
-    found = [
-        Entry(key=tuple(row[:key_length]), **dict(zip(names, row[key_length:], strict=True)))
-        for batch in _batches(chosen)
-        for row in connection.execute(query.where(*_chosen(table, layout, batch)))
-    ]
-    return sorted(found, key=lambda entry: entry.valid_from, reverse=True)[:limit]
+    for batch in _batches(chosen):
+        for row in connection.execute(query.where(*_chosen(table, layout, batch))):
+            yield Entry(key=tuple(row[:key_length]), **dict(zip(names, row[key_length:], strict=True)))
 
 
 def close_entries(

@@ -24,6 +24,8 @@ def fault(exc: BaseException | None, file: Path | None) -> DatabaseFault:
         return errors.DatabaseFull(f"there is no space left for {file}; free some, then run again")
     if name.startswith("SQLITE_CONSTRAINT"):
         return errors.ConstraintViolated(f"a constraint refused the write: {exc}")
+    if name == "SQLITE_TOOBIG":
+        return DatabaseFault(f"{file}: {_TOO_LARGE}; shorten it or leave it out")
     if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return DatabaseFault(f"{file} is not an SQLite database or is damaged; restore it or name another file")
     if "Could not decode to UTF-8" in str(exc):
@@ -41,7 +43,10 @@ def _no_space(file: Path | None) -> bool:
     return status.f_bavail * status.f_frsize < 1 << 20
 
 
+_TOO_LARGE = "a value or row is larger than SQLite stores (1,000,000,000 bytes)"
+
 _REFUSALS = {
+    "SQLITE_TOOBIG": _TOO_LARGE,
     "SQLITE_CONSTRAINT_NOTNULL": "a value is missing where the column needs one (NOT NULL)",
     "SQLITE_CONSTRAINT_FOREIGNKEY": "the row that a foreign key refers to is missing",
     "SQLITE_CONSTRAINT_UNIQUE": "another row has the same {constraint}, which the table keeps unique",
