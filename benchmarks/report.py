@@ -37,8 +37,8 @@ _OTHERS = (
 Measured = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def _seconds(measured: Measured, name: str) -> float:
-    return float(statistics.median(result["seconds"] for result in measured[name]))
+def _seconds(measured: Measured, name: str, of: str = "seconds") -> float:
+    return float(statistics.median(result[of] for result in measured[name]))
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:
@@ -60,12 +60,13 @@ class _Targets:
         if all(name in self.measured for name in needed):
             self.found.append((claim, *wanted, value()))
 
-    def times(self, slower: str, faster: str, claim: str, wanted: tuple[str, str]) -> None:
+    def times(self, slower: str, faster: str, claim: str, wanted: tuple[str, str], *, of: str = "seconds") -> None:
         """Add the ratio of two durations."""
-        names = [slower, faster]
-        self.row(
-            names, claim, wanted, lambda: f"{_seconds(self.measured, slower) / _seconds(self.measured, faster):.3f}×"
-        )
+
+        def ratio() -> str:
+            return f"{_seconds(self.measured, slower, of) / _seconds(self.measured, faster, of):.3f}×"
+
+        self.row([slower, faster], claim, wanted, ratio)
 
     def peak(self, name: str) -> float:
         """Peak memory in MiB."""
@@ -178,7 +179,10 @@ def _of_superseding(targets: _Targets) -> None:
         targets.times(f"history/{what}, 50 deep", f"history/{what}, 1 deep", claim, ("≤ 1.1×", "1.05×"))
     for engine, wanted in (("", "≤ 1.8×"), (f", {IN_DATABASE}", "≤ 1.4×")):
         alone, challenged = f"challengers/champion alone{engine}", f"challengers/with a challenger{engine}"
-        targets.times(challenged, alone, f"a champion with a challenger, against it alone{engine}", (wanted, ""))
+        claim = f"a champion with a challenger, against it alone{engine}"
+        # a challenger imports its libraries while it is waited for; the champion's were imported before its run began
+        targets.times(challenged, alone, f"{claim}, process start to exit", (wanted, ""), of="process_seconds")
+        targets.times(challenged, alone, f"{claim}, the run alone", ("", ""))
     for engine in ("", f", {IN_DATABASE}"):
         claim = f"storing the inputs, against not storing them{engine}"
         targets.times(f"inputs/not stored{engine}", f"inputs/stored{engine}", claim, ("≥ 0.55×", ""))
