@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from processes import forks
 from support import LOAN_JOB, Workspace, wait_until
 
 from batch_scoring.domain.job_files import load_job
+from batch_scoring.domain.profile import Profile, total
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations import rescore
 from batch_scoring.scoring.runner import RunOptions, run_job
@@ -153,6 +155,29 @@ def assert_counters_equal_rows(workspace: Workspace) -> None:
     assert [(run, count) for run, count, _ in counted] == [(run, rows) for run, _, rows in counted]
     superseded = workspace.scalar("SELECT coalesce(sum(superseded_count), 0) FROM run_history")
     assert superseded == workspace.scalar("SELECT count(*) FROM predictions_superseded")
+    assert_profiles_equal_counts(workspace)
+
+
+def assert_profiles_equal_counts(workspace: Workspace) -> None:
+    """The profile of each run counts the rows that it scored or quarantined; that of an ended run is one row."""
+    found = workspace.query(
+        "SELECT r.run_id, r.status, r.scored_count, r.quarantined_count, p.read_count, p.profile"
+        " FROM run_history r JOIN scoring_profiles p ON p.run_id = r.run_id"
+    )
+    counted: dict[int, list[Profile]] = {}
+    for run_id, _, _, _, read_count, profile in found:
+        one = Profile.model_validate(json.loads(profile) if isinstance(profile, str) else profile)
+        assert one.rows == read_count
+        counted.setdefault(run_id, []).append(one)
+    for run_id, status, scored, quarantined, *_ in found:
+        assert status == "running" or len(counted[run_id]) == 1
+        profile = total(counted[run_id])
+        assert profile is not None
+        assert profile.rows == scored + quarantined
+        assert profile.scored_count == scored == sum(profile.scores.values())
+        assert all(sum(feature.counts) == profile.rows for feature in profile.features.values())
+    scoring = "SELECT run_id FROM run_history WHERE scored_count + quarantined_count > 0 AND engine = 'python'"
+    assert {run_id for (run_id,) in workspace.query(scoring)} <= set(counted)
 
 
 def assert_each_applicant_has_one_current_prediction_of_its_present_version(workspace: Workspace) -> None:

@@ -14,6 +14,7 @@ from batch_scoring.cli import (
     database,
     demo,
     models,
+    monitoring,
     notifying,
     quarantine,
     registering,
@@ -62,6 +63,7 @@ app.command()(scheduling.schedule)
 app.add_typer(notifying.app, name="notify")
 app.add_typer(running.app, name="runs")
 app.command()(running.status)
+app.add_typer(monitoring.app, name="monitor")
 app.command()(rescoring.rescore)
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(answers.why)
@@ -84,6 +86,10 @@ _READING = frozenset(
         ("model", "list"),
         ("model", "show"),
         ("model", "verify"),
+        ("monitor",),
+        ("monitor", "drift"),
+        ("monitor", "profile"),
+        ("monitor", "reference"),
         ("quarantine", "export"),
         ("quarantine", "list"),
         ("quarantine", "show"),

@@ -164,6 +164,24 @@ class Training(Section):
     logs: list[Column] = Field(default_factory=list)
 
 
+class Monitoring(Section):
+    """``[monitoring]``: how runs are gathered into windows, and from where on drift is an alert."""
+
+    window_rows: Annotated[int, Field(ge=1)] = 1_000
+    """Rows from which on a window ends, with the run that reads them."""
+    window: Duration = timedelta(days=28)
+    """The longest time from the first run of a window to its last."""
+    psi: Annotated[float, Field(gt=0)] = 0.1
+    """The population stability index from which on a distribution has drifted."""
+    missing: Share = 0.05
+    unseen: Share = 0.02
+    out_of_range: Share = 0.05
+    invalid: Share = 0.01
+    """How far the share of such values may be above that of the reference."""
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """A difference is an alert only if chance gives one as large less often than this."""
+
+
 class Job(Section):
     """What to score, with which model, into which table."""
 
@@ -174,5 +192,6 @@ class Job(Section):
     run: Run = Run()
     schedule: Schedule | None = None
     promotion: Promotion = Promotion()
+    monitoring: Monitoring = Monitoring()
     mlflow: MLflow = MLflow()
     training: Training = Training()

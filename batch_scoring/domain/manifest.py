@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
 
 from batch_scoring.domain.column_types import ColumnType, Family
 from batch_scoring.domain.job import Kind
+from batch_scoring.domain.profile import Reference
+from batch_scoring.domain.record import Record
 
 Label = bool | int | float | str
 Margin = Literal["decision_function", "score_samples"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SignatureColumn(_Record):
+class SignatureColumn(Record):
     """One column the model takes."""
 
     name: str
@@ -35,7 +33,7 @@ class SignatureColumn(_Record):
     """How a missing text or boolean reaches the model: as NaN, or as None where the model was fitted on None."""
 
 
-class Signature(_Record):
+class Signature(Record):
     """What the model takes: its columns in the order it was fitted on."""
 
     columns: tuple[SignatureColumn, ...]
@@ -79,7 +77,7 @@ class Signature(_Record):
         return found
 
 
-class Decision(_Record):
+class Decision(Record):
     """A binary model's own decision threshold, as of scikit-learn's TunedThresholdClassifierCV."""
 
     label: Label
@@ -91,7 +89,7 @@ Golden = Literal["real", "synthetic"]
 """What golden rows are made of."""
 
 
-class GoldenRows(_Record):
+class GoldenRows(Record):
     """Rows of the training data, or synthetic rows like them, with the model's outputs for them at registration."""
 
     rows: tuple[tuple[Any, ...], ...]
@@ -100,7 +98,7 @@ class GoldenRows(_Record):
     """Shape (n, k), see ModelForm."""
 
 
-class TrainingData(_Record):
+class TrainingData(Record):
     """The data that the model was fitted on, where it is known."""
 
     file: str
@@ -114,7 +112,7 @@ class TrainingData(_Record):
     label_counts: dict[str, int] | None = None
 
 
-class CrossValidation(_Record):
+class CrossValidation(Record):
     """Means over the folds of a stratified k-fold cross-validation of the training data."""
 
     folds: int
@@ -131,7 +129,7 @@ class CrossValidation(_Record):
     """In nats."""
 
 
-class HeldOut(_Record):
+class HeldOut(Record):
     """How the pipeline, fitted on the rest, decided on the part of the training data that was held out."""
 
     rows: int
@@ -145,7 +143,7 @@ FEWEST_IN_GROUP = 10
 """Groups of fewer rows have no figures: these would say little, and might tell of single persons."""
 
 
-class GroupFigures(_Record):
+class GroupFigures(Record):
     """How rows of one group were decided out of fold."""
 
     column: str
@@ -160,7 +158,7 @@ class GroupFigures(_Record):
     predicted_positive_share: float | None
 
 
-class Candidate(_Record):
+class Candidate(Record):
     """An algorithm that a search compared, with its means over the same folds."""
 
     algorithm: str
@@ -169,7 +167,7 @@ class Candidate(_Record):
     log_loss: float
 
 
-class Metrics(_Record):
+class Metrics(Record):
     """Metrics of the model from its training."""
 
     cross_validation: CrossValidation
@@ -179,7 +177,7 @@ class Metrics(_Record):
     """The algorithms that were compared, the best by log loss first; empty if one was named."""
 
 
-class ModelForm(_Record):
+class ModelForm(Record):
     """The kind of a model, and its outputs for a row: k numbers.
 
     binary, multiclass: ``predict_proba``, one probability for each label. regression: ``predict``. label: the index
@@ -243,6 +241,8 @@ class Manifest(ModelForm):
     training_data: TrainingData | None = None
     metrics: Annotated[Metrics | None, BeforeValidator(lambda found: found or None), PlainSerializer(_as_stored)] = None
     """None where it was not trained by this package; stored as an empty object."""
+    reference: Reference | None = None
+    """What drift is measured against; None in manifests of earlier versions."""
     purpose: str | None = None
     """What the model is for, as its job says."""
     limits: tuple[str, ...] = ()

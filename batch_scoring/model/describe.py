@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,11 +21,13 @@ from batch_scoring.domain.manifest import (
     TrainingData,
     listed,
 )
+from batch_scoring.domain.profile import Reference
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
 from batch_scoring.model.kinds import algorithm, check_one_output, form_of
 from batch_scoring.model.outputs import Floats, are_valid, model_outputs
+from batch_scoring.model.profiling import build_reference
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
 from batch_scoring.model.synthetic import synthetic_rows
@@ -36,6 +39,9 @@ _DECIDED_ROWS = 2_000
 
 _GOLDEN_ROWS = 20
 
+_REFERENCE_ROWS = 100_000
+"""Rows of a sample that drift is measured against."""
+
 
 def describe(
     model: Any,
@@ -46,11 +52,15 @@ def describe(
     training_data: TrainingData | None = None,
     metrics: Metrics | None = None,
     golden: Golden = "real",
+    out_of_fold: Floats | None = None,
+    importances: Mapping[str, float] | None = None,
 ) -> Manifest:
     """The manifest of a fitted model.
 
-    ``content`` is the artifact's bytes; ``sample`` holds rows of the model's input, whose other columns are left
-    out. Raises UnusableModel where the object is not a fitted model or does not take the sample.
+    ``content`` is the artifact's bytes; ``sample`` holds n rows of the model's input, whose other columns are left
+    out. ``out_of_fold``, shape (n, k), are outputs of models that were not fitted on these rows, see ModelForm, and
+    ``importances`` those of features, where the sample is the training data. Raises UnusableModel where the object is
+    not a fitted model or does not take the sample.
     """
     import sklearn
 
@@ -66,6 +76,7 @@ def describe(
         source = sample if golden == "real" else synthetic_rows(sample, seed=content)
         rows = _golden_rows(model, form, signature, source)
         _note_decisions(model, form, signature, sample, notes)
+        reference = _reference(model, form, signature, sample, out_of_fold, importances)
     _note_categories(signature, notes)
     manifest = Manifest(
         **dict(form),
@@ -79,10 +90,36 @@ def describe(
         golden=rows,
         training_data=training_data,
         metrics=metrics,
+        reference=reference,
         notes=tuple(notes),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return manifest.model_copy(update={"only_in_python": why_only_in_python(model, manifest)})
+
+
+def _reference(
+    model: Any,
+    form: ModelForm,
+    signature: Signature,
+    sample: pd.DataFrame,
+    out_of_fold: Floats | None,
+    importances: Mapping[str, float] | None,
+) -> Reference:
+    if out_of_fold is None:
+        sample = sample.iloc[:_REFERENCE_ROWS]
+    columns = plain_columns(sample)
+    outputs = out_of_fold
+    if outputs is None:
+        outputs = model_outputs(model, form, check_rows(signature, columns).frame)
+    return build_reference(
+        form,
+        signature,
+        columns,
+        outputs,
+        origin="sample" if out_of_fold is None else "training",
+        is_out_of_fold=out_of_fold is not None,
+        importances=importances,
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
 from sklearn.pipeline import Pipeline
@@ -18,6 +19,9 @@ from batch_scoring.model.intervals import roc_auc_interval, share_interval
 SEED = 20260101
 FOLDS = 10
 HELD_OUT = 0.2
+
+_PERMUTATIONS = 5
+_PERMUTED_ROWS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,16 @@ class OutOfFold:
     def scores(self) -> Any:
         """Shape (n,): the probability of the second label."""
         return self.probabilities[:, 1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """How a pipeline does on its training data."""
+
+    metrics: Metrics
+    out_of_fold: OutOfFold
+    importances: dict[str, float]
+    """By feature: how much the log loss of held-out rows rises when its values are permuted."""
 
 
 def folds_of(labels: pd.Series[Any]) -> StratifiedKFold:
@@ -90,9 +104,7 @@ def cross_validation(
     return found, out_of_fold
 
 
-def evaluate(
-    pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any], groups: pd.DataFrame
-) -> tuple[Metrics, OutOfFold]:
+def evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any], groups: pd.DataFrame) -> Evaluation:
     """Evaluate an unfitted pipeline, also by the values of each column of ``groups``, shape (n, columns).
 
     Raises ValueError where the pipeline cannot be fitted.
@@ -109,7 +121,25 @@ def evaluate(
         labels=tuple(str(name) for name in names),
         confusion_matrix=confusion_matrix(held_y, decided, labels=names).tolist(),
     )
-    return Metrics(cross_validation=folds, held_out=held_out, groups=tuple(_groups(out_of_fold, groups))), out_of_fold
+    return Evaluation(
+        metrics=Metrics(cross_validation=folds, held_out=held_out, groups=tuple(_groups(out_of_fold, groups))),
+        out_of_fold=out_of_fold,
+        importances=_importances(pipeline, held_x, held_y),
+    )
+
+
+def _importances(pipeline: Pipeline, held_x: pd.DataFrame, held_y: pd.Series[Any]) -> dict[str, float]:
+    """Permutation importance (Breiman, 2001; Fisher, Rudin and Dominici, 2019) on at most _PERMUTED_ROWS rows."""
+    rows = held_x.iloc[:_PERMUTED_ROWS]
+    found = permutation_importance(
+        pipeline,
+        rows,
+        held_y.iloc[:_PERMUTED_ROWS],
+        scoring="neg_log_loss",
+        n_repeats=_PERMUTATIONS,
+        random_state=SEED,
+    )
+    return dict(zip(map(str, rows.columns), found.importances_mean.tolist(), strict=True))
 
 
 def _groups(out_of_fold: OutOfFold, groups: pd.DataFrame) -> Iterator[GroupFigures]:

@@ -58,6 +58,8 @@ class TrainedModel:
     features: pd.DataFrame
     metrics: Metrics
     out_of_fold: OutOfFold
+    importances: dict[str, float]
+    """By feature, see Evaluation."""
     label_counts: dict[str, int]
     notes: tuple[str, ...] = ()
     """What was decided about the data, one sentence each."""
@@ -74,14 +76,15 @@ def train(job: Job, data: pd.DataFrame, label: str, algorithm: Algorithm) -> Tra
     groups = _groups(job, data)
     pipeline = _unfitted(job, features, labels, algorithm)
     with _fitting(algorithm):
-        metrics, out_of_fold = evaluate(pipeline, features, labels, groups)
+        evaluation = evaluate(pipeline, features, labels, groups)
         pipeline.fit(features, labels)
     counts = labels.astype(str).value_counts().sort_index()
     return TrainedModel(
         pipeline=pipeline,
         features=features,
-        metrics=metrics,
-        out_of_fold=out_of_fold,
+        metrics=evaluation.metrics,
+        out_of_fold=evaluation.out_of_fold,
+        importances=evaluation.importances,
         label_counts={str(name): int(count) for name, count in counts.items()},
         notes=notes,
     )

@@ -217,7 +217,7 @@ def sign_version(database: Database, version: ModelVersion, key: str) -> ModelVe
     return registry.get_version(database, version.name, version.version)
 
 
-_OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes")
+_OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes", "reference")
 
 
 def _is_same(stored: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -95,6 +95,8 @@ def train(
             training_data=labelled.describe(trained.label_counts),
             metrics=trained.metrics.model_copy(update={"candidates": tuple(candidates)}),
             golden=golden,
+            out_of_fold=trained.out_of_fold.probabilities,
+            importances=trained.importances,
         ).model_copy(update={"purpose": job.training.purpose, "limits": tuple(job.training.limits)})
         registered = register_content(
             database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias

@@ -14,9 +14,11 @@ from typing import Protocol
 
 from batch_scoring.domain.columns import Column
 from batch_scoring.domain.keys import KeyRange, Version
+from batch_scoring.domain.profile import Profile
 from batch_scoring.domain.runs import StageSeconds
 from batch_scoring.errors import ConnectionLost, EveryRowFailed, TooMuchAtOnce
 from batch_scoring.model.inputs import digest
+from batch_scoring.model.profiling import profile, reference_for
 from batch_scoring.model.scorer import ScoredRows
 from batch_scoring.scoring.challengers import Challengers
 from batch_scoring.scoring.events import ChallengerCounts, CommittedChunk
@@ -44,6 +46,8 @@ class ScoredChunk:
     read_seconds: float
     score_seconds: float
     challenged: Sequence[ChallengerCounts]
+    profile: Profile | None
+    """None where the model has no reference."""
 
 
 class RowScorer(Protocol):
@@ -70,6 +74,7 @@ class ChunkStages:
         self.bulk: Bulk = bulk_for(database, plan.job.run.bulk)
         self._load = load
         self._challengers = challengers
+        self._reference = reference_for(plan.model.manifest, plan.model.policy)
 
     @cached_property
     def scorer(self) -> RowScorer:
@@ -106,7 +111,13 @@ class ChunkStages:
             read_seconds=read_seconds,
             score_seconds=perf_counter() - started,
             challenged=[counts for _, counts in results],
+            profile=self._profile(rows, scored),
         )
+
+    def _profile(self, rows: SourceRows, scored: ScoredRows) -> Profile | None:
+        if self._reference is None:
+            return None
+        return profile(self._reference, self.plan.model.manifest.signature, rows.features, scored)
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
         """Write the outcomes of a chunk in one transaction.
@@ -122,6 +133,7 @@ class ChunkStages:
                 chunk.writes,
                 read_seconds=chunk.read_seconds,
                 score_seconds=chunk.score_seconds,
+                profile=chunk.profile,
             )
         except ConnectionLost:
             if not retry_transient(lambda: self._is_committed(chunk)):

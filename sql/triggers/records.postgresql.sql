@@ -44,23 +44,29 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
 CREATE OR REPLACE TRIGGER keep_ended AFTER UPDATE ON ${scoring_runs}
 FOR EACH ROW EXECUTE FUNCTION ${keep_run}();
 
--- A chunk is recorded by the run that commits it, while it is running.
+-- A chunk and its profile are recorded by the run that commits it, while it is running. At its end the profiles of its chunks
+-- are replaced by their sum.
 CREATE OR REPLACE FUNCTION ${keep_chunk}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}
 AS $$${tag}$$
+DECLARE
+  of_run bigint := CASE TG_OP WHEN 'DELETE' THEN OLD.run_id ELSE NEW.run_id END;
 BEGIN
   IF NOT EXISTS (
-    SELECT 1 FROM ${scoring_runs} AS r WHERE r.run_id = NEW.run_id AND r.status::text = 'running'
+    SELECT 1 FROM ${scoring_runs} AS r WHERE r.run_id = of_run AND r.status::text = 'running'
   ) AND NOT (SELECT pg_has_role(session_user, c.relowner, 'USAGE') FROM pg_class AS c WHERE c.oid = TG_RELID) THEN
-    RAISE EXCEPTION 'run % is not running', NEW.run_id USING ERRCODE = 'object_not_in_prerequisite_state';
+    RAISE EXCEPTION 'run % is not running', of_run USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
-  RETURN NEW;
+  RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$${tag}$$;
 
 REVOKE ALL ON FUNCTION ${keep_chunk}() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER keep BEFORE INSERT ON ${scoring_chunks}
+FOR EACH ROW EXECUTE FUNCTION ${keep_chunk}();
+
+CREATE OR REPLACE TRIGGER keep BEFORE INSERT OR DELETE ON ${scoring_profiles}
 FOR EACH ROW EXECUTE FUNCTION ${keep_chunk}();
 
 -- The login that wrote a record, as the database knows it.

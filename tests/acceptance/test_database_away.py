@@ -211,7 +211,8 @@ def _rewind(workspace: Workspace) -> None:
     workspace.rewrite(
         undo.format("predictions", "predictions_superseded")
         + undo.format("predictions_quarantine", "predictions_quarantine_closed")
-        + "DELETE FROM scoring_chunks WHERE run_id > 1; DELETE FROM scoring_runs WHERE run_id > 1"
+        + "DELETE FROM scoring_chunks WHERE run_id > 1; DELETE FROM scoring_profiles WHERE run_id > 1;"
+        + "DELETE FROM scoring_runs WHERE run_id > 1"
     )
 
 

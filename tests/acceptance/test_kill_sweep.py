@@ -213,7 +213,8 @@ class Scene:
             for table in _TABLES:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
                 connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM {table}_before")
-            connection.exec_driver_sql(f"DELETE FROM scoring_chunks WHERE run_id <> {self.first_run}")
+            for table in ("scoring_chunks", "scoring_profiles"):
+                connection.exec_driver_sql(f"DELETE FROM {table} WHERE run_id <> {self.first_run}")
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
             if self.is_stalled:
                 connection.exec_driver_sql(

@@ -134,7 +134,10 @@ ALTERED: dict[str, tuple[str, str]] = {
     "a count": ("UPDATE scoring_runs SET scored_count = scored_count + 1 WHERE run_id = 1", "run 1 was altered"),
     "a time": ("UPDATE scoring_runs SET started_at = heartbeat_at WHERE run_id = 3", "run 3 was altered"),
     "deleted": (
-        "DELETE FROM scoring_chunks WHERE run_id = 2; DELETE FROM scoring_runs WHERE run_id = 2",
+        (
+            "DELETE FROM scoring_chunks WHERE run_id = 2; DELETE FROM scoring_profiles WHERE run_id = 2;"
+            " DELETE FROM scoring_runs WHERE run_id = 2"
+        ),
         "run 2 is gone",
     ),
     "a deleted link": ("DELETE FROM record_chain WHERE number = 2 AND chain LIKE 'job:%'", "link 2 is missing"),

@@ -45,6 +45,7 @@ OF_A_JOB = (*CURRENT, *PAST, "predictions_challengers", "predictions_inputs")
 OF_ALL = (
     "scoring_runs",
     "scoring_chunks",
+    "scoring_profiles",
     "scoring_jobs",
     "model_versions",
     "model_promotions",
@@ -110,6 +111,7 @@ THE_SOURCE = [
 ]
 RECORDS = [
     "UPDATE scoring_chunks SET scored_count = 1",
+    "UPDATE scoring_profiles SET read_count = 1",
     "UPDATE model_versions SET artifact_sha256 = ''",
     "UPDATE legal_holds SET reason = ''",
     "UPDATE rescore_requests SET model_version = 1",

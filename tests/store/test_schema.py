@@ -111,6 +111,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "legal_holds",
         "scoring_jobs",
         "scoring_chunks",
+        "scoring_profiles",
         "predictions",
         "predictions_superseded",
         "predictions_quarantine",

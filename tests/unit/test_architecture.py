@@ -64,6 +64,7 @@ MAY_BE_HEAVY = {
     "model/inputs.py",
     "model/kinds.py",
     "model/outputs.py",
+    "model/profiling.py",
     "model/proof.py",
     "model/scorer.py",
     "model/signature.py",

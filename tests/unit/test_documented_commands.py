@@ -20,6 +20,7 @@ RUN_BY = {
     ("docs/bi.md", "sh"): "tests/acceptance/test_documents.py",
     ("docs/bi.md", "sql"): "tests/acceptance/test_bi_guide.py",
     ("docs/bi.md", "python"): "tests/acceptance/test_bi_guide.py",
+    ("docs/monitoring.md", "sh"): "tests/acceptance/test_monitoring.py",
     ("docs/mlflow.md", "sh"): "tests/acceptance/test_mlflow_walkthrough.py",
     ("docs/mlflow.md", "python"): "tests/acceptance/test_mlflow_walkthrough.py",
 }
@@ -61,6 +62,8 @@ def fault_of(command: str) -> str | None:
         entry = ENTRIES[*entry.path, words.pop(0)]
     if not entry.path:
         return f"there is no command {command}"
+    if entry.path == ("monitor",) and words:
+        entry = ENTRIES["monitor", "drift"]
     if entry.is_group and words and words[0][0].islower():
         return f"there is no command {entry.name} {words[0]}"
     known = {*entry.option_names, *ENTRIES[()].option_names}

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from batch_scoring.counting import counted, were
 from batch_scoring.domain.column_types import InputColumn
 from batch_scoring.domain.columns import Column
+from batch_scoring.domain.profile import Profile
 from batch_scoring.domain.runs import ChunkCounts, StageSeconds
 from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.bulk.contract import Bulk, PreparedRows, Scalar, take
 from batch_scoring.store.engine.clock import after
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.runs.profiles import record_profile
 from batch_scoring.store.runs.records import fence, record_chunk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.rows import SourceRows
@@ -227,12 +229,13 @@ def commit_chunk(
     *,
     read_seconds: float = 0.0,
     score_seconds: float = 0.0,
+    profile: Profile | None = None,
 ) -> ChunkCounts:
     """Write a chunk in one transaction, or nothing: the fence first, the record of the chunk last.
 
     The number of rows that each statement wrote is compared with the number sent. The seconds that it took to read and
-    to score the chunk are recorded with it. Raises Fenced where the run lost its job, WrittenCountDiffers where the
-    database wrote another number of rows than it was sent, and DatabaseFault.
+    to score the chunk are recorded with it, and its profile. Raises Fenced where the run lost its job,
+    WrittenCountDiffers where the database wrote another number of rows than it was sent, and DatabaseFault.
     """
     with database.write() as connection:
         started = perf_counter()
@@ -245,6 +248,8 @@ def commit_chunk(
             written = write.rows.write(connection, {**stamps, **write.constants})
             _compare(written, write.count, write.table, write.verb)
         seconds = StageSeconds(read=read_seconds, score=score_seconds, write=perf_counter() - started)
+        if profile is not None:
+            record_profile(connection, run_id, profile)
         record_chunk(connection, run_id, writes.counts, seconds, time)
     return writes.counts
 

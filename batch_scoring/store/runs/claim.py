@@ -20,6 +20,7 @@ from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.runs import chain
+from batch_scoring.store.runs.profiles import merge_profiles
 from batch_scoring.store.runs.records import (
     filling,
     get_run,
@@ -173,14 +174,14 @@ def _abandon(database: Database, stalled: Takeover, stalled_after: timedelta) ->
         )
         if lock_for_close(connection, is_it, *is_stalled) is None:
             return None
-        values = _abandoned(stalled.run_id, message, EndReason.STALLED)
-        connection.execute(sa.update(scoring_runs).where(is_it).values(values))
-        chain.append_run(connection, stalled.run_id)
+        _end_as_abandoned(connection, stalled.run_id, message, EndReason.STALLED)
     return stalled
 
 
-def _abandoned(run_id: int, message: str, reason: EndReason) -> dict[str, Any]:
-    return {
+def _end_as_abandoned(connection: sa.Connection, run_id: int, message: str, reason: EndReason) -> None:
+    """Inside a transaction that has locked the row of a running run."""
+    merge_profiles(connection, run_id)
+    values = {
         **sums(run_id),
         "status": Status.ABANDONED,
         "end_reason": reason,
@@ -188,6 +189,8 @@ def _abandoned(run_id: int, message: str, reason: EndReason) -> dict[str, Any]:
         "error_type": "Abandoned",
         "error_message": message,
     }
+    connection.execute(sa.update(scoring_runs).where(scoring_runs.c.run_id == run_id).values(values))
+    chain.append_run(connection, run_id)
 
 
 def _end_sessions(database: Database, run_id: int) -> None:
@@ -210,7 +213,5 @@ def abandon_crashed(database: Database, job: str, *, process_id: int, message: s
         run_id = connection.execute(sa.select(scoring_runs.c.run_id).where(mine)).scalar_one_or_none()
         if run_id is None or lock_for_close(connection, mine) is None:
             return None
-        values = _abandoned(run_id, message, EndReason.PROCESS_CRASHED)
-        connection.execute(sa.update(scoring_runs).where(mine).values(values))
-        chain.append_run(connection, run_id)
+        _end_as_abandoned(connection, run_id, message, EndReason.PROCESS_CRASHED)
     return get_run(database, run_id)

@@ -19,6 +19,7 @@ from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.runs import chain
+from batch_scoring.store.runs.profiles import merge_profiles
 from batch_scoring.store.schema.tables import scoring_chunks, scoring_runs
 
 
@@ -202,6 +203,7 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
                 "failed_keys": getattr(error, "failed_keys", None),
             }
         if lock_for_close(connection, scoring_runs.c.run_id == run_id) != values["status"]:
+            merge_profiles(connection, run_id)
             _update_running(connection, run_id, {**values, **sums(run_id)})
             chain.append_run(connection, run_id)
 

@@ -148,6 +148,20 @@ scoring_chunks = sa.Table(
     comment="One row per committed chunk. The counts of a run are the sums over its chunks",
 )
 
+scoring_profiles = sa.Table(
+    "scoring_profiles",
+    metadata,
+    sa.Column("number", _identity, primary_key=True, autoincrement=True, comment="Number of the profile"),
+    sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that read the rows"),
+    _count("read_count", "Rows that are counted"),
+    sa.Column(
+        "profile", _json, nullable=False, comment="Counts in the bins of the reference in the manifest of the model"
+    ),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
+    sa.Index("ix_scoring_profiles_run_id", "run_id"),
+    comment="Counts of what runs read and predicted: a row per chunk of a running run, one per ended run",
+)
+
 rescore_requests = sa.Table(
     "rescore_requests",
     metadata,

@@ -147,6 +147,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_scoring_chunks_run_id", "scoring_chunks", ["run_id"])
     op.create_table(
+        "scoring_profiles",
+        sa.Column("number", identity, autoincrement=True, comment="Number of the profile"),
+        sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that read the rows"),
+        count("read_count", "Rows that are counted"),
+        sa.Column(
+            "profile",
+            sa.JSON,
+            nullable=False,
+            comment="Counts in the bins of the reference in the manifest of the model",
+        ),
+        sa.PrimaryKeyConstraint("number", name="pk_scoring_profiles"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_scoring_profiles_run_id"),
+        comment="Counts of what runs read and predicted: a row per chunk of a running run, one per ended run",
+    )
+    op.create_index("ix_scoring_profiles_run_id", "scoring_profiles", ["run_id"])
+    op.create_table(
         "rescore_requests",
         sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that started the rescore"),
         sa.Column("selection", json, nullable=False, comment="The rows that were selected"),

@@ -1,0 +1,175 @@
+"""Profiles: counts of what a run read and predicted, in the bins of a reference.
+
+The counts are integers, so that the profiles of the chunks of a run add up to that of the run, in any order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from batch_scoring.domain.record import Record
+
+_Key = TypeVar("_Key", int, str)
+
+SCORE_BINS = 1_000
+"""Bins of equal width of the histogram of the score."""
+
+MOST_LEVELS = 30
+"""Levels of a category that are counted by themselves, the most frequent ones."""
+
+MOST_FEATURES = 500
+"""Features that are counted: the most important ones, or the first where importance is not known."""
+
+OTHER, UNSEEN, MISSING, INVALID = "other", "unseen", "missing", "invalid"
+
+
+class FeatureBins(Record):
+    """How the values of a feature are counted, and the counts of the reference.
+
+    The counts are, in this order: of each bin, or of each level and then of all other levels and of unseen ones; of
+    missing values; of values that are not of the column's type, or not finite.
+    """
+
+    name: str
+    edges: tuple[float, ...] | None = None
+    """Of numbers, and of timestamps as seconds since 1970 UTC: k ascending edges make k + 1 bins, each with its upper
+    edge (as of ``pandas.qcut``). They are quantiles of the reference. None for categories."""
+    levels: tuple[str, ...] | None = None
+    """Of categories: the levels with counts of their own, the most frequent first."""
+    low: float | None = None
+    high: float | None = None
+    """The range of the reference; None for categories, and where all values are missing."""
+    counts: tuple[int, ...]
+    """Shape (bins,): those of the reference."""
+    importance: float | None = None
+    """How much the log loss of held-out rows rises when the feature is permuted (permutation importance); None where
+    it was not measured."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each bin, for people."""
+        return (*self._own_labels, MISSING, INVALID)
+
+    @property
+    def _own_labels(self) -> tuple[str, ...]:
+        if self.levels is not None:
+            return (*self.levels, OTHER, UNSEEN)
+        edges = [f"{edge:g}" for edge in self.edges or ()]
+        if not edges:
+            return ("any",)
+        between = (f"{low} to {high}" for low, high in pairwise(edges))
+        return (f"≤ {edges[0]}", *between, f"> {edges[-1]}")
+
+
+class ScoreBins(Record):
+    """The histogram of the reference's scores: SCORE_BINS bins of equal width from ``low`` to ``high``.
+
+    Scores outside are counted in the first or last bin.
+    """
+
+    low: float
+    high: float
+    counts: dict[int, int]
+    """By the number of the bin, from 0; bins without rows are left out."""
+    is_out_of_fold: bool
+    """Whether each score is of a model that was not fitted on its row. Otherwise they flatter the model."""
+
+
+class Reference(Record):
+    """What profiles are compared with: the training rows, or the sample that a model was registered with."""
+
+    origin: Literal["training", "sample"]
+    rows: int
+    features: tuple[FeatureBins, ...]
+    scores: ScoreBins | None
+    """Of a binary model: of the probability of its second label. None for a model that returns labels only."""
+    labels: dict[str, int] = Field(default_factory=dict)
+    """Decided labels; empty for a regression."""
+
+    def mirrored(self, about: float) -> Reference:
+        """The reference of scores that are ``about`` less what they are here: of the first of two labels."""
+        if self.scores is None:
+            return self
+        counts = {SCORE_BINS - 1 - number: count for number, count in reversed(self.scores.counts.items())}
+        scores = self.scores.model_copy(
+            update={"low": about - self.scores.high, "high": about - self.scores.low, "counts": counts}
+        )
+        return self.model_copy(update={"scores": scores})
+
+
+class FeatureCounts(Record):
+    """The counts of a feature, in the bins of its reference."""
+
+    counts: tuple[int, ...]
+    below: int = 0
+    above: int = 0
+    """Numbers outside the range of the reference."""
+    low: float | None = None
+    high: float | None = None
+    """The smallest and largest number; None where there is none."""
+
+    def __add__(self, other: FeatureCounts) -> FeatureCounts:
+        return FeatureCounts(
+            counts=tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            below=self.below + other.below,
+            above=self.above + other.above,
+            low=min((low for low in (self.low, other.low) if low is not None), default=None),
+            high=max((high for high in (self.high, other.high) if high is not None), default=None),
+        )
+
+
+class Quarantined(Record):
+    """Rows that were quarantined for the same reason."""
+
+    code: str
+    column: str | None
+    rows: int
+
+
+class Profile(Record):
+    """Counts of rows as they were read, before any was quarantined, and of what was predicted."""
+
+    rows: int
+    features: dict[str, FeatureCounts]
+    scores: dict[int, int] = Field(default_factory=dict)
+    """By the number of the bin of the reference's histogram."""
+    labels: dict[str, int] = Field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
+    """In the order of code and column."""
+
+    def __add__(self, other: Profile) -> Profile:
+        rows: dict[tuple[str, str | None], int] = {}
+        for one in (*self.quarantined, *other.quarantined):
+            rows[one.code, one.column] = rows.get((one.code, one.column), 0) + one.rows
+        return Profile(
+            rows=self.rows + other.rows,
+            features={name: counts + other.features[name] for name, counts in self.features.items()},
+            scores=_added(self.scores, other.scores),
+            labels=_added(self.labels, other.labels),
+            quarantined=tuple(
+                Quarantined(code=code, column=column, rows=count)
+                for (code, column), count in sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+            ),
+        )
+
+    @property
+    def scored_count(self) -> int:
+        """Rows with a prediction."""
+        return self.rows - sum(one.rows for one in self.quarantined)
+
+
+def total(profiles: Iterable[Profile]) -> Profile | None:
+    """The profile of all rows together; None if there is none."""
+    found: Profile | None = None
+    for profile in profiles:
+        found = profile if found is None else found + profile
+    return found
+
+
+def _added(one: Mapping[_Key, int], other: Mapping[_Key, int]) -> dict[_Key, int]:
+    return dict(sorted((Counter(one) + Counter(other)).items()))

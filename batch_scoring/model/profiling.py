@@ -1,0 +1,255 @@
+"""Build the reference of a model, and count chunks in its bins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from batch_scoring.domain.column_types import ColumnType
+from batch_scoring.domain.columns import Column, as_list
+from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.manifest import Manifest, ModelForm, Signature, SignatureColumn
+from batch_scoring.domain.profile import (
+    MOST_FEATURES,
+    MOST_LEVELS,
+    SCORE_BINS,
+    FeatureBins,
+    FeatureCounts,
+    Profile,
+    Quarantined,
+    Reference,
+    ScoreBins,
+)
+from batch_scoring.model.coercion import coerced, levels_of
+from batch_scoring.model.faults import Faults
+from batch_scoring.model.outputs import Floats
+from batch_scoring.model.scorer import ScoredRows
+
+_BINS = 10
+"""Bins of a number: between the deciles of the reference."""
+
+
+# --- the reference
+
+
+def build_reference(
+    form: ModelForm,
+    signature: Signature,
+    columns: Mapping[str, Column],
+    outputs: Floats,
+    *,
+    origin: Literal["training", "sample"],
+    is_out_of_fold: bool,
+    importances: Mapping[str, float] | None = None,
+) -> Reference:
+    """The reference of n rows, given by column, with the model's outputs for them, shape (n, k), see ModelForm.
+
+    ``importances`` are those of features, see FeatureBins.
+    """
+    known = importances or {}
+    chosen = sorted(signature.columns, key=lambda column: -known.get(column.name, 0.0))[:MOST_FEATURES]
+    names = {column.name for column in chosen}
+    return Reference(
+        origin=origin,
+        rows=len(outputs),
+        features=tuple(
+            _bins(column, columns[column.name], known.get(column.name))
+            for column in signature.columns
+            if column.name in names
+        ),
+        scores=_score_bins(form, outputs, is_out_of_fold=is_out_of_fold),
+        labels=_decided(form, outputs),
+    )
+
+
+def _bins(column: SignatureColumn, values: Column, importance: float | None) -> FeatureBins:
+    if _is_category(column):
+        found = _categories(column, values)
+        levels = sorted(found.counts, key=lambda level: (-found.counts[level], level))[:MOST_LEVELS]
+        empty = FeatureBins(name=column.name, levels=tuple(levels), counts=(), importance=importance)
+        return empty.model_copy(update={"counts": _counts_of_categories(column, empty, found)})
+    numbers = _numbers(column, values)
+    edges: tuple[float, ...] = ()
+    low = high = None
+    if len(numbers.finite):
+        low, high = float(numbers.finite.min()), float(numbers.finite.max())
+        edges = _edges(numbers.finite, high)
+    empty = FeatureBins(name=column.name, edges=edges, low=low, high=high, counts=(), importance=importance)
+    return empty.model_copy(update={"counts": _counts_of_numbers(empty, numbers).counts})
+
+
+def _edges(values: Floats, high: float) -> tuple[float, ...]:
+    """The deciles of n values. Where the largest is frequent enough to be one, it has a bin of its own."""
+    deciles = np.unique(np.quantile(values, np.arange(1, _BINS) / _BINS))
+    lower = values[values < high]
+    if deciles[-1] == high and len(lower):
+        deciles = np.unique(np.append(deciles[:-1], lower.max()))
+    return tuple(deciles.tolist())
+
+
+def _score_bins(form: ModelForm, outputs: Floats, *, is_out_of_fold: bool) -> ScoreBins | None:
+    scores = outputs[:, 0]
+    if form.kind == "label":
+        if form.margin is None:
+            return None
+        scores = outputs[:, 1]
+    elif form.kind == "binary":
+        scores = outputs[:, 1]
+    elif form.kind == "multiclass":
+        scores = outputs.max(axis=1)
+    scores = scores[np.isfinite(scores)]
+    if not len(scores):
+        return None
+    low, high = (0.0, 1.0) if form.kind in ("binary", "multiclass") else (float(scores.min()), float(scores.max()))
+    return ScoreBins(low=low, high=high, counts=_histogram(scores, low, high), is_out_of_fold=is_out_of_fold)
+
+
+def _decided(form: ModelForm, outputs: Floats) -> dict[str, int]:
+    if form.kind == "regression":
+        return {}
+    if form.kind == "label":
+        chosen = outputs[:, 0].astype(np.intp)
+    elif form.decision is not None:
+        decided = form.labels.index(form.decision.label)
+        chosen = np.where(outputs[:, decided] >= form.decision.threshold, decided, 1 - decided)
+    else:
+        chosen = outputs.argmax(axis=1)
+    counts = np.bincount(chosen, minlength=len(form.labels)).tolist()
+    return {str(label): count for label, count in zip(form.labels, counts, strict=True)}
+
+
+def reference_for(manifest: Manifest, policy: DecisionPolicy) -> Reference | None:
+    """The reference of a model as a job reads its score; None where the manifest has none."""
+    reference = manifest.reference
+    if reference is None or len(manifest.labels) != 2 or policy.positive_label != str(manifest.labels[0]):
+        return reference
+    if manifest.kind == "label" and manifest.margin != "decision_function":
+        return reference
+    return reference.mirrored(1.0 if manifest.kind == "binary" else 0.0)
+
+
+# --- the profile of a chunk
+
+
+def profile(reference: Reference, signature: Signature, columns: Mapping[str, Column], scored: ScoredRows) -> Profile:
+    """Count a chunk: its columns as they were read, n values each, and what became of its rows."""
+    of_column = {column.name: column for column in signature.columns}
+    features = {
+        bins.name: _feature_counts(of_column[bins.name], bins, columns[bins.name]) for bins in reference.features
+    }
+    reasons = Counter((str(fault.code), fault.column) for fault in scored.faults.values())
+    scores = reference.scores
+    return Profile(
+        rows=len(scored.positions) + len(scored.faults),
+        features=features,
+        scores={} if scored.scores is None or scores is None else _histogram(scored.scores, scores.low, scores.high),
+        labels=dict(sorted(Counter(scored.labels or ()).items())),
+        quarantined=tuple(
+            Quarantined(code=code, column=column, rows=rows)
+            for (code, column), rows in sorted(reasons.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+        ),
+    )
+
+
+def _feature_counts(column: SignatureColumn, bins: FeatureBins, values: Column) -> FeatureCounts:
+    if bins.levels is not None:
+        return FeatureCounts(counts=_counts_of_categories(column, bins, _categories(column, values)))
+    return _counts_of_numbers(bins, _numbers(column, values))
+
+
+def _histogram(scores: Floats, low: float, high: float) -> dict[int, int]:
+    width = SCORE_BINS / (high - low) if high > low else 0.0
+    numbers = np.clip((scores - low) * width, 0, SCORE_BINS - 1).astype(np.intp)
+    counts = np.bincount(numbers, minlength=SCORE_BINS)
+    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+
+
+# --- values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Numbers:
+    finite: Floats
+    missing: int
+    invalid: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Categories:
+    counts: Mapping[str, int]
+    missing: int
+    invalid: int
+
+
+def _is_category(column: SignatureColumn) -> bool:
+    return column.type in (ColumnType.TEXT, ColumnType.BOOLEAN) or column.categories is not None
+
+
+def _missing_count(values: Column) -> int:
+    return values.count(None) if isinstance(values, list) else values.null_count
+
+
+def _numbers(column: SignatureColumn, values: Column) -> _Numbers:
+    missing = _missing_count(values)
+    finite: Floats
+    if column.type is ColumnType.TIMESTAMP:
+        times = _timestamps(column, values)
+        finite = times[~np.isnat(times)].astype(np.int64) / 1e6
+    else:
+        as_number = column.model_copy(update={"type": ColumnType.NUMBER})
+        numbers = coerced(values, as_number, Faults())
+        is_finite = np.isfinite(numbers)
+        finite = numbers if is_finite.all() else numbers[is_finite]
+    return _Numbers(finite=finite, missing=missing, invalid=len(values) - missing - len(finite))
+
+
+def _timestamps(column: SignatureColumn, values: Column) -> Any:
+    if isinstance(values, pa.Array) and pa.types.is_timestamp(values.type):
+        return values.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
+    return coerced(values, column, Faults())
+
+
+def _categories(column: SignatureColumn, values: Column) -> _Categories:
+    missing = _missing_count(values)
+    if column.type is ColumnType.BOOLEAN:
+        found = Counter(value for value in as_list(values) if isinstance(value, bool | int))
+        counts = {"false": found[0], "true": found[1]}
+    else:
+        levels = levels_of(values, column, Faults())
+        occurring = np.bincount(levels.codes + 1, minlength=len(levels.levels) + 1)[1:].tolist()
+        counts = {str(level): count for level, count in zip(levels.levels, occurring, strict=True)}
+    return _Categories(counts=counts, missing=missing, invalid=len(values) - missing - sum(counts.values()))
+
+
+def _counts_of_numbers(bins: FeatureBins, numbers: _Numbers) -> FeatureCounts:
+    edges = bins.edges or ()
+    values = numbers.finite
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1).tolist()
+    low, high = (float(values.min()), float(values.max())) if len(values) else (None, None)
+    return FeatureCounts(
+        counts=(*counts, numbers.missing, numbers.invalid),
+        below=int((values < bins.low).sum()) if low is not None and bins.low is not None and low < bins.low else 0,
+        above=int((values > bins.high).sum()) if high is not None and bins.high is not None and high > bins.high else 0,
+        low=low,
+        high=high,
+    )
+
+
+def _counts_of_categories(column: SignatureColumn, bins: FeatureBins, found: _Categories) -> tuple[int, ...]:
+    levels = bins.levels or ()
+    own = dict.fromkeys(levels, 0)
+    known = None if column.categories is None else set(column.categories)
+    other = unseen = 0
+    for level, count in found.counts.items():
+        if level in own:
+            own[level] = count
+        elif known is None or level in known or column.type is ColumnType.BOOLEAN:
+            other += count
+        else:
+            unseen += count
+    return (*own.values(), other, unseen, found.missing, found.invalid)
