@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,8 @@ from batch_scoring.model.coercion import coerced, levels_of
 from batch_scoring.model.faults import Faults
 from batch_scoring.model.outputs import Floats
 from batch_scoring.model.scorer import ScoredRows
+
+_FEW_LABELS = 3
 
 _BINS = 10
 """Bins of a number: between the deciles of the reference."""
@@ -148,12 +151,23 @@ def profile(reference: Reference, signature: Signature, columns: Mapping[str, Co
         rows=len(scored.positions) + len(scored.faults),
         features=features,
         scores={} if scored.scores is None or scores is None else _histogram(scored.scores, scores.low, scores.high),
-        labels=dict(sorted(Counter(scored.labels or ()).items())),
+        labels=_label_counts(scored.labels or []),
         quarantined=tuple(
             Quarantined(code=code, column=column, rows=rows)
             for (code, column), rows in sorted(reasons.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         ),
     )
+
+
+def _label_counts(labels: list[str]) -> dict[str, int]:
+    """The number of each label; a count for each of the few labels is faster than one over all of them."""
+    found: dict[str, int] = {}
+    counted = 0
+    while counted < len(labels) and len(found) < _FEW_LABELS:
+        label = next(label for label in labels if label not in found)
+        found[label] = labels.count(label)
+        counted += found[label]
+    return dict(sorted((found if counted == len(labels) else Counter(labels)).items()))
 
 
 def _feature_counts(column: SignatureColumn, bins: FeatureBins, values: Column) -> FeatureCounts:
@@ -229,7 +243,9 @@ def _categories(column: SignatureColumn, values: Column) -> _Categories:
 def _counts_of_numbers(bins: FeatureBins, numbers: _Numbers) -> FeatureCounts:
     edges = bins.edges or ()
     values = numbers.finite
-    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1).tolist()
+    # a comparison for each of the few edges is several times as fast as a search for each value
+    above = [len(values), *(int(np.count_nonzero(values > edge)) for edge in edges), 0]
+    counts = [more - less for more, less in pairwise(above)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (None, None)
     return FeatureCounts(
         counts=(*counts, numbers.missing, numbers.invalid),
