@@ -62,7 +62,7 @@ typecheck: dev
 	$(BIN)/mypy
 
 WHEEL_DIR ?=
-wheel: dev
+wheel: dev .venv-mlflow/.installed
 	$(BIN)/python -m benchmarks.wheel_check $(WHEEL_DIR)
 
 check: lint typecheck test wheel

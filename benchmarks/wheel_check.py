@@ -52,6 +52,13 @@ WITHOUT_EXTRAS = (
 """Commands that need an extra, and what they must name where it is missing."""
 
 
+DOCUMENTED = (
+    "tests/acceptance/test_documents.py::test_the_commands_of_the_readme_work_one_after_the_other",
+    "tests/acceptance/test_mlflow_walkthrough.py::test_the_walk_through_of_mlflow_works_one_block_after_the_other[sqlite]",
+)
+"""Tests that run the commands of documents."""
+
+
 def main() -> None:
     """Raise SystemExit if a file is missing, two builds differ, or a command of an installed wheel fails."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -118,6 +125,18 @@ def _check_extra(folder: Path, wheel: Path, extra: str) -> None:
     where = folder / f"in-{extra}"
     where.mkdir()
     _run(environment, ("demo",), where)
+    if extra == "mlflow":
+        _check_documents(environment)
+
+
+def _check_documents(environment: Path) -> None:
+    """The commands of the README and of the page on MLflow, by an installed wheel; their tests by this environment."""
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", *DOCUMENTED],
+        check=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "COMMANDS_FROM": str(environment)},
+    )
 
 
 def _environment(folder: Path) -> Path:

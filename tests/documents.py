@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "tests/*.md", "deploy/**/*.md", ".github/*.md")
     for file in REPOSITORY.glob(pattern)
 )
+
+COMMANDS = Path(os.environ.get("COMMANDS_FROM") or Path(sys.executable).parent)
+"""The folder of the programs that documents name: of this environment, or of one with an installed wheel."""
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run by tests: (.+?) -->\n+\Z")

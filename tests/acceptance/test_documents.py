@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from documents import DOCUMENTS, blocks, code_spans
+from documents import COMMANDS, DOCUMENTS, blocks, code_spans
 from support import REPOSITORY
 
 from batch_scoring.demo.main_job import run_demo
@@ -28,7 +27,7 @@ def _blocks(language: str, document: str = "README.md") -> list[str]:
 def _run(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run commands as a shell does that ends at the first one that fails."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCH_SCORING_")}
-    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    environ["PATH"] = f"{COMMANDS}:{environ['PATH']}"
     return subprocess.run(
         ["/bin/sh", "-eu", "-c", commands], cwd=folder, env=environ, capture_output=True, text=True, check=False
     )

@@ -7,14 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import watchdog
-from documents import blocks
+from documents import COMMANDS, blocks
 from environment import program
 from mlflow_server import MlflowServer, free_port
 from support import REPOSITORY, PostgresServer, wait_until
@@ -95,7 +94,7 @@ def script(server: MlflowServer, port: int) -> str:
 
 def test_the_walk_through_of_mlflow_works_one_block_after_the_other(server: MlflowServer, tmp_path: Path) -> None:
     environ = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{COMMANDS}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "CHECKOUT": str(REPOSITORY),
         "MLFLOW_DISABLE_TELEMETRY": "true",
