@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # compile bytecode at installation, so that commands start faster
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test test-all docs siege lint typecheck check wheel requirements benchmark-start bench soak clean
+.PHONY: help install dev demo test test-all docs siege lint typecheck check wheel requirements benchmark-start false-alarms bench soak clean
 
 help:
 	@echo "make demo      install and run the example job on an embedded database"
@@ -16,6 +16,7 @@ help:
 	@echo "make siege     a service under bad connections and hostile files for ten minutes"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
+	@echo "make false-alarms      simulate how often monitoring alarms, with drift and without: a minute"
 	@echo "make bench     compare speed and memory with pandas, Polars, MLflow and a hand-written loop: 15 minutes"
 	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt again"
@@ -66,6 +67,9 @@ wheel: dev .venv-mlflow/.installed
 	$(BIN)/python -m benchmarks.wheel_check $(WHEEL_DIR)
 
 check: lint typecheck test wheel
+
+false-alarms: dev
+	$(BIN)/python -m benchmarks.false_alarms
 
 benchmark-start: dev
 	$(BIN)/python -m benchmarks.start

@@ -28,7 +28,7 @@ FOREIGN = {
 }
 
 _OTHERS = (
-    *("large", "small", "history", "forest", "sqlite", "inputs", "challengers"),
+    *("large", "small", "history", "forest", "sqlite", "inputs", "challengers", "profiles"),
     *("superseding every row", "superseding every row, 2 workers", "superseding every row, database engine"),
     "replacing every row",
 )
@@ -183,6 +183,8 @@ def _of_superseding(targets: _Targets) -> None:
         # a challenger imports its libraries while it is waited for; the champion's were imported before its run began
         targets.times(challenged, alone, f"{claim}, process start to exit", (wanted, ""), of="process_seconds")
         targets.times(challenged, alone, f"{claim}, the run alone", ("", ""))
+    claim = "counting what is read and predicted, against not counting it"
+    targets.times("profiles/not counted", "profiles/counted", claim, ("≥ 0.95×", ""))
     for engine in ("", f", {IN_DATABASE}"):
         claim = f"storing the inputs, against not storing them{engine}"
         targets.times(f"inputs/not stored{engine}", f"inputs/stored{engine}", claim, ("≥ 0.55×", ""))

@@ -59,6 +59,11 @@ CHALLENGED = (
     (f"with a challenger, {IN_DATABASE}", "challenged_in_database", "challenged_in_database_predictions"),
 )
 """Measurements, each with its job and the table of its predictions."""
+COUNTED = (
+    ("counted", LOGISTIC, f"{LOGISTIC}_predictions"),
+    ("not counted", "uncounted", "uncounted_predictions"),
+)
+"""Measurements of profiles, each with its job and the table of its predictions."""
 CHALLENGER = "challenger"
 NEW_ROWS = 10_000
 CHANGED_ROWS = 10_000
@@ -66,7 +71,7 @@ DEPTHS = (1, 50)
 """Predictions of each applicant, current and superseded."""
 TOLERANCE = 1e-9
 _LOOKUPS = 100
-PARTS = ("compare", "inputs", "challengers", "foreign", "large", "history", "forest", "sqlite", "start")
+PARTS = ("compare", "inputs", "challengers", "profiles", "foreign", "large", "history", "forest", "sqlite", "start")
 FOREIGN = "foreign"
 """A pipeline that was not fitted by this project."""
 
@@ -133,6 +138,10 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
             in_python = storing.replace(f"{algorithm}_predictions", "storing_predictions")
             (bench.folder / "jobs" / "storing.toml").write_text(in_python, encoding="utf-8")
             _write_with_engine(bench, storing, f"{algorithm}_predictions", "storing_in_database")
+            uncounted = text.replace(f'name = "{algorithm}"', 'name = "uncounted"')
+            (bench.folder / "jobs" / "uncounted.toml").write_text(
+                uncounted.replace(f"{algorithm}_predictions", "uncounted_predictions"), encoding="utf-8"
+            )
             challenged = text.replace("[model]", f'[model]\nchallengers = ["{CHALLENGER}"]')
             in_python = challenged.replace(f"{algorithm}_predictions", "challenged_predictions")
             (bench.folder / "jobs" / "challenged.toml").write_text(in_python, encoding="utf-8")
@@ -272,6 +281,29 @@ def challengers(bench: Bench) -> None:
             ((found,),) = sql(f"SELECT count(*) FROM {target}_challengers")
             _expect(found == (bench.rows if "with" in measure else 0), "the challenger scores every row")
     bench.server.execute("postgres", "DROP DATABASE challengers")
+
+
+def profiles(bench: Bench) -> None:
+    """Measure what it costs to count what is read and predicted, against a model without a reference."""
+    report_progress(f"{bench.rows:,} applicants, counted or not")
+    url = bench.server.create("profiles")
+    data.fill_postgres(url, bench.rows)
+    set_up(bench, url, [LOGISTIC])
+    database = Database(url)
+    sample, artifacts = bench.folder / "sample.csv", bench.folder / "artifacts"
+    register_file(database, artifacts, bench.model(LOGISTIC), name="uncounted", sample=sample, alias=None)
+    database.dispose()
+    sql = partial(bench.server.execute, "profiles")
+    sql("UPDATE model_versions SET manifest = manifest::jsonb - 'reference' WHERE name = 'uncounted'")
+    for _ in range(bench.repetitions):
+        for measure, job, target in COUNTED:
+            empty(bench, "profiles", target)
+            sql("TRUNCATE scoring_profiles")
+            sql("CHECKPOINT")
+            bench.ours(f"profiles/{measure}", url, job)
+            ((found,),) = sql("SELECT coalesce(sum(read_count), 0) FROM scoring_profiles")
+            _expect(found == (0 if "not" in measure else bench.rows), "every row is counted")
+    bench.server.execute("postgres", "DROP DATABASE profiles")
 
 
 def foreign(bench: Bench) -> None:
@@ -437,6 +469,7 @@ def machine() -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "inputs": inputs,
     "challengers": challengers,
+    "profiles": profiles,
     "foreign": foreign,
     "large": large_tables,
     "history": history,
