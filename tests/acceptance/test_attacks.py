@@ -169,6 +169,7 @@ def test_golden_rows_are_as_private_as_the_umask_says_and_are_not_printed(
 # --- job files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE_FILES)
 def test_a_hostile_job_file_is_named_and_no_other_job_is_touched(
     name: str, sqlite_workspace: Workspace, loan_model: TrainedModel
@@ -407,6 +408,7 @@ def test_rows_that_row_level_security_hides_do_not_count_as_deleted(granted: Gra
     assert granted.owner.scalar("SELECT count(*) FROM predictions") == before
 
 
+@pytest.mark.slow
 def test_a_key_that_no_index_holds_is_named_with_what_to_do(
     postgresql_workspace: Workspace, loan_model: TrainedModel
 ) -> None:

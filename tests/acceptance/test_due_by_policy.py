@@ -248,6 +248,7 @@ def test_a_lookback_sweeps_until_no_prediction_of_another_version_is_left(worksp
 # --- under faults
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_what_is_due_by_policy_is_scored_once_though_a_run_is_killed(workspace: Workspace, after: bool) -> None:
     facts.prepare(

@@ -191,6 +191,7 @@ ALTERED = [
 ]
 
 
+@pytest.mark.slow
 def test_an_input_that_was_altered_is_named_with_its_row_and_no_other(facts_of_each_type: Workspace) -> None:
     workspace = facts_of_each_type
     for number, column, value in ALTERED:

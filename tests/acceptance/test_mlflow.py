@@ -428,6 +428,7 @@ def test_a_server_that_fails_ends_the_run_soon_and_nothing_is_predicted(
     assert workspace.cli_json(*RUN)["scored_count"] == 367
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_ends_the_run_soon_and_nothing_is_predicted(
     sqlite_workspace: Workspace, name: str
 ) -> None:
@@ -512,6 +513,7 @@ def test_a_module_named_mlflow_in_the_current_folder_is_not_imported(
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_logged_succeeds_with_a_warning(
     sqlite_workspace: Workspace, loan_model: TrainedModel
 ) -> None:
@@ -525,6 +527,7 @@ def test_a_run_that_cannot_be_logged_succeeds_with_a_warning(
     assert workspace.scalar("SELECT count(*) FROM predictions") == 367
 
 
+@pytest.mark.slow
 def test_without_a_tracking_server_the_silent_default_of_mlflow_is_not_used(
     sqlite_workspace: Workspace, name: str
 ) -> None:

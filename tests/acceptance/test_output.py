@@ -119,6 +119,7 @@ def test_columns_that_a_terminal_has_no_room_for_are_named(ready: Workspace) -> 
     assert "not shown" not in on_terminal(ready, "runs", columns=200).text
 
 
+@pytest.mark.slow
 def test_control_characters_in_data_do_not_reach_the_terminal(tmp_path: Path, loan_model: TrainedModel) -> None:
     workspace = prepare_loans(Workspace(tmp_path, f"sqlite:///{tmp_path}/test.db"), loan_model)
     workspace.run(reason="red \x1b[31m alert")

@@ -73,6 +73,7 @@ def test_rows_of_a_query_give_the_same_file_whatever_their_order(
     assert "known_at" not in {column["name"] for column in first["manifest"]["signature"]["columns"]}
 
 
+@pytest.mark.slow
 def test_rows_from_a_time_on_are_left_out(workspace: Workspace, loan_train: pd.DataFrame) -> None:
     with_outcomes(workspace, loan_train)
 
@@ -83,6 +84,7 @@ def test_rows_from_a_time_on_are_left_out(workspace: Workspace, loan_train: pd.D
     assert_refused(workspace.cli("train", NAME, "--as-of", "2024-01-01"), 2, "no labelled row is from before")
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_model_is_for_and_for_whom_it_does_how_well(
     sqlite_workspace: Workspace, loan_train: pd.DataFrame
 ) -> None:

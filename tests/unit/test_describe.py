@@ -424,6 +424,7 @@ def test_a_passed_through_remainder_is_in_the_signature() -> None:
 # --- synthetic golden rows
 
 
+@pytest.mark.slow
 def test_synthetic_golden_rows_verify_the_model_and_are_of_nobody(loan_model: TrainedModel) -> None:
     content = dump(loan_model.pipeline)
     manifest = describe(loan_model.pipeline, content, loan_model.features, golden="synthetic")
