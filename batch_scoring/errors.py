@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     MODEL_REFUSED = 3
     TOO_MANY_QUARANTINED = 4
     UNHEALTHY = 5
+    HELD = 6
     ANOTHER_RUN_ACTIVE = 75
 
 
@@ -242,6 +243,13 @@ class WorkerCrashed(BatchScoringError):
     """A worker process of the run ended without reporting a result."""
 
     end_reason = "worker_crashed"
+
+
+class RunHeld(BatchScoringError):
+    """The due rows breach a limit that holds a run. Nothing was written."""
+
+    exit_code = ExitCode.HELD
+    end_reason = "held"
 
 
 class UnexpectedFault(BatchScoringError):

@@ -75,6 +75,8 @@ REMEDIES = {
     "TooMuchAtOnce": "Nothing, usually: the chunk is read again with half of the rows. If a single row is too large,"
     " leave its large column out with a view.",
     "WrittenCountDiffers": "Remove the trigger or rule on the predictions table that adds or discards rows.",
+    "RunHeld": "Read which columns the message names. Fix the source, or let the rows through with"
+    " `batch-scoring runs release RUN --reason TEXT`; `batch-scoring monitor profile RUN` shows what was counted.",
     "UnexpectedFault": "Report it with the traceback on standard error: this is a bug.",
 }
 """What to do about each error; a test requires an entry for every class."""

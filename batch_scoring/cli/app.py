@@ -29,7 +29,7 @@ app = typer.Typer(
     help="Score database rows with a persisted scikit-learn model: every row exactly once.",
     epilog="Settings come from BATCH_SCORING_DATABASE_URL, BATCH_SCORING_JOBS_DIR, BATCH_SCORING_ARTIFACTS_DIR and"
     " BATCH_SCORING_LOG_FORMAT. Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 the model was"
-    " refused, 4 too many rows quarantined, 5 unhealthy, 75 another run is active.",
+    " refused, 4 too many rows quarantined, 5 unhealthy, 6 held by a gate, 75 another run is active.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

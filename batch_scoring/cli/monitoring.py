@@ -23,10 +23,12 @@ from batch_scoring.cli.output import (
 from batch_scoring.cli.streams import is_unicode
 from batch_scoring.cli.times import time_option
 from batch_scoring.counting import counted
+from batch_scoring.domain.runs import Status
 
 if TYPE_CHECKING:
     from batch_scoring.domain.profile import Quarantined, Reference
-    from batch_scoring.monitoring.drift import Drift
+    from batch_scoring.domain.runs import Run
+    from batch_scoring.model.drift import Drift
     from batch_scoring.monitoring.monitor import Monitored
 
 _BAR = 20
@@ -123,7 +125,7 @@ def _show_window(one: Monitored) -> None:
             notice(f"{metric.name} is not compared: {metric.why_not}")
     typer.echo()
     for metric in report.alerts:
-        typer.echo(f"drift: {_sentence(metric, report.rows)}")
+        typer.echo(f"drift: {metric.sentence} (q {metric.q_value:.2g}, {counted(report.rows, 'row')})")
     if report.alerts:
         typer.echo(f"see the bins with `batch-scoring monitor profile {window.last_run}`")
     else:
@@ -147,15 +149,6 @@ def _figure(metric: Drift | None, form: str) -> str | None:
     if metric is None or metric.value is None:
         return None
     return form.format(metric.value) + ("!" if metric.is_alert else "")
-
-
-def _sentence(metric: Drift, rows: int) -> str:
-    q_value = f"q {metric.q_value:.2g}, {counted(rows, 'row')}"
-    if metric.measure == "distribution":
-        limits = f"limit {metric.limit:g}, {metric.expected:.3f} by chance"
-        return f"{metric.name}: PSI {metric.value:.3f}, {limits} ({q_value})"
-    what = metric.measure.replace("_", " ")
-    return f"{metric.name}: {metric.value:.1%} {what}, {metric.expected:.1%} in the reference ({q_value})"
 
 
 def _bar(value: float, longest: float) -> str:
@@ -220,7 +213,7 @@ def profile(
     show_record(
         [
             ("run", f"{run_id} of {found.run.job}"),
-            ("rows", f"{counts.rows:,}, {counts.scored_count:,} of them scored"),
+            ("rows", f"{counts.rows:,}, {counts.scored_count:,} of them scored{_of_held(found.run)}"),
             ("model", f"{found.run.model_name} version {found.run.model_version}"),
             *(
                 ("predicted", f"{label}: {_share(count, counts.scored_count)}")
@@ -241,6 +234,10 @@ def profile(
         if own.low is not None:
             title += f", from {own.low:g} to {own.high:g}"
         _show_bins(title, bins.labels, own.counts, bins.counts)
+
+
+def _of_held(run: Run) -> str:
+    return " to decide whether the run is held; none was written" if run.status is Status.HELD else ""
 
 
 def _reason(one: Quarantined) -> str:

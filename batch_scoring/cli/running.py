@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from batch_scoring.cli.output import (
     database,
     migrated_database,
     notice,
+    required_reason,
     settings,
     show_json,
     show_record,
@@ -188,6 +189,58 @@ def verify(
         notice(f"--expect {noted}: no chain contains this hash; what it covered was replaced")
     if unknown or any(one.problem is not None for one in found):
         raise typer.Exit(ExitCode.RUN_FAILED)
+
+
+@app.command()
+def release(
+    run_id: Annotated[int, typer.Argument(help="Number of a held run.", min=1, max=MAX_RUN_ID)],
+    reason: Annotated[str | None, typer.Option(help="Why such rows may be scored; it is recorded.")] = None,
+    lasting: Annotated[
+        str, typer.Option("--for", help='How long rows like its own are let through, such as "2 days".')
+    ] = "7 days",
+    as_json: Json = False,
+) -> None:
+    """Let rows through that are like those of a held run: the next run scores them.
+
+    A batch that breaches a limit in another way is held again.
+    """
+    from batch_scoring.domain.durations import parse_duration
+
+    try:
+        released_for = parse_duration(lasting)
+    except ValueError as exc:
+        raise InputFault(f"--for {lasting}: {exc}") from exc
+    _decide(run_id, released_for, required_reason(reason), as_json=as_json)
+
+
+@app.command()
+def reject(
+    run_id: Annotated[int, typer.Argument(help="Number of a held run.", min=1, max=MAX_RUN_ID)],
+    reason: Annotated[str | None, typer.Option(help="Why such rows must not be scored; it is recorded.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Record that the rows of a held run must not be scored: runs are held until the source is fixed."""
+    _decide(run_id, None, required_reason(reason), as_json=as_json)
+
+
+def _decide(run_id: int, released_for: timedelta | None, reason: str, *, as_json: bool) -> None:
+    from batch_scoring.login import login
+    from batch_scoring.store.runs import held, records
+
+    source = migrated_database()
+    decision = held.decide(source, run_id, released_for=released_for, reason=reason, decided_by=login())
+    if as_json:
+        show_json(decision)
+        return
+    run = records.get_run(source, run_id)
+    assert run is not None
+    if decision.expires_at is None:
+        typer.echo(f"run {run_id} of {run.job} is rejected: such rows stay due and are held until they change")
+        return
+    typer.echo(
+        f"run {run_id} of {run.job} is released: rows like its own are scored until"
+        f" {decision.expires_at:%Y-%m-%d %H:%M:%S} UTC. Next: batch-scoring run {run.job}"
+    )
 
 
 def _as_text(value: Any) -> Any:

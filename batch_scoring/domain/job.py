@@ -164,6 +164,10 @@ class Training(Section):
     logs: list[Column] = Field(default_factory=list)
 
 
+Measure = Literal["distribution", "missing", "unseen", "out_of_range", "invalid"]
+"""What is compared with a reference: a distribution, or the share of some values."""
+
+
 class Monitoring(Section):
     """``[monitoring]``: how runs are gathered into windows, and from where on drift is an alert."""
 
@@ -180,6 +184,12 @@ class Monitoring(Section):
     """How far the share of such values may be above that of the reference."""
     significance: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """A difference is an alert only if chance gives one as large less often than this."""
+    hold: list[Measure] = Field(default_factory=list)
+    """Measures whose alerts hold a run before its first write; empty if none does."""
+    sample: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
+    """The most due rows that are scored before the first write to decide whether the run is held."""
+    rationale: Annotated[str, Field(min_length=1)] | None = None
+    """Why the limits are what they are."""
 
 
 class Job(Section):

@@ -46,6 +46,8 @@ class FeatureBins(Record):
     """The range of the reference; None for categories, and where all values are missing."""
     counts: tuple[int, ...]
     """Shape (bins,): those of the reference."""
+    outside: int = 0
+    """Values outside the range: none in a reference of a model, those of a profile that is used as one."""
     importance: float | None = None
     """How much the log loss of held-out rows rises when the feature is permuted (permutation importance); None where
     it was not measured."""
@@ -90,6 +92,18 @@ class Reference(Record):
     """Of a binary model: of the probability of its second label. None for a model that returns labels only."""
     labels: dict[str, int] = Field(default_factory=dict)
     """Decided labels; empty for a regression."""
+
+    def of_profile(self, profile: Profile) -> Reference:
+        """A reference with the same bins and the counts of a profile, to compare another profile with it."""
+        features = tuple(
+            bins.model_copy(update={"counts": own.counts, "outside": own.below + own.above})
+            for bins in self.features
+            for own in [profile.features[bins.name]]
+        )
+        scores = None if self.scores is None else self.scores.model_copy(update={"counts": profile.scores})
+        return self.model_copy(
+            update={"rows": profile.rows, "features": features, "scores": scores, "labels": profile.labels}
+        )
 
     def mirrored(self, about: float) -> Reference:
         """The reference of scores that are ``about`` less what they are here: of the first of two labels."""

@@ -29,6 +29,8 @@ class Status(StrEnum):
     FAILED = "failed"
     ABANDONED = "abandoned"
     SKIPPED = "skipped"
+    HELD = "held"
+    """It stopped before its first write, because its due rows are not like those that the model was trained on."""
 
 
 class EndReason(StrEnum):
@@ -48,6 +50,8 @@ class EndReason(StrEnum):
     """It wrote no heartbeat for too long, and another run took over."""
     ANOTHER_RUN_ACTIVE = "another_run_active"
     """It did nothing, because another run owned the job or filled its slot."""
+    HELD = "held"
+    """Its due rows breach a limit of its job."""
 
     @property
     def is_crash(self) -> bool:

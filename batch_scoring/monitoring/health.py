@@ -46,6 +46,8 @@ class HealthIssue(StrEnum):
     """The active run has no recent heartbeat."""
     FAILED = "failed"
     """The last run did not succeed."""
+    HELD = "held"
+    """The last run was held before its first write."""
     STALE = "stale"
     """The last success is too old."""
     BACKLOG = "backlog"
@@ -196,6 +198,8 @@ def _run_issue(job: Job, latest: Sequence[Run], time: datetime) -> _Found | None
             return HealthIssue.STALLED, f"run {running.run_id} is stalled: no heartbeat since {since}"
         latest = latest[1:]  # an earlier failure counts until a run succeeds
     if latest and latest[0].status is not Status.SUCCEEDED:
+        if latest[0].status is Status.HELD:
+            return HealthIssue.HELD, f"run {latest[0].run_id} was held: {latest[0].error_message}"
         return HealthIssue.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
 

@@ -11,8 +11,8 @@ from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.profile import Profile, Reference
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
+from batch_scoring.model.drift import DriftReport, compare
 from batch_scoring.model.profiling import reference_for
-from batch_scoring.monitoring.drift import DriftReport, compare
 from batch_scoring.monitoring.windows import Window, windows
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database

@@ -42,6 +42,24 @@ class RunPlanned:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GateNotChecked:
+    """The due rows could not be compared with the reference of the model, so the run is not held."""
+
+    run_id: int
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldRowsReleased:
+    """The due rows breach a limit, and are like those of a held run that was released."""
+
+    run_id: int
+    job: str
+    released_run_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelResolved:
     """The URI of the job's model in MLflow was resolved."""
 
@@ -227,6 +245,8 @@ RunEvent = (
     | EngineDistrusted
     | ScoringIsolated
     | ChallengerFailed
+    | GateNotChecked
+    | HeldRowsReleased
     | ChunkCommitted
     | RunFinished
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Trigger
 from batch_scoring.errors import DatabaseFault, ExitCode
-from batch_scoring.scoring import preparation
+from batch_scoring.scoring import gate, preparation
 from batch_scoring.scoring.deleted import close_deleted
 from batch_scoring.scoring.diagnosis import diagnose
 from batch_scoring.scoring.engines import choice as engine
@@ -57,8 +57,8 @@ def run_job(
 
     The run uses its own database sessions. An error that ends it is recorded with the run, if the database can be
     written, and raised: AnotherRunActive, SchemaOutOfDate, InputFault, ConfigurationError, SourceFault, ModelRefused,
-    EveryRowFailed, WorkerCrashed, Fenced, DatabaseFault. Setting ``stop`` ends the run at the next chunk boundary with
-    RunStopped.
+    EveryRowFailed, WorkerCrashed, RunHeld, Fenced, DatabaseFault. Setting ``stop`` ends the run at the next chunk
+    boundary with RunStopped.
     """
     rescore = options.rescore
 
@@ -108,6 +108,8 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
         report(ModelResolved.of(plan.run_id, job.name, plan.resolved))
     progress = Progress(database, plan, heartbeat, stop, report)
     progress.planned()
+    if due.total and planner.rescore is None:
+        gate.check(plan, database, due.total, report)
     try:
         if due.total:
             engine.score(plan, database, progress, due.total)

@@ -15,6 +15,8 @@ from batch_scoring.scoring.events import (
     EngineChosen,
     EngineDistrusted,
     Event,
+    GateNotChecked,
+    HeldRowsReleased,
     HoldPlaced,
     HoldReleased,
     ModelPromoted,
@@ -106,6 +108,8 @@ def _log_run_event(event: RunEvent) -> None:
             | EngineDistrusted()
             | ScoringIsolated()
             | ChallengerFailed()
+            | GateNotChecked()
+            | HeldRowsReleased()
         ):
             _log_choice(log, event)
         case ChunkCommitted():
@@ -172,6 +176,10 @@ def _log_choice(log: Any, event: RunEvent) -> None:
             log.warning("scoring_isolated", crashes=event.crashes)
         case ChallengerFailed():
             log.warning("challenger_failed", alias=event.alias, reason=event.failure)
+        case GateNotChecked():
+            log.warning("gate_not_checked", reason=event.reason)
+        case HeldRowsReleased():
+            log.warning("held_rows_released", released_run_id=event.released_run_id)
 
 
 def log_failed(job: str, exc: BatchScoringError) -> None:

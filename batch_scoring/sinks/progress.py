@@ -12,6 +12,8 @@ from batch_scoring.scoring.events import (
     ChallengerFailed,
     ChunkCommitted,
     Event,
+    GateNotChecked,
+    HeldRowsReleased,
     Observer,
     RunPlanned,
     RunTookOver,
@@ -34,15 +36,27 @@ def progress_bar(console: Console) -> Iterator[list[Observer]]:
                     progress.update(task, description=f"run {event.run_id} of {event.job}", total=event.due_count)
                 case ChunkCommitted():
                     progress.advance(task, event.counts.scored + event.counts.quarantined)
-                case RunTookOver():
-                    progress.console.print(f"took over from run {event.abandoned.run_id}, which had stalled")
-                case ThresholdOverruled():
-                    progress.console.print(event.difference, markup=False)
-                case VersionMismatchAccepted():
-                    progress.console.print(f"accepted: {event.difference}", markup=False)
-                case ChallengerFailed():
-                    progress.console.print(f"challenger {event.alias} does not score: {event.failure}", markup=False)
-                case ScoringIsolated():
-                    progress.console.print(f"the last {event.crashes} runs crashed: scoring in a child process")
+                case _ if (text := _remark(event)) is not None:
+                    progress.console.print(text, markup=False)
 
         yield [draw]
+
+
+def _remark(event: Event) -> str | None:
+    """What is printed above the bar; None for events without a remark."""
+    match event:
+        case RunTookOver():
+            return f"took over from run {event.abandoned.run_id}, which had stalled"
+        case ThresholdOverruled():
+            return event.difference
+        case VersionMismatchAccepted():
+            return f"accepted: {event.difference}"
+        case ChallengerFailed():
+            return f"challenger {event.alias} does not score: {event.failure}"
+        case GateNotChecked():
+            return f"the gate is off: {event.reason}"
+        case HeldRowsReleased():
+            return f"the rows are like those of run {event.released_run_id}, which was released"
+        case ScoringIsolated():
+            return f"the last {event.crashes} runs crashed: scoring in a child process"
+    return None

@@ -11,7 +11,7 @@ from airflow.sdk import dag, task
 JOB = "loan_eligibility"
 PROGRAM = "/opt/batch_scoring/.venv/bin/batch-scoring"
 
-FAILED, QUARANTINED, ANOTHER_RUN = 1, 4, 75
+FAILED, QUARANTINED, HELD, ANOTHER_RUN = 1, 4, 6, 75
 
 
 @dag(
@@ -31,6 +31,8 @@ def score_loans() -> None:
             raise AirflowSkipException("another run of the job is active")
         if code == QUARANTINED:
             raise AirflowFailException("done, but more rows were quarantined than the job allows")
+        if code == HELD:
+            raise AirflowFailException("held before its first write: somebody must release or reject the rows")
         if code == FAILED:
             raise RuntimeError("the run failed; it is tried again")
         if code:

@@ -12,7 +12,7 @@ from prefect.states import Completed, State
 JOB = "loan_eligibility"
 PROGRAM = "batch-scoring"
 
-FAILED, QUARANTINED, ANOTHER_RUN = 1, 4, 75
+FAILED, QUARANTINED, HELD, ANOTHER_RUN = 1, 4, 6, 75
 
 
 class RunFailed(Exception):
@@ -38,6 +38,8 @@ def run(job: str) -> State:
         raise RunFailed
     if code == QUARANTINED:
         raise Refused("done, but more rows were quarantined than the job allows")
+    if code == HELD:
+        raise Refused("held before its first write: somebody must release or reject the rows")
     if code:
         raise Refused(f"exit code {code}: somebody must correct the configuration or the model")
     return Completed(message="done")

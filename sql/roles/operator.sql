@@ -1,5 +1,5 @@
--- operator: also registers and promotes models, rescores, adds legal holds, replays and purges.
-GRANT SELECT, INSERT ON model_versions, mlflow_versions, rescore_requests TO operator;
+-- operator: also registers and promotes models, rescores, decides on held runs, adds legal holds, replays and purges.
+GRANT SELECT, INSERT ON model_versions, mlflow_versions, rescore_requests, held_run_decisions TO operator;
 GRANT SELECT, INSERT ON model_promotions, model_proposals, model_archivals, model_signatures TO operator;
 GRANT SELECT, INSERT, UPDATE (removed_at, removed_by) ON legal_holds TO operator;
 GRANT USAGE ON SEQUENCE legal_holds_hold_id_seq, model_proposals_proposal_id_seq TO operator;

@@ -2,7 +2,7 @@
 -- runs that have ended. History is appended by triggers of the owner of the tables, which let predictions of deleted rows be
 -- closed while a job that says so is running.
 GRANT USAGE ON SCHEMA ${schemas} TO ${role};
-GRANT SELECT ON alembic_version, model_versions, model_promotions, model_signatures, scoring_jobs, record_chain TO ${role};
+GRANT SELECT ON alembic_version, model_versions, model_promotions, model_signatures, scoring_jobs, record_chain, held_run_decisions TO ${role};
 GRANT SELECT, INSERT, UPDATE (${updated_run}) ON scoring_runs TO ${role};
 GRANT SELECT, INSERT ON scoring_chunks, record_chain, mlflow_resolutions TO ${role};
 GRANT SELECT, INSERT, DELETE ON scoring_profiles TO ${role};

@@ -116,6 +116,9 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${model_archivals}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${held_run_decisions}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${legal_holds}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 

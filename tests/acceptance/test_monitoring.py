@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from commands import assert_refused, said
+from commands import assert_refused, events, said
 from conftest import prepare_loans
 from documents import blocks
 from faults import assert_profiles_equal_counts, loan_job
 from support import DATA, LOAN_JOB, REPOSITORY, Workspace
 
+from batch_scoring.domain.job import Job
 from batch_scoring.domain.profile import Profile, total
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.scoring import gate
+from batch_scoring.scoring.runner import run_job
+from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.profiles import profile_of_run
+from batch_scoring.store.source.loading import load_csv
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 NAME = "loan_eligibility"
 
@@ -138,6 +148,7 @@ def test_a_run_that_is_running_has_the_profile_of_its_chunks(workspace: Workspac
     assert workspace.scalar("SELECT count(*) FROM scoring_profiles") == 1
 
 
+@pytest.mark.slow
 def test_a_model_without_a_reference_scores_and_says_so(workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(workspace, loan_model)
     ((manifest,),) = workspace.query("SELECT manifest FROM model_versions")
@@ -181,9 +192,11 @@ def test_a_single_row_gives_no_figure(workspace: Workspace, loan_model: TrainedM
     assert said(done) == ""
 
 
+@pytest.mark.slow
 def test_every_command_of_the_document_runs(sqlite_workspace: Workspace, loan_model: TrainedModel) -> None:
     prepare_loans(sqlite_workspace, loan_model).run()
-    found = [block.text for block in blocks(REPOSITORY / "docs" / "monitoring.md") if block.language == "sh"]
+    document = blocks(REPOSITORY / "docs" / "monitoring.md")
+    found = [block.text for block in document if block.language == "sh" and block.why_not_run is None]
     assert len(found) == 4
     for command in found:
         program, *arguments = command.split()
@@ -197,3 +210,149 @@ def test_chunks_of_any_size_add_up(loan_test: pd.DataFrame) -> None:
     assert len(loan_test) == 367
     assert total([]) is None
     assert total([Profile(rows=2, features={}), Profile(rows=3, features={})]) == Profile(rows=5, features={})
+
+
+# --- the gate
+
+HOLDING = LOAN_JOB + '\n[monitoring]\nhold = ["distribution", "missing", "unseen"]\n'
+ANOTHER_BATCH = """UPDATE applicants SET updated_at = '{time}', "LoanAmount" = "LoanAmount" * 4, "Gender" = NULL"""
+
+
+@pytest.fixture
+def held(workspace: Workspace) -> Workspace:
+    """The loan job with a gate: a first run succeeded, and a second one was held for a bad batch."""
+    trained(workspace, DATA)
+    workspace.write_job(NAME, HOLDING)
+    assert workspace.run().scored_count == 367
+    workspace.sql(BAD_BATCH.format(time="2030-01-01 00:00:00"))
+    done = workspace.cli("run", NAME)
+    assert_refused(done, 6, "held before its first write", "Credit_History: ", "Property_Area: ", "runs release 2")
+    return workspace
+
+
+def statuses(workspace: Workspace) -> list[str]:
+    return [status for (status,) in workspace.query("SELECT status FROM run_history ORDER BY run_id")]
+
+
+def predictions(workspace: Workspace) -> list[tuple[Any, ...]]:
+    return workspace.query('SELECT "Loan_ID", score, run_id FROM predictions ORDER BY "Loan_ID"')
+
+
+@pytest.mark.slow
+def test_a_bad_batch_is_held_before_anything_is_written(held: Workspace) -> None:
+    columns = "status, end_reason, error_type, scored_count, due_count"
+    (run,) = held.query(f"SELECT {columns} FROM scoring_runs WHERE run_id = 2")
+    assert run == ("held", "held", "RunHeld", 0, 367)
+    assert {run_id for _, _, run_id in predictions(held)} == {1}
+    assert held.scalar("SELECT count(*) FROM predictions_superseded") == 0
+    assert held.scalar("SELECT count(*) FROM predictions_quarantine") == 0
+    profile = held.cli_json("monitor", "profile", "2")["profile"]
+    assert profile["rows"] == 367
+    assert "to decide whether the run is held" in held.cli("monitor", "profile", "2").stdout
+    status = held.cli("status")
+    assert status.returncode == 5
+    assert "run 2 was held" in status.stdout + status.stderr
+    assert alerts(held) == set(), "what was not scored is in no window"
+    assert "2" in held.cli("runs", "list", "--status", "held").stdout
+    assert held.cli("run", NAME).returncode == 6, "and held again"
+    assert held.cli("runs", "verify").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["python", "database"])
+def test_a_released_batch_is_scored_and_another_one_is_held_again(held: Workspace, engine: str) -> None:
+    held.write_job(NAME, HOLDING.replace("[run]", f'[run]\nengine = "{engine}"'))
+    before = predictions(held)
+    released = held.cli("runs", "release", "2", "--reason", "checked with the source")
+    assert released.returncode == 0
+    assert "rows like its own are scored until" in released.stdout
+
+    run = held.cli_json("run", NAME)
+
+    assert (run["status"], run["scored_count"]) == ("succeeded", 367)
+    assert {run_id for _, _, run_id in predictions(held)} == {3}
+    assert predictions(held) != before
+
+    held.sql(ANOTHER_BATCH.format(time="2030-01-02 00:00:00"))
+    done = held.cli("run", NAME)
+    assert_refused(done, 6, "Gender: ", "LoanAmount: ")
+    rejected = held.cli("runs", "reject", "4", "--reason", "another currency")
+    assert "is rejected" in rejected.stdout
+    assert held.cli("run", NAME).returncode == 6
+    assert statuses(held) == ["succeeded", "held", "succeeded", "held", "held"]
+
+
+@pytest.mark.slow
+def test_a_release_ends_and_a_batch_that_is_right_again_needs_none(held: Workspace) -> None:
+    assert held.cli("runs", "release", "2", "--reason", "for now", "--for", "1 hour").returncode == 0
+    held.rewrite("UPDATE held_run_decisions SET expires_at = '2026-01-01 00:00:00'")
+    assert held.cli("run", NAME).returncode == 6
+    with held.database() as database:
+        load_csv(database, "applicants", DATA / "loan_test.csv", key=["Loan_ID"])
+    run = held.run()
+    assert run.scored_count > 0
+    assert statuses(held) == ["succeeded", "held", "held", "succeeded"]
+
+
+@pytest.mark.slow
+def test_decisions_on_runs_that_were_not_held_are_refused(held: Workspace) -> None:
+    assert_refused(held.cli("runs", "release", "1", "--reason", "x"), 2, "was not held: it is succeeded")
+    assert_refused(held.cli("runs", "release", "9", "--reason", "x"), 2, "there is no run 9")
+    assert_refused(held.cli("runs", "release", "2"), 2, "--reason is missing")
+    assert_refused(held.cli("runs", "release", "2", "--reason", "x", "--for", "soon"), 2, "--for soon")
+    assert held.cli("runs", "reject", "2", "--reason", "x").returncode == 0
+    assert_refused(held.cli("runs", "release", "2", "--reason", "x"), 2, "was decided on before")
+
+
+@pytest.mark.slow
+def test_a_rescore_is_not_held(held: Workspace) -> None:
+    assert held.cli("rescore", NAME, "--all", "--yes", "--reason", "asked for").returncode == 0
+    assert {run_id for _, _, run_id in predictions(held)} == {3}
+
+
+def test_without_a_reference_the_gate_is_off_and_says_so(workspace: Workspace, loan_model: TrainedModel) -> None:
+    prepare_loans(workspace, loan_model, job=HOLDING)
+    ((manifest,),) = workspace.query("SELECT manifest FROM model_versions")
+    content = json.loads(manifest) if isinstance(manifest, str) else manifest
+    del content["reference"]
+    workspace.rewrite("UPDATE model_versions SET manifest = '{}'".format(json.dumps(content).replace("'", "''")))
+    done = workspace.cli("run", NAME)
+    assert done.returncode == 0
+    (event,) = [event for event in events(done.stderr) if event["event"] == "gate_not_checked"]
+    assert event["reason"] == "version 1 of loan_eligibility has no reference"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["sampled", "recorded"])
+def test_a_gate_that_is_killed_leaves_no_half_state(held: Workspace, point: str) -> None:
+    """The process ends before the profile of the sample is recorded, or right after it."""
+    before = predictions(held)
+    job = held.write_job(NAME, HOLDING.replace('"5 minutes"', '"1 second"'))
+    arguments = (held.database_url, job, held.artifacts_dir, point)
+    child = multiprocessing.get_context("fork").Process(target=_killed, args=arguments)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert predictions(held) == before
+    held.sql("UPDATE scoring_runs SET heartbeat_at = '2026-01-01 00:00:00' WHERE status = 'running'")
+
+    assert held.cli("run", NAME).returncode == 6
+
+    assert statuses(held) == ["succeeded", "held", "abandoned", "held"]
+    assert predictions(held) == before
+    assert held.cli("runs", "release", "2", "--reason", "fine").returncode == 0
+    assert held.run().scored_count == 367
+    assert_profiles_equal_counts(held, leave_out=("held", "abandoned"))
+
+
+def _killed(url: str, job: Job, artifacts_dir: Path, point: str) -> None:
+    record = gate._record
+
+    def end(*arguments: Any) -> None:
+        if point == "recorded":
+            record(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gate, "_record", end)
+        run_job(Database(url), job, artifacts_dir)

@@ -46,6 +46,7 @@ OF_ALL = (
     "scoring_runs",
     "scoring_chunks",
     "scoring_profiles",
+    "held_run_decisions",
     "scoring_jobs",
     "model_versions",
     "model_promotions",
@@ -112,6 +113,7 @@ THE_SOURCE = [
 RECORDS = [
     "UPDATE scoring_chunks SET scored_count = 1",
     "UPDATE scoring_profiles SET read_count = 1",
+    "UPDATE held_run_decisions SET is_released = true",
     "UPDATE model_versions SET artifact_sha256 = ''",
     "UPDATE legal_holds SET reason = ''",
     "UPDATE rescore_requests SET model_version = 1",
@@ -128,6 +130,7 @@ OF_OPERATORS = [
     "DELETE FROM predictions_inputs",
     "INSERT INTO predictions_superseded SELECT *, now() FROM predictions",
     "INSERT INTO rescore_requests SELECT * FROM rescore_requests",
+    "INSERT INTO held_run_decisions SELECT * FROM held_run_decisions",
     "INSERT INTO legal_holds SELECT * FROM legal_holds",
     "UPDATE legal_holds SET removed_at = now()",
     "SELECT * FROM legal_holds",

@@ -112,6 +112,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "scoring_jobs",
         "scoring_chunks",
         "scoring_profiles",
+        "held_run_decisions",
         "predictions",
         "predictions_superseded",
         "predictions_quarantine",

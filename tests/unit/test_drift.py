@@ -9,7 +9,7 @@ from scipy.stats import binomtest, chi2_contingency
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Monitoring
 from batch_scoring.domain.profile import FeatureBins, FeatureCounts, Profile, Reference, ScoreBins
-from batch_scoring.monitoring.drift import (
+from batch_scoring.model.drift import (
     Drift,
     compare,
     homogeneity_p,

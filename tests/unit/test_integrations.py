@@ -17,6 +17,7 @@ RECIPES = REPOSITORY / "docs" / "integrations"
 CODES = {
     "FAILED": ExitCode.RUN_FAILED,
     "QUARANTINED": ExitCode.TOO_MANY_QUARANTINED,
+    "HELD": ExitCode.HELD,
     "ANOTHER_RUN": ExitCode.ANOTHER_RUN_ACTIVE,
 }
 
@@ -53,6 +54,7 @@ def test_the_cron_job_of_kubernetes_treats_each_exit_code_once(cron_job: dict[st
         ExitCode.WRONG_USAGE: "FailJob",
         ExitCode.MODEL_REFUSED: "FailJob",
         ExitCode.TOO_MANY_QUARANTINED: "FailJob",
+        ExitCode.HELD: "FailJob",
     }
     assert job["template"]["spec"]["restartPolicy"] == "Never"  # a policy requires it
 

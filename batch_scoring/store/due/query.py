@@ -196,6 +196,20 @@ class DueQuery:
             current_labels=current[1],
         )
 
+    def sample(self, connection: sa.Connection, bulk: Bulk, features: Sequence[str], count: int) -> dict[str, Column]:
+        """The features of at most ``count`` due rows by name, each row as likely as any other. Reads them all."""
+        due = self.joined(EVERYTHING, features)
+        columns = self.source.columns
+        query = (
+            sa.select(*(columns[name].as_read(due.rows.c[name]).label(f"f{i}") for i, name in enumerate(features)))
+            .select_from(due.joined)
+            .where(*due.conditions)
+            .order_by(sa.func.random())
+            .limit(count)
+        )
+        values = bulk.fetch(connection, query, [columns[name].family for name in features])
+        return dict(zip(features, values, strict=True))
+
     def _families(self, features: Sequence[str], *, with_current: bool) -> list[Family]:
         columns = self.source.columns
         version: list[Family] = []

@@ -58,7 +58,7 @@ class Failure:
 
 
 def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[Failure]:
-    """The job's ordinary runs that failed or were abandoned since the last success before a run, oldest first.
+    """The job's ordinary runs that failed, were held or abandoned since the last success before a run, oldest first.
 
     ``until`` is the number of that run, which is included if it did not succeed. Raises DatabaseFault.
     """
@@ -69,7 +69,12 @@ def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[F
         after = connection.execute(success).scalar_one() or 0
         rows = connection.execute(
             sa.select(c.run_id, c.started_at, c.status, c.error_type, c.error_message)
-            .where(*of_job, c.run_id > after, c.run_id <= until, c.status.in_([Status.FAILED, Status.ABANDONED]))
+            .where(
+                *of_job,
+                c.run_id > after,
+                c.run_id <= until,
+                c.status.in_([Status.FAILED, Status.HELD, Status.ABANDONED]),
+            )
             .order_by(c.run_id)
         )
         return [Failure(**{**row._asdict(), "status": Status(row.status)}) for row in rows]

@@ -37,7 +37,12 @@ def merge_profiles(connection: sa.Connection, run_id: int) -> None:
 def profile_of_run(database: Database, run_id: int) -> Profile | None:
     """What a run has counted so far; None if it counted nothing. Raises DatabaseFault."""
     with database.read() as connection:
-        return total(_profiles(connection, [run_id]).get(run_id, []))
+        return profile_of(connection, run_id)
+
+
+def profile_of(connection: sa.Connection, run_id: int) -> Profile | None:
+    """As ``profile_of_run``, on an open connection."""
+    return total(_profiles(connection, [run_id]).get(run_id, []))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, ScoredBy, StageSeconds, Status
-from batch_scoring.errors import BatchScoringError, Fenced, InputFault
+from batch_scoring.errors import BatchScoringError, Fenced, InputFault, RunHeld
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
@@ -196,7 +196,7 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
         }
         if error is not None:
             values |= {
-                "status": Status.FAILED,
+                "status": Status.HELD if isinstance(error, RunHeld) else Status.FAILED,
                 "end_reason": error.end_reason,
                 "error_type": type(error).__name__,
                 "error_message": str(error)[:4000],
@@ -300,14 +300,14 @@ def latest_ordinary(database: Database, job: str, *, limit: int, before: int | N
 
 
 def failed_since(database: Database, job: str, *, after: int, limit: int = 20) -> Sequence[Run]:
-    """Ordinary runs after a run number that failed or were abandoned, newest first. Raises DatabaseFault."""
+    """Ordinary runs after a run number that failed, were held or abandoned, newest first. Raises DatabaseFault."""
     query = (
         sa.select(*_COLUMNS)
         .where(
             scoring_runs.c.job == job,
             scoring_runs.c.run_id > after,
             scoring_runs.c.trigger.in_(ORDINARY),
-            scoring_runs.c.status.in_((Status.FAILED, Status.ABANDONED)),
+            scoring_runs.c.status.in_((Status.FAILED, Status.HELD, Status.ABANDONED)),
         )
         .order_by(scoring_runs.c.run_id.desc())
         .limit(limit)

@@ -112,7 +112,7 @@ scoring_runs = sa.Table(
     sa.UniqueConstraint("running_job"),
     sa.UniqueConstraint("claim_token"),
     sa.CheckConstraint("trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name="trigger"),
-    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')", name="status"),
+    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped', 'held')", name="status"),
     sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     sa.CheckConstraint("(status = 'running') = (end_reason IS NULL)", name="ended"),
     sa.CheckConstraint(f"end_reason IN ({_END_REASONS})", name="end_reason"),
@@ -160,6 +160,21 @@ scoring_profiles = sa.Table(
     sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     sa.Index("ix_scoring_profiles_run_id", "run_id"),
     comment="Counts of what runs read and predicted: a row per chunk of a running run, one per ended run",
+)
+
+held_run_decisions = sa.Table(
+    "held_run_decisions",
+    metadata,
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that was held"),
+    sa.Column("is_released", sa.Boolean, nullable=False, comment="Whether rows like its own are let through"),
+    sa.Column("expires_at", UtcTimestamp, comment="Until when they are; NULL if they are not"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+    sa.Column("decided_at", UtcTimestamp, nullable=False, comment="Time of the decision, by the database's clock"),
+    sa.Column("decided_by", sa.String(255), nullable=False, comment="The login that decided"),
+    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
+    sa.CheckConstraint("(expires_at IS NULL) <> is_released", name="expires"),
+    comment="One row per decision on a held run. Rows never change",
 )
 
 rescore_requests = sa.Table(

@@ -105,14 +105,14 @@ def upgrade() -> None:
             "trigger IN ('cli', 'schedule', 'rescore', 'retry', 'purge')", name=op.f("ck_scoring_runs_trigger")
         ),
         sa.CheckConstraint(
-            "status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped')",
+            "status IN ('running', 'succeeded', 'failed', 'abandoned', 'skipped', 'held')",
             name=op.f("ck_scoring_runs_status"),
         ),
         sa.CheckConstraint("(status = 'running') = (finished_at IS NULL)", name=op.f("ck_scoring_runs_finished")),
         sa.CheckConstraint("(status = 'running') = (end_reason IS NULL)", name=op.f("ck_scoring_runs_ended")),
         sa.CheckConstraint(
             "end_reason IN ('completed', 'error', 'stopped', 'worker_crashed', 'process_crashed', 'stalled',"
-            " 'another_run_active')",
+            " 'another_run_active', 'held')",
             name=op.f("ck_scoring_runs_end_reason"),
         ),
         comment="One row per run of a job",
@@ -162,6 +162,20 @@ def upgrade() -> None:
         comment="Counts of what runs read and predicted: a row per chunk of a running run, one per ended run",
     )
     op.create_index("ix_scoring_profiles_run_id", "scoring_profiles", ["run_id"])
+    op.create_table(
+        "held_run_decisions",
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that was held"),
+        sa.Column("is_released", sa.Boolean, nullable=False, comment="Whether rows like its own are let through"),
+        sa.Column("expires_at", utc, comment="Until when they are; NULL if they are not"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+        sa.Column("decided_at", utc, nullable=False, comment="Time of the decision, by the database's clock"),
+        sa.Column("decided_by", sa.String(255), nullable=False, comment="The login that decided"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("run_id", name="pk_held_run_decisions"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_held_run_decisions_run_id"),
+        sa.CheckConstraint("(expires_at IS NULL) <> is_released", name=op.f("ck_held_run_decisions_expires")),
+        comment="One row per decision on a held run. Rows never change",
+    )
     op.create_table(
         "rescore_requests",
         sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that started the rescore"),

@@ -16,15 +16,13 @@ from scipy.stats import binomtest, false_discovery_control
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.job import Monitoring
+from batch_scoring.domain.job import Measure, Monitoring
 from batch_scoring.domain.profile import INVALID, MISSING, SCORE_BINS, UNSEEN, Profile, Reference
 
 FEWEST_ROWS = 30
 """With fewer rows, of the reference or of what is compared, no figure is computed."""
 
 _SCORE_GROUPS = 10
-
-Measure = Literal["distribution", "missing", "unseen", "out_of_range", "invalid"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +46,16 @@ class Drift:
     importance: float | None = None
     why_not: str | None = None
     """Why it was not computed; None if it was."""
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, for people, without a value of a row."""
+        if self.value is None or self.limit is None:
+            return f"{self.name}: {self.why_not or 'no limit'}"
+        if self.measure == "distribution":
+            return f"{self.name}: PSI {self.value:.3f}, limit {self.limit:g}, {self.expected:.3f} by chance"
+        what = self.measure.replace("_", " ")
+        return f"{self.name}: {self.value:.1%} {what}, {self.expected:.1%} in the reference"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +139,7 @@ def compare(reference: Reference, policy: DecisionPolicy, profile: Profile, sett
             if label in place and not (label == UNSEEN and bins.levels is None):
                 shares.append((measure, found.counts[place[label]], bins.counts[place[label]], limit))
         if bins.low is not None:
-            shares.append(("out_of_range", found.below + found.above, 0, settings.out_of_range))
+            shares.append(("out_of_range", found.below + found.above, bins.outside, settings.out_of_range))
         of_feature = [distribution, *(_share(bins.name, reference, profile, *one, too_few) for one in shares)]
         metrics += [replace(one, importance=bins.importance) for one in of_feature]
     metrics += [
