@@ -60,7 +60,7 @@ COMMENT ON VIEW ${run_history} IS 'One row per run, with its duration and throug
 COMMENT ON COLUMN ${run_history}.run_id IS 'Number of the run';
 COMMENT ON COLUMN ${run_history}.job IS 'The job that was run';
 COMMENT ON COLUMN ${run_history}."trigger" IS 'What started the run: cli, schedule, rescore, retry or purge';
-COMMENT ON COLUMN ${run_history}.status IS 'running, succeeded, failed, abandoned or skipped';
+COMMENT ON COLUMN ${run_history}.status IS 'running, succeeded, failed, abandoned, skipped or held';
 COMMENT ON COLUMN ${run_history}.scheduled_for IS 'The slot of the schedule this run fills, UTC';
 COMMENT ON COLUMN ${run_history}.started_at IS 'When the run started, UTC';
 COMMENT ON COLUMN ${run_history}.finished_at IS 'When the run ended, UTC; NULL while it is running';
