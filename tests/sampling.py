@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pytest
 
-_MOST = {"acceptance": 1, "store": 3, "unit": 4}
+_MOST = {"acceptance": 1, "store": 2, "unit": 3}
 """Variants of one test, by the folder it is in."""
 
 _DATABASES = ("postgresql", "sqlite")
