@@ -32,6 +32,8 @@ class BatchScoringError(Exception):
     exit_code: ExitCode = ExitCode.RUN_FAILED
     end_reason: str = "error"
     """The ``end_reason`` of a run that the error ends, see EndReason."""
+    run_status: str = "failed"
+    """The status of such a run, see Status."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,6 +252,7 @@ class RunHeld(BatchScoringError):
 
     exit_code = ExitCode.HELD
     end_reason = "held"
+    run_status = "held"
 
 
 class UnexpectedFault(BatchScoringError):

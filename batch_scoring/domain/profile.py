@@ -145,6 +145,12 @@ class Quarantined(Record):
     rows: int
 
 
+def quarantined(rows: Mapping[tuple[str, str | None], int]) -> tuple[Quarantined, ...]:
+    """Rows by code and column, in their order."""
+    ordered = sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+    return tuple(Quarantined(code=code, column=column, rows=count) for (code, column), count in ordered)
+
+
 class Profile(Record):
     """Counts of rows as they were read, before any was quarantined, and of what was predicted."""
 
@@ -157,18 +163,15 @@ class Profile(Record):
     """In the order of code and column."""
 
     def __add__(self, other: Profile) -> Profile:
-        rows: dict[tuple[str, str | None], int] = {}
+        rows: Counter[tuple[str, str | None]] = Counter()
         for one in (*self.quarantined, *other.quarantined):
-            rows[one.code, one.column] = rows.get((one.code, one.column), 0) + one.rows
+            rows[one.code, one.column] += one.rows
         return Profile(
             rows=self.rows + other.rows,
             features={name: counts + other.features[name] for name, counts in self.features.items()},
             scores=_added(self.scores, other.scores),
             labels=_added(self.labels, other.labels),
-            quarantined=tuple(
-                Quarantined(code=code, column=column, rows=count)
-                for (code, column), count in sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-            ),
+            quarantined=quarantined(rows),
         )
 
     @property

@@ -22,9 +22,9 @@ from batch_scoring.domain.profile import (
     FeatureBins,
     FeatureCounts,
     Profile,
-    Quarantined,
     Reference,
     ScoreBins,
+    quarantined,
 )
 from batch_scoring.model.coercion import coerced, levels_of
 from batch_scoring.model.faults import Faults
@@ -152,10 +152,7 @@ def profile(reference: Reference, signature: Signature, columns: Mapping[str, Co
         features=features,
         scores={} if scored.scores is None or scores is None else _histogram(scored.scores, scores.low, scores.high),
         labels=_label_counts(scored.labels or []),
-        quarantined=tuple(
-            Quarantined(code=code, column=column, rows=rows)
-            for (code, column), rows in sorted(reasons.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        ),
+        quarantined=quarantined(reasons),
     )
 
 

@@ -56,10 +56,16 @@ def drift_of(database: Database, job: Job) -> list[Monitored]:
     return found
 
 
+def _without_reference(name: str, version: int) -> str:
+    return (
+        f"version {version} of {name} has no reference: it was registered before there were any; train or register the"
+        " model again"
+    )
+
+
 def _why_not(window: Window, reference: Reference | None) -> str | None:
-    name = f"version {window.model_version} of {window.model_name}"
     if reference is None:
-        return f"{name} has no reference: it was registered before there were any; train or register the model again"
+        return _without_reference(window.model_name, window.model_version)
     if window.profile is None:
         return f"none of {counted(window.read_count, 'row')} was counted: the database engine counts none"
     return None
@@ -108,8 +114,5 @@ def job_reference(database: Database, job: Job) -> JobReference:
     version = version_of_job(database, job)
     reference = reference_for(version.manifest, DecisionPolicy.of(job, version.manifest))
     if reference is None:
-        raise InputFault(
-            f"version {version.version} of {version.name} has no reference: it was registered before there were any;"
-            " train or register the model again"
-        )
+        raise InputFault(_without_reference(version.name, version.version))
     return JobReference(version=version, reference=reference)

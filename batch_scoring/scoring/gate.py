@@ -115,6 +115,6 @@ def _message(plan: RunPlan, breaches: list[Drift], found: Profile, due_count: in
     more = f"; and {len(breaches) - _NAMED} more" if len(breaches) > _NAMED else ""
     return (
         f"held before its first write, by {found.rows:,} of {counted(due_count, 'due row')}: {named}{more}."
-        f" Fix the source; `batch-scoring monitor profile {plan.run_id}` shows the rows, and"
+        f" Fix the source; `batch-scoring monitor profile {plan.run_id}` shows what was counted, and"
         f" `batch-scoring runs release {plan.run_id} --reason TEXT` lets such rows through"
     )

@@ -107,7 +107,7 @@ def closing(database: Database, run_id: int) -> Iterator[None]:
 def _record_failure(database: Database, run_id: int, error: BatchScoringError) -> None:
     """Close the run as failed. A record that cannot be written is said in a note of the error.
 
-    On a full disk it needs space for another version of the run's row. There often is some a moment later, when other
+    On a full disk it needs space for another version of the run's row. There often is some shortly after, when other
     transactions have ended and versions of the row that nobody sees any more can be overwritten.
     """
     try:

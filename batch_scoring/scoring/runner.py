@@ -108,9 +108,9 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
         report(ModelResolved.of(plan.run_id, job.name, plan.resolved))
     progress = Progress(database, plan, heartbeat, stop, report)
     progress.planned()
-    if due.total and planner.rescore is None:
-        gate.check(plan, database, due.total, report)
     try:
+        if due.total and planner.rescore is None:
+            gate.check(plan, database, due.total, report)
         if due.total:
             engine.score(plan, database, progress, due.total)
         elif (

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import ORDINARY, ChunkCounts, EndReason, Mode, Run, ScoredBy, StageSeconds, Status
-from batch_scoring.errors import BatchScoringError, Fenced, InputFault, RunHeld
+from batch_scoring.errors import BatchScoringError, Fenced, InputFault
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
@@ -184,7 +184,7 @@ def _engine(scored_by: ScoredBy) -> dict[str, Any]:
 
 
 def close_run(database: Database, run_id: int, *, error: BatchScoringError | None = None) -> None:
-    """End a run as succeeded, or as failed with its error; a run that already has that status is not changed.
+    """End a run as succeeded, or with its error as failed or held; a run that already has that status is not changed.
 
     Raises Fenced where it no longer owned its job, and DatabaseFault.
     """
@@ -196,7 +196,7 @@ def close_run(database: Database, run_id: int, *, error: BatchScoringError | Non
         }
         if error is not None:
             values |= {
-                "status": Status.HELD if isinstance(error, RunHeld) else Status.FAILED,
+                "status": Status(error.run_status),
                 "end_reason": error.end_reason,
                 "error_type": type(error).__name__,
                 "error_message": str(error)[:4000],
