@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from batch_scoring.domain.column_types import ColumnType
 from batch_scoring.domain.columns import Column, as_list
-from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.decision import DEFAULT_THRESHOLD, DecisionPolicy
 from batch_scoring.domain.manifest import Manifest, ModelForm, Signature, SignatureColumn
 from batch_scoring.domain.profile import (
     MOST_FEATURES,
@@ -27,6 +27,7 @@ from batch_scoring.domain.profile import (
     quarantined,
 )
 from batch_scoring.model.coercion import coerced, levels_of
+from batch_scoring.model.decision import decide
 from batch_scoring.model.faults import Faults
 from batch_scoring.model.outputs import Floats
 from batch_scoring.model.scorer import ScoredRows
@@ -55,6 +56,7 @@ def build_reference(
     ``importances`` are those of features, see FeatureBins.
     """
     known = importances or {}
+    scores, labels = decide(_own_policy(form), form, outputs)
     chosen = sorted(signature.columns, key=lambda column: -known.get(column.name, 0.0))[:MOST_FEATURES]
     names = {column.name for column in chosen}
     return Reference(
@@ -65,8 +67,8 @@ def build_reference(
             for column in signature.columns
             if column.name in names
         ),
-        scores=_score_bins(form, outputs, is_out_of_fold=is_out_of_fold),
-        labels=_decided(form, outputs),
+        scores=_score_bins(form, scores, is_out_of_fold=is_out_of_fold),
+        labels=dict.fromkeys(map(str, form.labels), 0) | _label_counts(labels or []),
     )
 
 
@@ -95,35 +97,27 @@ def _edges(values: Floats, high: float) -> tuple[float, ...]:
     return tuple(deciles.tolist())
 
 
-def _score_bins(form: ModelForm, outputs: Floats, *, is_out_of_fold: bool) -> ScoreBins | None:
-    scores = outputs[:, 0]
-    if form.kind == "label":
-        if form.margin is None:
-            return None
-        scores = outputs[:, 1]
-    elif form.kind == "binary":
-        scores = outputs[:, 1]
-    elif form.kind == "multiclass":
-        scores = outputs.max(axis=1)
-    scores = scores[np.isfinite(scores)]
-    if not len(scores):
+def _own_policy(form: ModelForm) -> DecisionPolicy:
+    """How a model decides without a job: the score is that of its second label."""
+    labels = [str(label) for label in form.labels]
+    is_binary = form.kind == "binary"
+    decided, threshold = (labels[1], DEFAULT_THRESHOLD) if is_binary else (None, None)
+    if form.decision is not None:
+        decided, threshold = str(form.decision.label), form.decision.threshold
+    return DecisionPolicy(
+        kind=form.kind,
+        positive_label=labels[1] if len(labels) == 2 else None,
+        decided_label=decided,
+        threshold=threshold,
+    )
+
+
+def _score_bins(form: ModelForm, scores: Floats | None, *, is_out_of_fold: bool) -> ScoreBins | None:
+    finite = np.empty(0) if scores is None else scores[np.isfinite(scores)]
+    if not len(finite):
         return None
-    low, high = (0.0, 1.0) if form.kind in ("binary", "multiclass") else (float(scores.min()), float(scores.max()))
-    return ScoreBins(low=low, high=high, counts=_histogram(scores, low, high), is_out_of_fold=is_out_of_fold)
-
-
-def _decided(form: ModelForm, outputs: Floats) -> dict[str, int]:
-    if form.kind == "regression":
-        return {}
-    if form.kind == "label":
-        chosen = outputs[:, 0].astype(np.intp)
-    elif form.decision is not None:
-        decided = form.labels.index(form.decision.label)
-        chosen = np.where(outputs[:, decided] >= form.decision.threshold, decided, 1 - decided)
-    else:
-        chosen = outputs.argmax(axis=1)
-    counts = np.bincount(chosen, minlength=len(form.labels)).tolist()
-    return {str(label): count for label, count in zip(form.labels, counts, strict=True)}
+    low, high = (0.0, 1.0) if form.kind in ("binary", "multiclass") else (float(finite.min()), float(finite.max()))
+    return ScoreBins(low=low, high=high, counts=_histogram(finite, low, high), is_out_of_fold=is_out_of_fold)
 
 
 def reference_for(manifest: Manifest, policy: DecisionPolicy) -> Reference | None:

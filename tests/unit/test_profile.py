@@ -198,6 +198,13 @@ def test_a_reference_of_constant_empty_and_many_valued_columns_is_small(rows: in
     assert len(bins["many"].levels or ()) == rows
 
 
+def test_a_label_that_is_never_decided_is_in_the_reference_with_zero() -> None:
+    outputs = np.tile([0.1, 0.9], (len(SAMPLE), 1))
+    found = build_reference(FORM, SIGNATURE, plain_columns(SAMPLE), outputs, origin="training", is_out_of_fold=True)
+    assert found.labels == {"N": 0, "Y": 10}
+    assert total([]) is None
+
+
 def test_a_frequent_value_has_a_bin_of_its_own() -> None:
     sample = pd.DataFrame({"most": [0.0, 0.5] + [1.0] * 98, "least": [0.0] * 98 + [0.5, 1.0], "both": [0.0, 1.0] * 50})
     bins = {one.name: one.counts[:-2] for one in reference_of(sample).features}
