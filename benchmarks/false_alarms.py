@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.job import Monitoring
+from batch_scoring.domain.limits import Monitoring
 from batch_scoring.domain.profile import FeatureBins, FeatureCounts, Profile, Reference
 from batch_scoring.model.drift import compare, psi
 
@@ -75,7 +75,7 @@ def _alarms(reference: Reference, nights: Iterator[Profile]) -> Iterator[bool]:
         gathered = window[0]
         for one in window[1:]:
             gathered = gathered + one
-        yield bool(compare(reference, POLICY, gathered, SETTINGS).alerts)
+        yield bool(compare(reference, POLICY, gathered, SETTINGS).breaches)
 
 
 def main() -> None:

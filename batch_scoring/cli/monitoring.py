@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from batch_scoring.cli import alerting
 from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.output import (
     Json,
@@ -26,9 +28,9 @@ from batch_scoring.counting import counted
 from batch_scoring.domain.runs import Status
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.drift import Drift
     from batch_scoring.domain.profile import Quarantined, Reference
     from batch_scoring.domain.runs import Run
-    from batch_scoring.model.drift import Drift
     from batch_scoring.monitoring.monitor import Monitored
 
 _BAR = 20
@@ -71,8 +73,7 @@ def drift(
     if window is not None:
         chosen = declared.monitoring.model_copy(update={"window_rows": window})
         declared = declared.model_copy(update={"monitoring": chosen})
-    found = drift_of(migrated_database(), declared)
-    found = found[-1:] if since is None else [one for one in found if one.window.ended_at >= since]
+    found = drift_of(migrated_database(), declared, since=since)
     if as_json:
         show_json({"job": job, "windows": found})
     elif not found:
@@ -100,11 +101,25 @@ def _show_window(one: Monitored) -> None:
         notice(f"nothing is compared: {one.why_not}")
         return
     if window.uncounted:
-        notice(f"{counted(window.uncounted, 'row')} of the window are not counted: the database engine counts none")
-    by_name: dict[str, dict[str, Drift]] = {}
+        notice(f"{counted(window.uncounted, 'row')} of the window are not counted")
+    _show_metrics(report.metrics, title="distance from the reference")
     for metric in report.metrics:
+        if metric.why_not is not None and metric.measure == "distribution":
+            notice(f"{metric.name} is not compared: {metric.why_not}")
+    typer.echo()
+    for metric in report.breaches:
+        typer.echo(f"drift: {metric.sentence} (q {metric.q_value:.2g}, {counted(report.rows, 'row')})")
+    if report.breaches:
+        typer.echo(f"see the bins with `batch-scoring monitor profile {window.last_run}`")
+    else:
+        typer.echo("no drift")
+
+
+def _show_metrics(metrics: Sequence[Drift], *, title: str) -> None:
+    by_name: dict[str, dict[str, Drift]] = {}
+    for metric in metrics:
         by_name.setdefault(metric.name, {})[metric.measure] = metric
-    longest = max((metric.value or 0.0 for metric in report.metrics if metric.measure == "distribution"), default=0.0)
+    longest = max((metric.value or 0.0 for metric in metrics if metric.measure == "distribution"), default=0.0)
     show_table(
         [
             "",
@@ -118,18 +133,8 @@ def _show_window(one: Monitored) -> None:
             TableColumn(name="", optional=True),
         ],
         [_row(name, of_name, longest) for name, of_name in by_name.items()],
-        title="distance from the reference",
+        title=title,
     )
-    for metric in report.metrics:
-        if metric.why_not is not None and metric.measure == "distribution":
-            notice(f"{metric.name} is not compared: {metric.why_not}")
-    typer.echo()
-    for metric in report.alerts:
-        typer.echo(f"drift: {metric.sentence} (q {metric.q_value:.2g}, {counted(report.rows, 'row')})")
-    if report.alerts:
-        typer.echo(f"see the bins with `batch-scoring monitor profile {window.last_run}`")
-    else:
-        typer.echo("no drift")
 
 
 def _row(name: str, measures: dict[str, Drift], longest: float) -> list[Any]:
@@ -148,7 +153,7 @@ def _row(name: str, measures: dict[str, Drift], longest: float) -> list[Any]:
 def _figure(metric: Drift | None, form: str) -> str | None:
     if metric is None or metric.value is None:
         return None
-    return form.format(metric.value) + ("!" if metric.is_alert else "")
+    return form.format(metric.value) + ("!" if metric.is_breach else "")
 
 
 def _bar(value: float, longest: float) -> str:
@@ -186,14 +191,14 @@ def _show_windows(found: list[Monitored]) -> None:
 def _score_psi(one: Monitored) -> str | None:
     metrics = () if one.report is None else one.report.metrics
     return next(
-        (f"{metric.value:.4f}" for metric in metrics if metric.kind == "score" and metric.value is not None), None
+        (f"{metric.value:.4f}" for metric in metrics if metric.subject == "score" and metric.value is not None), None
     )
 
 
 def _summary(one: Monitored) -> str:
     if one.report is None:
         return f"not compared: {one.why_not}"
-    names = (f"{metric.name} ({metric.measure.replace('_', ' ')})" for metric in one.report.alerts)
+    names = (f"{metric.name} ({metric.measure.replace('_', ' ')})" for metric in one.report.breaches)
     return ", ".join(names) or "none"
 
 
@@ -287,6 +292,7 @@ def reference(job: JobName, as_json: Json = False) -> None:
                 "model": found.version.name,
                 "model_version": found.version.version,
                 "reference": found.reference.model_dump(mode="json"),
+                "since_first": found.since_first,
             }
         )
         return
@@ -304,10 +310,17 @@ def reference(job: JobName, as_json: Json = False) -> None:
         if bins.importance is not None:
             title += f", importance {bins.importance:.4f}"
         _show_bins(title, bins.labels, bins.counts)
+    if found.since_first is not None:
+        first = found.since_first
+        _show_metrics(first.report.metrics, title=f"distance of these rows from those of version {first.version}")
 
 
 def _origin(reference: Reference) -> str:
-    return "its training data" if reference.origin == "training" else "the sample it was registered with"
+    return {
+        "training": "its training data",
+        "sample": "the sample it was registered with",
+        "runs": "earlier runs, as [monitoring] reference says",
+    }[reference.origin]
 
 
 def _score(reference: Reference) -> str:
@@ -316,3 +329,10 @@ def _score(reference: Reference) -> str:
     if reference.scores.is_out_of_fold:
         return "of each row by a model that was not fitted on it (out of fold)"
     return "of rows that the model may have been fitted on: its drift is shown, and no alert"
+
+
+app.command()(alerting.alerts)
+app.command()(alerting.acknowledge)
+app.command()(alerting.mute)
+app.command()(alerting.unmute)
+app.command()(alerting.limits)

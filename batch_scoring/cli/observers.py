@@ -31,15 +31,22 @@ def scoring_observers(job: Job, options: RunOptions, *, as_json: bool) -> Iterat
     explained: list[Observer] = [_explain_engine, _explain_model]
     if options.scheduled_for is None:
         explained.append(_explain_unversioned)
-    observers: list[Observer] = [notifier, _metrics_file(job), *_mlflow_runs(job), *explained]
+    observers: list[Observer] = [notifier, _metrics_file(job), *_mlflow_runs(job), *explained, _explain_drift]
     with _unrecorded_failures_notified(notifier, is_logged=options.scheduled_for is not None, as_json=as_json):
         if _is_for_a_person():
             from batch_scoring.sinks.progress import progress_bar
 
             with progress_bar(console()) as bar:
-                yield [*bar, *observers]
+                yield _evaluating_drift(job, [*bar, *observers])
         else:
-            yield [*event_log(), *observers]
+            yield _evaluating_drift(job, [*event_log(), *observers])
+
+
+def _evaluating_drift(job: Job, observers: Sequence[Observer]) -> Sequence[Observer]:
+    """The evaluation of drift before the others, whose figures contain its result."""
+    from batch_scoring.sinks.drift import DriftEvaluation
+
+    return [DriftEvaluation(job=job, database_url=settings().database_url, observers=observers), *observers]
 
 
 def operation_observers(job: Job) -> Sequence[Observer]:
@@ -96,6 +103,19 @@ def _explain_model(event: Event) -> None:
 
     if isinstance(event, ModelResolved) and event.note:
         notice(f"{'warning' if event.is_cached else 'note'}: {event.note}")
+
+
+def _explain_drift(event: Event) -> None:
+    from batch_scoring.scoring.events import DriftEvaluated, DriftNotEvaluated
+
+    if isinstance(event, DriftEvaluated):
+        for text in (*event.raised, *(f"still {reminded}" for reminded in event.reminded)):
+            notice(f"drift: {text}")
+        for text in event.cleared:
+            notice(f"no longer drift: {text}")
+        notice(f"see `batch-scoring monitor {event.job}`")
+    elif isinstance(event, DriftNotEvaluated) and event.reason.startswith("unexpected "):
+        notice(f"warning: drift was not evaluated: {event.reason}")
 
 
 def _explain_engine(event: Event) -> None:

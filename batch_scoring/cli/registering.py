@@ -188,6 +188,19 @@ def register(
         ),
     ],
     alias: Annotated[str | None, typer.Option(help="Point this alias at the new version.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of the sample with the outcomes, by which the importance of each feature is measured.",
+            show_default=False,
+        ),
+    ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out", help="The model was not fitted on the sample: a drift of its score may be an alert."
+        ),
+    ] = False,
     golden: GoldenRowsOf = GoldenChoice.REAL,
     encoding: Encoding = None,
     separator: Separator = None,
@@ -211,6 +224,8 @@ def register(
         sample=sample,
         alias=alias,
         jobs=known_jobs() if alias else (),
+        labels=labels,
+        is_held_out=held_out,
         form=FileFormat.of(encoding, separator, decimal, thousands),
         golden=golden.value,
         notify=notice,

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from batch_scoring.domain import mlflow_uri
 from batch_scoring.domain.durations import Duration
+from batch_scoring.domain.limits import Monitoring, Share
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
 from batch_scoring.domain.schedule import Schedule
 from batch_scoring.domain.section import Section
@@ -18,7 +19,6 @@ UnseenCategories = Literal["score", "quarantine"]
 OnNewVersion = Literal["keep", "rescore"]
 Deleted = Literal["keep", "close"]
 EngineChoice = Literal["auto", "python", "database"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _table_name(text: str) -> str:
@@ -162,34 +162,6 @@ class Training(Section):
     ignore: list[Column] = Field(default_factory=list)
     sums: dict[str, Annotated[list[Column], Field(min_length=2)]] = Field(default_factory=dict)
     logs: list[Column] = Field(default_factory=list)
-
-
-Measure = Literal["distribution", "missing", "unseen", "out_of_range", "invalid"]
-"""What is compared with a reference: a distribution, or the share of some values."""
-
-
-class Monitoring(Section):
-    """``[monitoring]``: how runs are gathered into windows, and from where on drift is an alert."""
-
-    window_rows: Annotated[int, Field(ge=1)] = 1_000
-    """Rows from which on a window ends, with the run that reads them."""
-    window: Duration = timedelta(days=28)
-    """The longest time from the first run of a window to its last."""
-    psi: Annotated[float, Field(gt=0)] = 0.1
-    """The population stability index from which on a distribution has drifted."""
-    missing: Share = 0.05
-    unseen: Share = 0.02
-    out_of_range: Share = 0.05
-    invalid: Share = 0.01
-    """How far the share of such values may be above that of the reference."""
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """A difference is an alert only if chance gives one as large less often than this."""
-    hold: list[Measure] = Field(default_factory=list)
-    """Measures whose alerts hold a run before its first write; empty if none does."""
-    sample: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
-    """The most due rows that are scored before the first write to decide whether the run is held."""
-    rationale: Annotated[str, Field(min_length=1)] | None = None
-    """Why the limits are what they are."""
 
 
 class Job(Section):

@@ -7,6 +7,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def _broken_rules(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _broken_policies(source, model)
     yield from _broken_challengers(model)
     yield from _broken_uri(model)
+    yield from _broken_monitoring(content.get("monitoring"))
     kind = predictions.get("kind", "binary")
     if kind == "binary" and "predictions" in content and "positive_label" not in predictions:
         yield "predictions.positive_label", "expected the label whose probability is the score (kind is binary)"
@@ -164,6 +166,19 @@ def _broken_uri(model: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "model.alias", "belongs to the registry of this package, and uri names a model in MLflow; remove one"
     if "cache" in model and "uri" not in model:
         yield "model.cache", "belongs to uri; set it, or remove this key"
+
+
+def _broken_monitoring(monitoring: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(monitoring, dict):
+        return
+    reference = monitoring.get("reference", "model")
+    first, last = (monitoring.get(name) for name in ("reference_from", "reference_to"))
+    if reference == "runs" and (first is None or last is None):
+        yield "monitoring.reference", 'expected reference_from and reference_to with reference = "runs"'
+    if reference != "runs" and not (first is None and last is None):
+        yield "monitoring.reference_from", 'belongs to reference = "runs"; set it, or remove this key'
+    if isinstance(first, date) and isinstance(last, date) and type(first) is type(last) and first > last:
+        yield "monitoring.reference_from", f"expected a day not after reference_to, {last}"
 
 
 def _problems(where: str, exc: ValidationError) -> Iterator[Problem]:

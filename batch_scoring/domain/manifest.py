@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from batch_scoring.domain.column_types import ColumnType, Family
 from batch_scoring.domain.job import Kind
-from batch_scoring.domain.profile import Reference
+from batch_scoring.domain.profile import Reference, SinceFirst
 from batch_scoring.domain.record import Record
 
 Label = bool | int | float | str
@@ -243,6 +243,8 @@ class Manifest(ModelForm):
     """None where it was not trained by this package; stored as an empty object."""
     reference: Reference | None = None
     """What drift is measured against; None in manifests of earlier versions."""
+    since_first: SinceFirst | None = None
+    """How its rows compare with those of the first version; None where it is the first, or the first has none."""
     purpose: str | None = None
     """What the model is for, as its job says."""
     limits: tuple[str, ...] = ()

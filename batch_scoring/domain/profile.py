@@ -6,7 +6,7 @@ The counts are integers, so that the profiles of the chunks of a run add up to t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -24,6 +24,9 @@ MOST_LEVELS = 30
 
 MOST_FEATURES = 500
 """Features that are counted: the most important ones, or the first where importance is not known."""
+
+Origin = Literal["training", "sample", "runs"]
+"""The rows of a reference: the training data, the sample that a model was registered with, or those of runs."""
 
 OTHER, UNSEEN, MISSING, INVALID = "other", "unseen", "missing", "invalid"
 
@@ -85,7 +88,7 @@ class ScoreBins(Record):
 class Reference(Record):
     """What profiles are compared with: the training rows, or the sample that a model was registered with."""
 
-    origin: Literal["training", "sample"]
+    origin: Origin
     rows: int
     features: tuple[FeatureBins, ...]
     scores: ScoreBins | None
@@ -94,16 +97,35 @@ class Reference(Record):
     """Decided labels; empty for a regression."""
 
     def of_profile(self, profile: Profile) -> Reference:
-        """A reference with the same bins and the counts of a profile, to compare another profile with it."""
+        """A reference with the same bins and the counts of a profile of runs, to compare another profile with it."""
         features = tuple(
             bins.model_copy(update={"counts": own.counts, "outside": own.below + own.above})
             for bins in self.features
             for own in [profile.features[bins.name]]
         )
-        scores = None if self.scores is None else self.scores.model_copy(update={"counts": profile.scores})
-        return self.model_copy(
-            update={"rows": profile.rows, "features": features, "scores": scores, "labels": profile.labels}
+        of_score = {"counts": profile.scores, "is_out_of_fold": True}  # no run has fitted the model
+        scores = None if self.scores is None else self.scores.model_copy(update=of_score)
+        return Reference(
+            origin="runs", rows=profile.rows, features=features, scores=scores, labels=self._labels_of(profile)
         )
+
+    def _labels_of(self, profile: Profile) -> dict[str, int]:
+        return dict.fromkeys(self.labels, 0) | profile.labels
+
+    def has_same_bins(self, other: Reference) -> bool:
+        """Whether profiles in the bins of one are also in those of the other."""
+
+        def bins(reference: Reference) -> list[tuple[object, ...]]:
+            scores = reference.scores
+            span = None if scores is None else (scores.low, scores.high)
+            of_features = ((one.name, one.edges, one.levels, one.low, one.high) for one in reference.features)
+            return [(span,), *of_features]
+
+        return bins(self) == bins(other)
+
+    def of_features(self, names: Collection[str]) -> Reference:
+        """The reference of some features only."""
+        return self.model_copy(update={"features": tuple(bins for bins in self.features if bins.name in names)})
 
     def mirrored(self, about: float) -> Reference:
         """The reference of scores that are ``about`` less what they are here: of the first of two labels."""
@@ -136,6 +158,16 @@ class FeatureCounts(Record):
             high=max((high for high in (self.high, other.high) if high is not None), default=None),
         )
 
+    def without(self, some: FeatureCounts) -> FeatureCounts:
+        """The counts of the other rows, where ``some`` are among these; the range stays that of all."""
+        return FeatureCounts(
+            counts=tuple(a - b for a, b in zip(self.counts, some.counts, strict=True)),
+            below=self.below - some.below,
+            above=self.above - some.above,
+            low=self.low,
+            high=self.high,
+        )
+
 
 class Quarantined(Record):
     """Rows that were quarantined for the same reason."""
@@ -161,23 +193,58 @@ class Profile(Record):
     labels: dict[str, int] = Field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
     """In the order of code and column."""
+    again: Profile | None = None
+    """Of these rows, those that an earlier run of the same window had counted; None if there are none."""
 
     def __add__(self, other: Profile) -> Profile:
-        rows: Counter[tuple[str, str | None]] = Counter()
-        for one in (*self.quarantined, *other.quarantined):
-            rows[one.code, one.column] += one.rows
+        rows = self.by_reason
+        rows.update(other.by_reason)
         return Profile(
             rows=self.rows + other.rows,
             features={name: counts + other.features[name] for name, counts in self.features.items()},
             scores=_added(self.scores, other.scores),
             labels=_added(self.labels, other.labels),
             quarantined=quarantined(rows),
+            again=total(one for one in (self.again, other.again) if one is not None),
         )
+
+    @property
+    def once(self) -> Profile:
+        """The counts without those rows, so that a row that changes counts once a window."""
+        again = self.again
+        if again is None:
+            return self
+        features = {name: counts.without(again.features[name]) for name, counts in self.features.items()}
+        rows = self.by_reason
+        rows.subtract(again.by_reason)
+        return Profile(
+            rows=self.rows - again.rows,
+            features=features,
+            scores=_less(self.scores, again.scores),
+            labels=_less(self.labels, again.labels),
+            quarantined=quarantined({reason: count for reason, count in rows.items() if count}),
+        )
+
+    @property
+    def by_reason(self) -> Counter[tuple[str, str | None]]:
+        """Quarantined rows by code and column."""
+        return Counter({(one.code, one.column): one.rows for one in self.quarantined})
 
     @property
     def scored_count(self) -> int:
         """Rows with a prediction."""
         return self.rows - sum(one.rows for one in self.quarantined)
+
+
+class SinceFirst(Record):
+    """The rows of the reference of a version, counted in the bins of the first version of the model.
+
+    Versions that are trained one after the other may move away from the first by steps of which none is an alert.
+    """
+
+    version: int
+    """The number of the first version that has a reference."""
+    profile: Profile
 
 
 def total(profiles: Iterable[Profile]) -> Profile | None:
@@ -186,6 +253,10 @@ def total(profiles: Iterable[Profile]) -> Profile | None:
     for profile in profiles:
         found = profile if found is None else found + profile
     return found
+
+
+def _less(all_of: Mapping[_Key, int], some: Mapping[_Key, int]) -> dict[_Key, int]:
+    return {key: left for key, count in all_of.items() if (left := count - some.get(key, 0))}
 
 
 def _added(one: Mapping[_Key, int], other: Mapping[_Key, int]) -> dict[_Key, int]:

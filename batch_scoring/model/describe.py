@@ -21,13 +21,15 @@ from batch_scoring.domain.manifest import (
     TrainingData,
     listed,
 )
-from batch_scoring.domain.profile import Reference
+from batch_scoring.domain.model_version import ModelVersion
+from batch_scoring.domain.profile import Reference, SinceFirst
 from batch_scoring.errors import UnusableModel
 from batch_scoring.model.artifact import sha256
 from batch_scoring.model.columns import Notes, used_columns
+from batch_scoring.model.importance import importances_of
 from batch_scoring.model.kinds import algorithm, check_one_output, form_of
 from batch_scoring.model.outputs import Floats, are_valid, model_outputs
-from batch_scoring.model.profiling import build_reference
+from batch_scoring.model.profiling import build_reference, counted_in
 from batch_scoring.model.proof import prove
 from batch_scoring.model.signature import MAX_CATEGORIES, check_rows
 from batch_scoring.model.synthetic import synthetic_rows
@@ -54,13 +56,18 @@ def describe(
     golden: Golden = "real",
     out_of_fold: Floats | None = None,
     importances: Mapping[str, float] | None = None,
+    outcomes: pd.Series[Any] | None = None,
+    is_held_out: bool = False,
+    first: ModelVersion | None = None,
 ) -> Manifest:
     """The manifest of a fitted model.
 
     ``content`` is the artifact's bytes; ``sample`` holds n rows of the model's input, whose other columns are left
     out. ``out_of_fold``, shape (n, k), are outputs of models that were not fitted on these rows, see ModelForm, and
-    ``importances`` those of features, where the sample is the training data. Raises UnusableModel where the object is
-    not a fitted model or does not take the sample.
+    ``importances`` those of features, where the sample is the training data. Of another sample, ``outcomes`` are n
+    labels by which importances are measured, and ``is_held_out`` says that the model was not fitted on its rows.
+    ``first`` is the first version of the model, in whose bins the rows are counted too. Raises UnusableModel where
+    the object is not a fitted model or does not take the sample, and InputFault.
     """
     import sklearn
 
@@ -76,7 +83,9 @@ def describe(
         source = sample if golden == "real" else synthetic_rows(sample, seed=content)
         rows = _golden_rows(model, form, signature, source)
         _note_decisions(model, form, signature, sample, notes)
-        reference = _reference(model, form, signature, sample, out_of_fold, importances)
+        reference, since_first = _reference(
+            model, form, signature, sample, out_of_fold, importances, outcomes, is_held_out=is_held_out, first=first
+        )
     _note_categories(signature, notes)
     manifest = Manifest(
         **dict(form),
@@ -91,6 +100,7 @@ def describe(
         training_data=training_data,
         metrics=metrics,
         reference=reference,
+        since_first=since_first,
         notes=tuple(notes),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -104,22 +114,34 @@ def _reference(
     sample: pd.DataFrame,
     out_of_fold: Floats | None,
     importances: Mapping[str, float] | None,
-) -> Reference:
+    outcomes: pd.Series[Any] | None,
+    *,
+    is_held_out: bool,
+    first: ModelVersion | None,
+) -> tuple[Reference, SinceFirst | None]:
     if out_of_fold is None:
         sample = sample.iloc[:_REFERENCE_ROWS]
     columns = plain_columns(sample)
     outputs = out_of_fold
     if outputs is None:
-        outputs = model_outputs(model, form, check_rows(signature, columns).frame)
-    return build_reference(
+        frame = check_rows(signature, columns).frame
+        outputs = model_outputs(model, form, frame)
+        if outcomes is not None:
+            importances = importances_of(model, form, frame, outcomes.iloc[:_REFERENCE_ROWS])
+    reference = build_reference(
         form,
         signature,
         columns,
         outputs,
         origin="sample" if out_of_fold is None else "training",
-        is_out_of_fold=out_of_fold is not None,
+        is_out_of_fold=is_held_out or out_of_fold is not None,
         importances=importances,
     )
+    of_first = None if first is None else first.manifest.reference
+    if first is None or of_first is None or first.manifest.kind != form.kind:
+        return reference, None
+    counted = counted_in(of_first, form, signature, columns, outputs)
+    return reference, SinceFirst(version=first.version, profile=counted)
 
 
 def library_versions() -> dict[str, str]:

@@ -1,14 +1,14 @@
 """Drift: how far what runs read and predicted is from the reference of their model.
 
 A figure alone says little: with few rows a large population stability index (PSI) is chance, with many rows the
-smallest difference is significant. So an alert needs an effect above its limit and significance.
+smallest difference is significant. So a breach needs an effect at its limit or above, and significance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.special import chdtrc
@@ -16,60 +16,14 @@ from scipy.stats import binomtest, false_discovery_control
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.job import Measure, Monitoring
+from batch_scoring.domain.drift import Drift, DriftReport
+from batch_scoring.domain.limits import Measure, Monitoring, Subject
 from batch_scoring.domain.profile import INVALID, MISSING, SCORE_BINS, UNSEEN, Profile, Reference
 
 FEWEST_ROWS = 30
 """With fewer rows, of the reference or of what is compared, no figure is computed."""
 
 _SCORE_GROUPS = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
-    """One comparison with the reference: of the distribution of something, or of the share of some of its values."""
-
-    name: str
-    """A feature, ``score`` or ``prediction``."""
-    kind: Literal["feature", "score", "prediction"]
-    measure: Measure
-    value: float | None
-    """The PSI of a distribution, else a share; None where it was not computed."""
-    expected: float | None
-    """The PSI to be expected by chance, or the share in the reference."""
-    p_value: float | None
-    q_value: float | None = None
-    """The p-value adjusted for the number of comparisons (Benjamini and Hochberg, 1995): of all distributions, or of
-    all shares."""
-    limit: float | None = None
-    is_alert: bool = False
-    importance: float | None = None
-    why_not: str | None = None
-    """Why it was not computed; None if it was."""
-
-    @property
-    def sentence(self) -> str:
-        """What was measured, for people, without a value of a row."""
-        if self.value is None or self.limit is None:
-            return f"{self.name}: {self.why_not or 'no limit'}"
-        if self.measure == "distribution":
-            return f"{self.name}: PSI {self.value:.3f}, limit {self.limit:g}, {self.expected:.3f} by chance"
-        what = self.measure.replace("_", " ")
-        return f"{self.name}: {self.value:.1%} {what}, {self.expected:.1%} in the reference"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DriftReport:
-    """All comparisons of a profile with a reference."""
-
-    rows: int
-    reference_rows: int
-    reference_origin: Literal["training", "sample"]
-    metrics: tuple[Drift, ...]
-
-    @property
-    def alerts(self) -> tuple[Drift, ...]:
-        return tuple(one for one in self.metrics if one.is_alert)
 
 
 def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
@@ -127,31 +81,45 @@ def compare(reference: Reference, policy: DecisionPolicy, profile: Profile, sett
     metrics: list[Drift] = []
     for bins in reference.features:
         found = profile.features[bins.name]
-        distribution = _distribution(bins.name, "feature", bins.counts, found.counts, settings.psi, too_few)
-        shares: list[tuple[Measure, int, int, float]] = []
+        distribution = _distribution("feature", bins.name, bins.counts, found.counts, too_few)
+        shares: list[tuple[Measure, int, int]] = []
         place = {label: number for number, label in enumerate(bins.labels)}
-        labelled: tuple[tuple[Measure, str, float], ...] = (
-            ("missing", MISSING, settings.missing),
-            ("unseen", UNSEEN, settings.unseen),
-            ("invalid", INVALID, settings.invalid),
-        )
-        for measure, label, limit in labelled:
+        labelled: tuple[tuple[Measure, str], ...] = (("missing", MISSING), ("unseen", UNSEEN), ("invalid", INVALID))
+        for measure, label in labelled:
             if label in place and not (label == UNSEEN and bins.levels is None):
-                shares.append((measure, found.counts[place[label]], bins.counts[place[label]], limit))
+                shares.append((measure, found.counts[place[label]], bins.counts[place[label]]))
         if bins.low is not None:
-            shares.append(("out_of_range", found.below + found.above, bins.outside, settings.out_of_range))
+            shares.append(("out_of_range", found.below + found.above, bins.outside))
         of_feature = [distribution, *(_share(bins.name, reference, profile, *one, too_few) for one in shares)]
         metrics += [replace(one, importance=bins.importance) for one in of_feature]
-    metrics += [
-        _score(reference, profile, settings, too_few),
-        _predictions(reference, policy, profile, settings, too_few),
-    ]
+    metrics = [_with_limit(one, settings) for one in metrics]
+    # scores of rows that the model was fitted on are more certain than those of others
+    is_alerting = reference.scores is not None and reference.scores.is_out_of_fold
+    for one in (_score(reference, profile, too_few), _predictions(reference, policy, profile, too_few)):
+        metrics.append(_with_limit(one, settings) if is_alerting else one)
     return DriftReport(
         rows=profile.rows,
         reference_rows=reference.rows,
         reference_origin=reference.origin,
-        metrics=tuple(_with_alerts(metrics, settings)),
+        metrics=tuple(_with_breaches(metrics, settings)),
     )
+
+
+def row_count(due: int, usual: float | None, settings: Monitoring) -> Drift:
+    """Compare the number of rows that were due with the usual one; None if that is not known."""
+    metric = Drift(
+        subject="rows",
+        name="rows",
+        measure="row_count",
+        value=None if usual is None else due,
+        expected=usual,
+        p_value=None,
+        why_not="too few runs to tell what is usual" if usual is None else None,
+    )
+    metric = _with_limit(metric, settings)
+    effect = metric.effect
+    is_breach = metric.action != "off" and effect is not None and effect >= (metric.limit or 0.0)
+    return replace(metric, is_breach=is_breach)
 
 
 def _too_few(reference: Reference, profile: Profile) -> str | None:
@@ -161,28 +129,34 @@ def _too_few(reference: Reference, profile: Profile) -> str | None:
     return None
 
 
+def _with_limit(metric: Drift, settings: Monitoring) -> Drift:
+    of_metric = metric.subject, metric.name, metric.measure
+    limit = None if metric.value is None else settings.limit(*of_metric)
+    return replace(metric, limit=limit, action=settings.action(*of_metric))
+
+
 def _distribution(
-    name: str,
-    kind: Literal["feature", "score", "prediction"],
-    expected: Sequence[int],
-    actual: Sequence[int],
-    limit: float,
-    why_not: str | None,
+    subject: Subject, name: str, expected: Sequence[int], actual: Sequence[int], why_not: str | None
 ) -> Drift:
     if why_not is None and not sum(actual):
         why_not = "no row has one"
     if why_not is not None:
         return Drift(
-            name=name, kind=kind, measure="distribution", value=None, expected=None, p_value=None, why_not=why_not
+            subject=subject,
+            name=name,
+            measure="distribution",
+            value=None,
+            expected=None,
+            p_value=None,
+            why_not=why_not,
         )
     return Drift(
+        subject=subject,
         name=name,
-        kind=kind,
         measure="distribution",
         value=psi(expected, actual),
         expected=psi_by_chance(expected, actual),
         p_value=homogeneity_p(expected, actual),
-        limit=limit,
     )
 
 
@@ -193,50 +167,49 @@ def _share(
     measure: Measure,
     count: int,
     reference_count: int,
-    limit: float,
     why_not: str | None,
 ) -> Drift:
-    if why_not is not None:
-        return Drift(
-            name=name, kind="feature", measure=measure, value=None, expected=None, p_value=None, why_not=why_not
-        )
+    is_computed = why_not is None
     return Drift(
+        subject="feature",
         name=name,
-        kind="feature",
         measure=measure,
-        value=count / profile.rows,
-        expected=reference_count / reference.rows,
-        p_value=larger_share_p(count, profile.rows, reference_count, reference.rows),
-        limit=limit,
+        value=count / profile.rows if is_computed else None,
+        expected=reference_count / reference.rows if is_computed else None,
+        p_value=larger_share_p(count, profile.rows, reference_count, reference.rows) if is_computed else None,
+        why_not=why_not,
     )
 
 
-def _with_alerts(metrics: Sequence[Drift], settings: Monitoring) -> Iterator[Drift]:
-    """With q-values, over all distributions and over all shares, and alerts."""
+def _with_breaches(metrics: Sequence[Drift], settings: Monitoring) -> Iterator[Drift]:
+    """With q-values, over all distributions and over all shares that are not switched off, and breaches."""
     q_values: dict[int, float] = {}
     for is_share in (False, True):
         p_values = {
             number: one.p_value
             for number, one in enumerate(metrics)
-            if one.p_value is not None and (one.measure != "distribution") is is_share
+            if one.p_value is not None and one.action != "off" and (one.measure != "distribution") is is_share
         }
         if p_values:
             adjusted = false_discovery_control(list(p_values.values()), method="bh").tolist()
             q_values |= dict(zip(p_values, adjusted, strict=True))
     for number, one in enumerate(metrics):
-        q_value = q_values.get(number)
-        is_alert = False
-        if q_value is not None and one.value is not None and one.limit is not None:
-            effect = one.value if one.measure == "distribution" else one.value - (one.expected or 0.0)
-            is_alert = effect >= one.limit and q_value < settings.significance
-        yield replace(one, q_value=q_value, is_alert=is_alert)
+        q_value, effect = q_values.get(number), one.effect
+        is_breach = (
+            q_value is not None
+            and effect is not None
+            and one.limit is not None
+            and effect >= one.limit
+            and q_value < settings.significance
+        )
+        yield replace(one, q_value=q_value, is_breach=is_breach)
 
 
-def _score(reference: Reference, profile: Profile, settings: Monitoring, too_few: str | None) -> Drift:
+def _score(reference: Reference, profile: Profile, too_few: str | None) -> Drift:
     bins = reference.scores
     why_not = "the model returns labels only" if bins is None else too_few
     if bins is None or why_not is not None:
-        return _distribution("score", "score", (), (), settings.psi, why_not)
+        return _distribution("score", "score", (), (), why_not)
     expected = np.zeros(SCORE_BINS, dtype=int)
     actual = np.zeros(SCORE_BINS, dtype=int)
     for counts, of in ((expected, bins.counts), (actual, profile.scores)):
@@ -244,28 +217,20 @@ def _score(reference: Reference, profile: Profile, settings: Monitoring, too_few
     # groups with about a tenth of the reference each
     place = np.minimum((np.cumsum(expected) - expected) * _SCORE_GROUPS // expected.sum(), _SCORE_GROUPS - 1)
     grouped = [np.bincount(place, weights=counts, minlength=_SCORE_GROUPS) for counts in (expected, actual)]
-    found = _distribution("score", "score", grouped[0].tolist(), grouped[1].tolist(), settings.psi, None)
-    if bins.is_out_of_fold:
-        return found
-    # scores of rows that the model was fitted on are more certain than those of others
-    return replace(found, limit=None)
+    return _distribution("score", "score", grouped[0].tolist(), grouped[1].tolist(), None)
 
 
-def _predictions(
-    reference: Reference, policy: DecisionPolicy, profile: Profile, settings: Monitoring, too_few: str | None
-) -> Drift:
+def _predictions(reference: Reference, policy: DecisionPolicy, profile: Profile, too_few: str | None) -> Drift:
     if policy.kind == "regression":
-        return _distribution("prediction", "prediction", (), (), settings.psi, "a regression decides no labels")
+        return _distribution("prediction", "prediction", (), (), "a regression decides no labels")
     expected = _decided(reference, policy)
     if expected is None:
         too_few = "the labels that the job's threshold would give in the reference are not known"
     if expected is None or too_few is not None:
-        return _distribution("prediction", "prediction", (), (), settings.psi, too_few)
+        return _distribution("prediction", "prediction", (), (), too_few)
     names = sorted({*expected, *profile.labels})
     before, now = [expected.get(name, 0) for name in names], [profile.labels.get(name, 0) for name in names]
-    found = _distribution("prediction", "prediction", before, now, settings.psi, None)
-    bins = reference.scores
-    return found if bins is not None and bins.is_out_of_fold else replace(found, limit=None)
+    return _distribution("prediction", "prediction", before, now, None)
 
 
 def _decided(reference: Reference, policy: DecisionPolicy) -> dict[str, int] | None:

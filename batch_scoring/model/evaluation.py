@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
 from sklearn.pipeline import Pipeline
 
 from batch_scoring.domain.manifest import FEWEST_IN_GROUP, CrossValidation, GroupFigures, HeldOut, Metrics
+from batch_scoring.model.importance import importances
 from batch_scoring.model.intervals import roc_auc_interval, share_interval
 
 SEED = 20260101
 FOLDS = 10
 HELD_OUT = 0.2
-
-_PERMUTATIONS = 5
-_PERMUTED_ROWS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,22 +121,8 @@ def evaluate(pipeline: Pipeline, features: pd.DataFrame, labels: pd.Series[Any],
     return Evaluation(
         metrics=Metrics(cross_validation=folds, held_out=held_out, groups=tuple(_groups(out_of_fold, groups))),
         out_of_fold=out_of_fold,
-        importances=_importances(pipeline, held_x, held_y),
+        importances=importances(pipeline, held_x, held_y, "neg_log_loss"),
     )
-
-
-def _importances(pipeline: Pipeline, held_x: pd.DataFrame, held_y: pd.Series[Any]) -> dict[str, float]:
-    """Permutation importance (Breiman, 2001; Fisher, Rudin and Dominici, 2019) on at most _PERMUTED_ROWS rows."""
-    rows = held_x.iloc[:_PERMUTED_ROWS]
-    found = permutation_importance(
-        pipeline,
-        rows,
-        held_y.iloc[:_PERMUTED_ROWS],
-        scoring="neg_log_loss",
-        n_repeats=_PERMUTATIONS,
-        random_state=SEED,
-    )
-    return dict(zip(map(str, rows.columns), found.importances_mean.tolist(), strict=True))
 
 
 def _groups(out_of_fold: OutOfFold, groups: pd.DataFrame) -> Iterator[GroupFigures]:

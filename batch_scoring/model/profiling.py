@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from batch_scoring.domain.profile import (
     SCORE_BINS,
     FeatureBins,
     FeatureCounts,
+    Origin,
     Profile,
     Reference,
     ScoreBins,
@@ -47,7 +48,7 @@ def build_reference(
     columns: Mapping[str, Column],
     outputs: Floats,
     *,
-    origin: Literal["training", "sample"],
+    origin: Origin,
     is_out_of_fold: bool,
     importances: Mapping[str, float] | None = None,
 ) -> Reference:
@@ -133,8 +134,17 @@ def reference_for(manifest: Manifest, policy: DecisionPolicy) -> Reference | Non
 # --- the profile of a chunk
 
 
-def profile(reference: Reference, signature: Signature, columns: Mapping[str, Column], scored: ScoredRows) -> Profile:
-    """Count a chunk: its columns as they were read, n values each, and what became of its rows."""
+def profile(
+    reference: Reference,
+    signature: Signature,
+    columns: Mapping[str, Column],
+    scored: ScoredRows,
+    again: Sequence[int] = (),
+) -> Profile:
+    """Count a chunk: its columns as they were read, n values each, and what became of its rows.
+
+    ``again`` are the positions of rows that an earlier run of the same window counted.
+    """
     of_column = {column.name: column for column in signature.columns}
     features = {
         bins.name: _feature_counts(of_column[bins.name], bins, columns[bins.name]) for bins in reference.features
@@ -147,7 +157,62 @@ def profile(reference: Reference, signature: Signature, columns: Mapping[str, Co
         scores={} if scored.scores is None or scores is None else _histogram(scored.scores, scores.low, scores.high),
         labels=_label_counts(scored.labels or []),
         quarantined=quarantined(reasons),
+        again=_profile_of_some(reference, signature, columns, scored, again) if again else None,
     )
+
+
+def counted_in(
+    first: Reference, form: ModelForm, signature: Signature, columns: Mapping[str, Column], outputs: Floats
+) -> Profile:
+    """Count n rows with their outputs, shape (n, k), in the bins of another version, of features that both have.
+
+    Values of categories count as seen or not by the signature of this version.
+    """
+    of_column = {column.name: column for column in signature.columns}
+    features = {}
+    for bins in first.features:
+        column = of_column.get(bins.name)
+        if column is not None and _is_category(column) is (bins.levels is not None):
+            features[bins.name] = _feature_counts(column, bins, columns[bins.name])
+    scores, labels = decide(_own_policy(form), form, outputs)
+    of_score = first.scores
+    finite = None if scores is None else scores[np.isfinite(scores)]
+    return Profile(
+        rows=len(outputs),
+        features=features,
+        scores={} if finite is None or of_score is None else _histogram(finite, of_score.low, of_score.high),
+        labels=_label_counts(labels or []),
+    )
+
+
+def _profile_of_some(
+    reference: Reference,
+    signature: Signature,
+    columns: Mapping[str, Column],
+    scored: ScoredRows,
+    chosen: Sequence[int],
+) -> Profile:
+    names = [bins.name for bins in reference.features]
+    place = {position: number for number, position in enumerate(chosen)}
+    among = [number for number, position in enumerate(scored.positions) if position in place]
+    return profile(
+        reference,
+        signature,
+        {name: _taken(columns[name], chosen) for name in names},
+        ScoredRows(
+            positions=[place[scored.positions[number]] for number in among],
+            scores=None if scored.scores is None else scored.scores[among],
+            labels=None if scored.labels is None else [scored.labels[number] for number in among],
+            faults={place[position]: fault for position, fault in scored.faults.items() if position in place},
+            unseen_category_count=0,
+        ),
+    )
+
+
+def _taken(values: Column, positions: Sequence[int]) -> Column:
+    if isinstance(values, list):
+        return [values[position] for position in positions]
+    return values.take(pa.array(positions))
 
 
 def _label_counts(labels: list[str]) -> dict[str, int]:

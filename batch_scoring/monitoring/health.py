@@ -11,12 +11,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from batch_scoring.counting import counted
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run, Status
 from batch_scoring.errors import ConfigurationError, ModelRefused, SchemaOutOfDate, SourceFault
 from batch_scoring.model.artifact import ArtifactReference, read_verified
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.scan import with_due_policy
+from batch_scoring.store.drift import alerts, reports
+from batch_scoring.store.drift.alerts import Alert
+from batch_scoring.store.drift.reports import LatestDrift
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
@@ -24,6 +28,7 @@ from batch_scoring.store.job_models import number_of_job, version_of_job
 from batch_scoring.store.outcomes.counts import VersionCount, count_by_version, count_quarantined
 from batch_scoring.store.outcomes.deleted import DeletedRows
 from batch_scoring.store.runs import records
+from batch_scoring.store.runs.history import Failure, failures_in_a_row
 from batch_scoring.store.schema import job_tables, revision
 from batch_scoring.store.schema.layout import layout_of
 from batch_scoring.store.source.rows import DueCount
@@ -31,6 +36,9 @@ from batch_scoring.store.source.table import SourceTable
 
 _GROWING = 3
 """Consecutive runs with more rows due each time that count as a growing backlog."""
+
+
+_NAMED_ALERTS = 3
 
 
 class HealthIssue(StrEnum):
@@ -52,6 +60,8 @@ class HealthIssue(StrEnum):
     """The last success is too old."""
     BACKLOG = "backlog"
     """Runs do not keep up: more rows are due at each run."""
+    DRIFT = "drift"
+    """There are alerts of drift that nobody has acknowledged or muted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +86,26 @@ class JobStatus:
     """The version that the job's alias points to; None if it points to none."""
     versions: Sequence[VersionCount]
     """The number of current predictions by model version."""
+    held_count: int
+    """Runs that were held since the last success."""
+    held_since: datetime | None
+    """The start of the first of them; None if none was."""
+    drift: LatestDrift | None
+    """The latest window that was compared with a reference; None if none was."""
+    drift_alerts: Sequence[Alert]
+    """The open ones."""
     issue: HealthIssue | None
     """Why the job is unhealthy; None if it is healthy."""
     unhealthy: str | None
     """The description of the issue."""
 
     def as_json(self) -> dict[str, Any]:
-        """All fields, as commands print them: the issue under its public name, ``trouble``."""
-        return {"trouble" if field.name == "issue" else field.name: getattr(self, field.name) for field in fields(self)}
+        """All fields but the figures of drift, as commands print them: the issue under its public name, ``trouble``."""
+        return {
+            "trouble" if field.name == "issue" else field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "drift"
+        }
 
 
 def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: timedelta | None = None) -> JobStatus:
@@ -110,15 +132,20 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
     deleted = None
     if has_tables and job.source.deleted == "close":
         deleted = DeletedRows(source=source, layout=layout).count(database).deleted
+    with database.read() as connection:
+        drift = reports.latest_window(connection, job.name)
+        drift_alerts = alerts.open_alerts(connection, job.name)
     latest = records.latest_ordinary(database, job.name, limit=_GROWING)
+    held = _held(database, job, latest)
     last_run = latest[0] if latest else None
     success = records.last_success(database, job.name)
     age = time - success.finished_at if success is not None and success.finished_at is not None else None
     issue = (
         _model_issue(database, job, source, artifacts_dir)
-        or _run_issue(job, latest, time)
+        or _run_issue(job, latest, held, time)
         or _age_issue(age, max_age)
         or _backlog_issue(latest, due.total)
+        or _drift_issue(drift_alerts)
     )
     return JobStatus(
         job=job.name,
@@ -133,6 +160,10 @@ def job_status(database: Database, job: Job, artifacts_dir: Path, *, max_age: ti
         quarantined_count=quarantined,
         model_version=model_version,
         versions=versions,
+        held_count=len(held),
+        held_since=held[0].started_at if held else None,
+        drift=drift,
+        drift_alerts=drift_alerts,
         issue=issue[0] if issue else None,
         unhealthy=issue[1] if issue else None,
     )
@@ -156,6 +187,10 @@ def status_of(database: Database, job: Job, artifacts_dir: Path, *, max_age: tim
             quarantined_count=0,
             model_version=None,
             versions=(),
+            held_count=0,
+            held_since=None,
+            drift=None,
+            drift_alerts=(),
             issue=HealthIssue.SCHEMA if isinstance(exc, SchemaOutOfDate) else HealthIssue.SOURCE,
             unhealthy=str(exc),
         )
@@ -190,7 +225,15 @@ def _verify(reference: ArtifactReference, _changed_at: int, _size: int) -> None:
     read_verified(reference)
 
 
-def _run_issue(job: Job, latest: Sequence[Run], time: datetime) -> _Found | None:
+def _held(database: Database, job: Job, latest: Sequence[Run]) -> Sequence[Failure]:
+    """The runs that were held since the last success, the oldest first."""
+    if not latest or latest[0].status is Status.SUCCEEDED:
+        return ()
+    failures = failures_in_a_row(database, job.name, until=latest[0].run_id)
+    return [failure for failure in failures if failure.status is Status.HELD]
+
+
+def _run_issue(job: Job, latest: Sequence[Run], held: Sequence[Failure], time: datetime) -> _Found | None:
     if latest and latest[0].status is Status.RUNNING:
         running = latest[0]
         if time - running.heartbeat_at > job.run.stalled_after:
@@ -199,7 +242,9 @@ def _run_issue(job: Job, latest: Sequence[Run], time: datetime) -> _Found | None
         latest = latest[1:]  # an earlier failure counts until a run succeeds
     if latest and latest[0].status is not Status.SUCCEEDED:
         if latest[0].status is Status.HELD:
-            return HealthIssue.HELD, f"run {latest[0].run_id} was held: {latest[0].error_message}"
+            since = f", as {counted(len(held) - 1, 'run')} before it since {held[0].started_at:%Y-%m-%d %H:%M:%S} UTC"
+            before = since if len(held) > 1 else ""
+            return HealthIssue.HELD, f"run {latest[0].run_id} was held{before}: {latest[0].error_message}"
         return HealthIssue.FAILED, f"run {latest[0].run_id} {latest[0].status}: {latest[0].error_message}"
     return None
 
@@ -228,3 +273,13 @@ def _backlog_issue(latest: Sequence[Run], due: int) -> _Found | None:
         return None
     grown = ", ".join(f"{count:,}" for count in reversed(counts))
     return HealthIssue.BACKLOG, f"the backlog grows: {grown} rows were due at the last {_GROWING} runs and now"
+
+
+def _drift_issue(drift_alerts: Sequence[Alert]) -> _Found | None:
+    """Alerts that are neither acknowledged nor muted."""
+    found = [one for one in drift_alerts if one.muted_until is None]
+    if not found:
+        return None
+    named = "; ".join(f"{one.message} (since {one.raised_at:%Y-%m-%d})" for one in found[:_NAMED_ALERTS])
+    more = f"; and {len(found) - _NAMED_ALERTS} more" if len(found) > _NAMED_ALERTS else ""
+    return HealthIssue.DRIFT, f"drift: {named}{more}; see `batch-scoring monitor {found[0].job}`"

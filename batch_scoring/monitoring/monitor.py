@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
+from batch_scoring.domain.drift import Drift, DriftReport
 from batch_scoring.domain.job import Job
+from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.profile import Profile, Reference
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import InputFault
-from batch_scoring.model.drift import DriftReport, compare
+from batch_scoring.model.drift import compare
 from batch_scoring.model.profiling import reference_for
-from batch_scoring.monitoring.windows import Window, windows
+from batch_scoring.scoring.reference import choose
 from batch_scoring.store import registry
+from batch_scoring.store.drift import reports
+from batch_scoring.store.drift.windows import Window, windows
+from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.runs import records
@@ -31,44 +38,51 @@ class Monitored:
     why_not: str | None
     """Why; None if it was compared."""
 
+    @property
+    def metrics(self) -> tuple[Drift, ...]:
+        return () if self.report is None else self.report.metrics
 
-def drift_of(database: Database, job: Job) -> list[Monitored]:
-    """The drift of each window of a job, the oldest first, each measured against the reference of its model version.
+
+def drift_of(database: Database, job: Job, *, since: datetime | None = None) -> list[Monitored]:
+    """The drift of the windows of a job that ended ``since`` a time, the oldest first; of the latest one with None.
 
     Raises ModelRefused, DatabaseFault.
     """
-    references: dict[tuple[str, int], tuple[Reference | None, DecisionPolicy]] = {}
-    found = []
-    for window in windows(database, job):
+    found = windows(database, job, after=reports.before_window(database, job.name, ended_before=since))
+    found = found[-1:] if since is None else [window for window in found if window.ended_at >= since]
+    return compared(database, job, found)
+
+
+def compared(database: Database, job: Job, found: Iterable[Window]) -> list[Monitored]:
+    """The drift of windows, each measured against the reference that the job chooses for its model version.
+
+    Raises ModelRefused, DatabaseFault.
+    """
+    versions: dict[tuple[str, int], tuple[Manifest, DecisionPolicy]] = {}
+    result = []
+    for window in found:
         version = window.model_name, window.model_version
-        if version not in references:
+        if version not in versions:
             manifest = registry.get_version(database, *version).manifest
-            policy = DecisionPolicy.of(job, manifest)
-            references[version] = reference_for(manifest, policy), policy
-        reference, policy = references[version]
-        why_not = _why_not(window, reference)
+            versions[version] = manifest, DecisionPolicy.of(job, manifest)
+        manifest, policy = versions[version]
+        chosen = choose(
+            database,
+            job,
+            manifest,
+            policy,
+            shown=f"version {window.model_version} of {window.model_name}",
+            first=window.started_at,
+            last=window.ended_at,
+        )
+        why_not = chosen.why_not or None
+        if chosen.reference is not None and window.profile is None:
+            why_not = f"none of {counted(window.read_count, 'row')} was counted"
         report = None
-        if why_not is None:
-            assert reference is not None
-            assert window.profile is not None
-            report = compare(reference, policy, window.profile, job.monitoring)
-        found.append(Monitored(window=window, report=report, why_not=why_not))
-    return found
-
-
-def _without_reference(name: str, version: int) -> str:
-    return (
-        f"version {version} of {name} has no reference: it was registered before there were any; train or register the"
-        " model again"
-    )
-
-
-def _why_not(window: Window, reference: Reference | None) -> str | None:
-    if reference is None:
-        return _without_reference(window.model_name, window.model_version)
-    if window.profile is None:
-        return f"none of {counted(window.read_count, 'row')} was counted: the database engine counts none"
-    return None
+        if chosen.reference is not None and window.profile is not None:
+            report = compare(chosen.reference, policy, window.profile, job.monitoring)
+        result.append(Monitored(window=window, report=report, why_not=why_not))
+    return result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +102,8 @@ def run_profile(database: Database, run_id: int) -> RunProfile:
     profile = profile_of_run(database, run_id)
     if profile is None or run.model_name is None or run.model_version is None:
         raise InputFault(
-            f"run {run_id} of {run.job} has no profile: it read no rows, its model has no reference, or the database"
-            f" engine scored them; `batch-scoring monitor {run.job}` says which"
+            f"run {run_id} of {run.job} has no profile: it read no rows, or its model has no reference;"
+            f" `batch-scoring monitor {run.job}` says which"
         )
     manifest = registry.get_version(database, run.model_name, run.model_version).manifest
     policy = DecisionPolicy.from_record(run.decision_policy) if run.decision_policy else None
@@ -99,11 +113,22 @@ def run_profile(database: Database, run_id: int) -> RunProfile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DriftSinceFirst:
+    """How the rows of a version's reference compare with those of the first version."""
+
+    version: int
+    """The number of the first version."""
+    report: DriftReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobReference:
-    """The reference of the model version that scores a job."""
+    """What the next run of a job is compared with."""
 
     version: ModelVersion
     reference: Reference
+    since_first: DriftSinceFirst | None
+    """None for the first version."""
 
 
 def job_reference(database: Database, job: Job) -> JobReference:
@@ -112,7 +137,24 @@ def job_reference(database: Database, job: Job) -> JobReference:
     Raises InputFault where there is none, ModelRefused, DatabaseFault.
     """
     version = version_of_job(database, job)
-    reference = reference_for(version.manifest, DecisionPolicy.of(job, version.manifest))
-    if reference is None:
-        raise InputFault(_without_reference(version.name, version.version))
-    return JobReference(version=version, reference=reference)
+    policy = DecisionPolicy.of(job, version.manifest)
+    with database.read() as connection:
+        time = now(connection)
+    shown = f"version {version.version} of {version.name}"
+    chosen = choose(database, job, version.manifest, policy, shown=shown, first=time, last=time)
+    if chosen.reference is None:
+        raise InputFault(chosen.why_not)
+    return JobReference(
+        version=version, reference=chosen.reference, since_first=_since_first(database, job, version, policy)
+    )
+
+
+def _since_first(database: Database, job: Job, version: ModelVersion, policy: DecisionPolicy) -> DriftSinceFirst | None:
+    found = version.manifest.since_first
+    if found is None:
+        return None
+    first = registry.get_version(database, version.name, found.version).manifest.reference
+    if first is None:
+        return None
+    shared = first.of_features(found.profile.features)
+    return DriftSinceFirst(version=found.version, report=compare(shared, policy, found.profile, job.monitoring))

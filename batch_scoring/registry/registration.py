@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.revision import check_schema
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from batch_scoring.domain.manifest import Golden, Manifest
 
 
@@ -44,6 +47,8 @@ def register_file(
     sample: Path,
     alias: str | None,
     jobs: Sequence[Job] = (),
+    labels: str | None = None,
+    is_held_out: bool = False,
     form: FileFormat = PLAIN,
     golden: Golden = "real",
     notify: Callable[[str], None] | None = None,
@@ -51,10 +56,11 @@ def register_file(
 ) -> Registered:
     """Register a fitted joblib or skops pipeline; its signature is derived from a sample of its input.
 
-    The file is unpickled: register only files you trust. ``alias`` is pointed at the new version if its gates pass,
-    those of the ``jobs`` that use it included; without it the first version becomes champion. ``notify`` is called
-    with a message for each guess about the data. Raises InputFault, UnusableModel, PromotionRefused, SchemaOutOfDate,
-    DatabaseFault.
+    ``labels`` is the column of the sample with the outcomes, by which the importance of features is measured, and
+    ``is_held_out`` says that the model was not fitted on the sample, so that its scores do not flatter it. The file is
+    unpickled: register only files you trust. ``alias`` is pointed at the new version if its gates pass, those of the
+    ``jobs`` that use it included; without it the first version becomes champion. ``notify`` is called with a message
+    for each guess about the data. Raises InputFault, UnusableModel, PromotionRefused, SchemaOutOfDate, DatabaseFault.
     """
     from batch_scoring.files.content import read_content
     from batch_scoring.model.artifact import unpickle
@@ -72,7 +78,17 @@ def register_file(
     rows = read_content(sample)
     model = unpickle(content, artifact_format)
     bound_parallelism(model)
-    manifest = _described(model, content, sample, rows, form, artifact_format, notify, golden)
+    describe = partial(
+        _describe,
+        model,
+        content,
+        artifact_format=artifact_format,
+        golden=golden,
+        labels=labels,
+        is_held_out=is_held_out,
+        first=registry.first_with_reference(database, name),
+    )
+    manifest = _described(describe, sample, rows, form, notify)
     registered = register_content(
         database, artifacts_dir, name, content, manifest, first_alias=alias or "champion", reuse=True
     )
@@ -119,31 +135,59 @@ def emit_registered(observers: Sequence[Observer], registered: Registered, *, fi
 
 
 def _described(
-    model: Any,
-    content: bytes,
+    describe: Callable[[pd.DataFrame], Manifest],
     sample: Path,
     rows: bytes,
     form: FileFormat,
-    artifact_format: str,
     notify: Callable[[str], None] | None,
-    golden: Golden,
 ) -> Manifest:
     """The manifest. Dates of the sample are passed as text, or as timestamps to a model that refuses text."""
     from batch_scoring.files.frame import read_frame
-    from batch_scoring.model.describe import describe
 
     as_text = read_frame(sample, rows, form, notify=notify)
     try:
-        return describe(model, content, as_text, artifact_format=artifact_format, golden=golden)
+        return describe(as_text)
     except UnusableModel:
         as_timestamps = read_frame(sample, rows, form, parse_dates=True)
         if as_timestamps.dtypes.equals(as_text.dtypes):
             raise
         try:
-            return describe(model, content, as_timestamps, artifact_format=artifact_format, golden=golden)
+            return describe(as_timestamps)
         except UnusableModel:
             pass
         raise
+
+
+def _describe(
+    model: Any,
+    content: bytes,
+    sample: pd.DataFrame,
+    *,
+    artifact_format: str,
+    golden: Golden,
+    labels: str | None,
+    is_held_out: bool,
+    first: ModelVersion | None,
+) -> Manifest:
+    from batch_scoring.model.describe import describe
+
+    outcomes = None
+    if labels is not None:
+        if labels not in sample.columns:
+            raise InputFault(
+                f"--labels {labels}: the sample has no such column ({', '.join(map(str, sample.columns))})"
+            )
+        outcomes, sample = sample[labels], sample.drop(columns=[labels])
+    return describe(
+        model,
+        content,
+        sample,
+        artifact_format=artifact_format,
+        golden=golden,
+        outcomes=outcomes,
+        is_held_out=is_held_out,
+        first=first,
+    )
 
 
 def register_content(
@@ -217,7 +261,15 @@ def sign_version(database: Database, version: ModelVersion, key: str) -> ModelVe
     return registry.get_version(database, version.name, version.version)
 
 
-_OF_ONE_REGISTRATION = ("created_at", "golden", "metrics", "training_data", "artifact_bytes", "reference")
+_OF_ONE_REGISTRATION = (
+    "created_at",
+    "golden",
+    "metrics",
+    "training_data",
+    "artifact_bytes",
+    "reference",
+    "since_first",
+)
 
 
 def _is_same(stored: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from batch_scoring.mlflow.server import Server
 from batch_scoring.registry.labelled import Labelled
 from batch_scoring.registry.registration import Registered, emit_registered, register_content
 from batch_scoring.scoring.events import Observer
+from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.mlflow import KnownVersion, record_version
 from batch_scoring.store.schema.revision import check_schema
@@ -97,6 +98,7 @@ def train(
             golden=golden,
             out_of_fold=trained.out_of_fold.probabilities,
             importances=trained.importances,
+            first=registry.first_with_reference(database, job.model.name),
         ).model_copy(update={"purpose": job.training.purpose, "limits": tuple(job.training.limits)})
         registered = register_content(
             database, artifacts_dir, job.model.name, content, manifest, first_alias=job.model.alias

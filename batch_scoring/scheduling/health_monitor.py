@@ -29,6 +29,8 @@ _IDLE_FACTOR = 20
 _REMIND_AFTER = timedelta(days=1)
 """A job that stays unhealthy is notified again after this long."""
 
+_TOLD_BY_RUNS = (HealthIssue.FAILED, HealthIssue.HELD, HealthIssue.DRIFT)
+
 _SLOTS_WITHOUT_SUCCESS = 3
 """This many slots may pass before a job is stale, if its schedule sets no ``stale_after``."""
 
@@ -109,9 +111,9 @@ class HealthMonitor:
     def _notify_of(self, state: JobStatus, now: datetime) -> None:
         self._notify_of_abandoned(state)
         before = self._notified.get(state.job)
-        # a failed run sends its own notice; a job that never succeeded first gets the time it needs for that
+        # a run sends notices of its own; a job that never succeeded first gets the time it needs for that
         is_young = state.last_success is None and self._is_young(state.job, now)
-        if state.issue is HealthIssue.FAILED or (state.issue is HealthIssue.STALE and is_young):
+        if state.issue in _TOLD_BY_RUNS or (state.issue is HealthIssue.STALE and is_young):
             return
         if state.issue is not None and (before is None or state.issue is not before.issue):
             self._notified[state.job] = _NotifiedIssue(issue=state.issue, since=now, notified_at=now)

@@ -26,6 +26,7 @@ from batch_scoring.scoring.plan import RunPlan
 from batch_scoring.scoring.transient import retry_transient
 from batch_scoring.store.bulk.choice import bulk_for
 from batch_scoring.store.bulk.contract import Bulk
+from batch_scoring.store.drift.windows import Period
 from batch_scoring.store.due.comparison import has_outcome
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.database import Database
@@ -117,7 +118,8 @@ class ChunkStages:
     def _profile(self, rows: SourceRows, scored: ScoredRows) -> Profile | None:
         if self._reference is None:
             return None
-        return profile(self._reference, self.plan.model.manifest.signature, rows.features, scored)
+        again = list(_written_in(self.plan.window, rows)) if self.plan.window else []
+        return profile(self._reference, self.plan.model.manifest.signature, rows.features, scored, again)
 
     def commit(self, chunk: ScoredChunk) -> CommittedChunk:
         """Write the outcomes of a chunk in one transaction.
@@ -174,6 +176,14 @@ class ChunkStages:
         if not len(rows):
             return None, 0
         return self.commit(self.score(rows, perf_counter() - started)), len(rows)
+
+
+def _written_in(periods: Sequence[Period], rows: SourceRows) -> Iterator[int]:
+    """The positions of rows whose last outcome is of one of these periods."""
+    for position, outcomes in enumerate(zip(rows.current_since, rows.quarantined_since, strict=True)):
+        written = max((since for since in outcomes if since is not None), default=None)
+        if written is not None and any(start <= written <= end for start, end in periods):
+            yield position
 
 
 def _quarantined(scored: ScoredRows) -> Quarantined:

@@ -194,6 +194,27 @@ class RunFinished:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DriftEvaluated:
+    """Alerts of drift were raised or cleared with a run, or people are to be reminded of open ones."""
+
+    run_id: int
+    job: str
+    raised: tuple[str, ...]
+    cleared: tuple[str, ...]
+    reminded: tuple[str, ...]
+    """What was measured when each was raised."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftNotEvaluated:
+    """The rows of a run were not compared with a reference."""
+
+    run_id: int
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRegistered:
     """A version was added to the model registry."""
 
@@ -248,6 +269,8 @@ RunEvent = (
     | GateNotChecked
     | HeldRowsReleased
     | ChunkCommitted
+    | DriftEvaluated
+    | DriftNotEvaluated
     | RunFinished
 )
 Event = RunEvent | ModelRegistered | ModelPromoted | HoldPlaced | HoldReleased

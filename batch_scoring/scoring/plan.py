@@ -13,6 +13,7 @@ from batch_scoring.domain.manifest import Manifest
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import Mode
 from batch_scoring.model.artifact import ArtifactReference
+from batch_scoring.store.drift.windows import Period
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.source.lookup import find
@@ -69,6 +70,8 @@ class RunPlan:
     resolved: Resolved | None = None
     """What the URI of the job's model in MLflow pointed to; None where there is none, or nothing was due."""
     workers: int = 1
+    window: tuple[Period, ...] = ()
+    """The periods of the runs of the window of monitoring that this run continues; empty if it begins one."""
 
     @property
     def mode(self) -> Mode | None:

@@ -90,6 +90,7 @@ class Planner:
         source = retry_transient(self._source)
         layout = layout_of(self.job, source)
         retry_transient(lambda: self._check_key(DueQuery(source=source, layout=layout, scan=scan)))
+        preparation.check_limits(self.job, version)
         preparation.check_signature(manifest, source, version)
         stored_inputs = preparation.stored_inputs(self.job, manifest)
         self._ensure_tables(layout, stored_inputs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
-from batch_scoring.domain.manifest import Manifest
+from batch_scoring.domain.manifest import Manifest, listed
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.names import MODEL_NAME
 from batch_scoring.errors import ArtifactChanged, ModelRefused, SignatureMismatch
@@ -65,8 +65,20 @@ def check_model(job: Job, source: SourceTable, version: ModelVersion) -> Decisio
     """
     manifest = version.manifest
     policy = DecisionPolicy.of(job, manifest)
+    check_limits(job, version)
     check_signature(manifest, source, version)
     return policy
+
+
+def check_limits(job: Job, version: ModelVersion) -> None:
+    """Raise ModelRefused where the job sets limits for columns that are no features of a version."""
+    names = version.manifest.signature.names
+    unknown = [name for name in job.monitoring.features if name not in names]
+    if unknown:
+        raise ModelRefused(
+            f"job {job.name} sets limits for {listed(unknown)}, and {version.name} version {version.version} has no"
+            f" such feature ({listed(names)}); fix [monitoring.features]"
+        )
 
 
 def model_plan(

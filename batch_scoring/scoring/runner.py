@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from batch_scoring.scoring.engines import choice as engine
 from batch_scoring.scoring.events import ModelResolved, Observer, RunPlanned, emit
 from batch_scoring.scoring.heartbeat import Heartbeat
 from batch_scoring.scoring.lifecycle import execute_as_run
-from batch_scoring.scoring.plan import Rescore
+from batch_scoring.scoring.plan import Rescore, RunPlan
 from batch_scoring.scoring.planning import Planner, count_due
 from batch_scoring.scoring.progress import Progress
 from batch_scoring.scoring.transient import retry_transient
+from batch_scoring.store.drift.limits import record_limits
+from batch_scoring.store.drift.windows import periods_of_window
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs import records
 
@@ -93,6 +95,8 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
     """Plan the run, score the due rows, close those that are gone. Chunks committed before an error stay."""
     database, job = planner.database, planner.job
     plan, due = planner.plan()
+    if due.total and planner.rescore is None:
+        plan = _monitored(plan, database)
     report(
         RunPlanned(
             run_id=plan.run_id,
@@ -110,7 +114,7 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
     progress.planned()
     try:
         if due.total and planner.rescore is None:
-            gate.check(plan, database, due.total, report)
+            gate.check(plan, database, due, report)
         if due.total:
             engine.score(plan, database, progress, due.total)
         elif (
@@ -125,6 +129,16 @@ def _execute(planner: Planner, heartbeat: Heartbeat, stop: threading.Event, repo
     except DatabaseFault as exc:
         diagnose(database, plan, exc)
         raise
+
+
+def _monitored(plan: RunPlan, database: Database) -> RunPlan:
+    """The plan of an ordinary run with the window that it continues. Its limits are recorded."""
+    retry_transient(lambda: record_limits(database, plan.job, plan.run_id))
+    if plan.model.manifest.reference is None:
+        return plan
+    model = plan.model
+    find = partial(periods_of_window, model_name=model.name, model_version=model.version, run_id=plan.run_id)
+    return replace(plan, window=retry_transient(lambda: find(database, plan.job)))
 
 
 def exit_code(run: Run, job: Job) -> ExitCode:

@@ -12,6 +12,8 @@ from batch_scoring.errors import BatchScoringError
 from batch_scoring.scoring.events import (
     ChallengerFailed,
     ChunkCommitted,
+    DriftEvaluated,
+    DriftNotEvaluated,
     EngineChosen,
     EngineDistrusted,
     Event,
@@ -125,6 +127,16 @@ def _log_run_event(event: RunEvent) -> None:
                 score_seconds=round(event.seconds.score, 3),
                 write_seconds=round(event.seconds.write, 3),
             )
+        case DriftEvaluated():
+            level = log.warning if event.raised or event.reminded else log.info
+            level(
+                "drift_evaluated",
+                raised=list(event.raised),
+                cleared=list(event.cleared),
+                reminded=list(event.reminded),
+            )
+        case DriftNotEvaluated():
+            log.info("drift_not_evaluated", reason=event.reason)
         case RunFinished():
             run = event.run
             level = log.info if run.status is Status.SUCCEEDED else log.error

@@ -21,7 +21,9 @@ from batch_scoring.settings import Recipients
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
-Kind = Literal["run_failed", "quarantine_over_limit", "unhealthy", "recovered", "test"]
+Kind = Literal[
+    "run_failed", "run_held", "quarantine_over_limit", "unhealthy", "recovered", "drift", "drift_over", "test"
+]
 Channel = Literal["webhook", "mail"]
 
 _TIMEOUT_SECONDS = 10
@@ -51,6 +53,7 @@ class Notice:
         if self.count > 1:
             what = {
                 "run_failed": f"still failing, {ordinal(self.count)} run",
+                "run_held": f"still held, {ordinal(self.count)} run",
                 "quarantine_over_limit": f"still over the quarantine limit, {ordinal(self.count)} run",
                 "unhealthy": "still unhealthy",
             }.get(self.kind, what)

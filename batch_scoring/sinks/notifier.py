@@ -1,4 +1,4 @@
-"""An observer that notifies operators of runs that failed, quarantined too many rows, or succeeded again."""
+"""An observer that notifies operators of runs that failed, quarantined too much or succeeded again, and of drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batch_scoring.counting import counted, were
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import AnotherRunActive, BatchScoringError
-from batch_scoring.scoring.events import Event, RunFinished, RunTookOver
+from batch_scoring.scoring.events import DriftEvaluated, Event, RunFinished, RunTookOver
 from batch_scoring.settings import Settings
 from batch_scoring.sinks.notifications import Delivery, Kind, Notice, notify_aside
 from batch_scoring.sinks.repetition import Repetition, Unrecorded, repetition, same_cause
@@ -36,7 +36,10 @@ class Notifier:
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunFinished):
             self.is_finished = True
-        if not isinstance(event, RunFinished | RunTookOver) or not self._has_recipients:
+        if not isinstance(event, RunFinished | RunTookOver | DriftEvaluated) or not self._has_recipients:
+            return
+        if isinstance(event, DriftEvaluated):
+            self._notify_of_drift(event)
             return
         database = Database(self.settings.database_url)
         try:
@@ -91,7 +94,8 @@ class Notifier:
 
     def _notify_of_failure(self, run: Run, failures: Sequence[Failure]) -> None:
         message = f"{run.error_type}: {run.error_message}" if run.error_type else run.error_message or run.status.value
-        self._send_if_notable("run_failed", run, message, repeated_failure(failures))
+        kind: Kind = "run_held" if run.status is Status.HELD else "run_failed"
+        self._send_if_notable(kind, run, message, repeated_failure(failures))
 
     def _notify_of_recovery(self, run: Run, failures: Sequence[Failure], unrecorded: Repetition | None) -> None:
         count = len(failures) + (unrecorded.count if unrecorded else 0)
@@ -113,6 +117,18 @@ class Notifier:
         if run is not None and run.trigger in ORDINARY:
             self._notify_of_failure(run, failures)
 
+    def _notify_of_drift(self, event: DriftEvaluated) -> None:
+        """One notice of all alerts that changed with a run; ``notified_at`` in the database says that it was sent."""
+        lines = [
+            *event.raised,
+            *(f"still {text}" for text in event.reminded),
+            *(f"no longer {text}" for text in event.cleared),
+        ]
+        message = "\n".join([*lines, f"batch-scoring monitor {self.job.name}"])
+        kind: Kind = "drift" if event.raised or event.reminded else "drift_over"
+        notice = self._notice(kind, event.run_id, message)
+        self._threads.append(notify_aside(self.settings.recipients, notice, self.report))
+
     def _over_limit(self, database: Database, run: Run) -> Sequence[datetime]:
         if not self._is_over_limit(run):
             return []
@@ -126,16 +142,19 @@ class Notifier:
             self._send(kind, run, message, repeated)
 
     def _send(self, kind: Kind, run: Run | None, message: str, repeated: Repetition | None = None) -> None:
-        notice = Notice(
+        notice = self._notice(kind, None if run is None else run.run_id, message, repeated)
+        self._threads.append(notify_aside(self.settings.recipients, notice, self.report))
+
+    def _notice(self, kind: Kind, run_id: int | None, message: str, repeated: Repetition | None = None) -> Notice:
+        return Notice(
             kind=kind,
             job=self.job.name,
-            run_id=None if run is None else run.run_id,
+            run_id=run_id,
             message=message,
             host=socket.gethostname(),
             count=1 if repeated is None else repeated.count,
             since=None if repeated is None or repeated.count == 1 else repeated.since,
         )
-        self._threads.append(notify_aside(self.settings.recipients, notice, self.report))
 
     def _wait(self) -> None:
         """Wait for deliveries, which have a deadline; the run has ended."""
@@ -149,5 +168,6 @@ def repeated_failure(failures: Sequence[Failure]) -> Repetition | None:
         return None
     cause = same_cause(failures[-1].error_type, failures[-1].error_message)
     return repetition(
-        [failure.started_at for failure in failures if same_cause(failure.error_type, failure.error_message) == cause]
+        [failure.started_at for failure in failures if same_cause(failure.error_type, failure.error_message) == cause],
+        is_one_state=failures[-1].status is Status.HELD,
     )

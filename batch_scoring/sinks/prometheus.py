@@ -68,6 +68,8 @@ class JobMetrics(Collector):
             ((s.job, s.model_version) for s in states if s.model_version is not None),
         )
         yield _gauge("quarantined_rows", "Rows that are quarantined.", ((s.job, s.quarantined_count) for s in states))
+        yield _gauge("held_runs", "Runs held since the last success.", ((s.job, s.held_count) for s in states))
+        yield from _drift(states)
         yield _gauge("last_run_seconds", "Duration of the last finished run.", _seconds(states))
         yield _gauge("last_run_lateness_seconds", "From the slot of the last run to its start.", _lateness(states))
         yield _gauge(
@@ -84,6 +86,28 @@ class JobMetrics(Collector):
             "Age of the last success, by the clock of the database.",
             ((s.job, s.last_success_age.total_seconds()) for s in states if s.last_success_age is not None),
         )
+
+
+def _drift(states: Sequence[JobStatus]) -> Iterator[Metric]:
+    raised = GaugeMetricFamily(
+        "batch_scoring_drift_alerts",
+        "Open alerts of drift, by whether they are acknowledged or muted.",
+        labels=[JOB_LABEL, "muted"],
+    )
+    distances = GaugeMetricFamily(
+        "batch_scoring_drift_psi",
+        "Population stability index of the latest window.",
+        labels=[JOB_LABEL, "subject", "name"],
+    )
+    for state in states:
+        muted = [alert.muted_until is not None for alert in state.drift_alerts]
+        for is_muted in (False, True):
+            raised.add_metric([state.job, str(is_muted).lower()], muted.count(is_muted))
+        for metric in state.drift.metrics if state.drift else ():
+            if metric.measure == "distribution" and metric.value is not None:
+                distances.add_metric([state.job, metric.subject, metric.name], metric.value)
+    yield raised
+    yield distances
 
 
 def _gauge(name: str, documentation: str, values: Iterable[tuple[str, float]]) -> GaugeMetricFamily:

@@ -1,8 +1,8 @@
 """Which repetitions of a failure are worth a notice.
 
-The first, then with exponentially growing intervals (the second, fourth, eighth, …), and at least one a day. A success
-resets the count. Failures are read from the recorded runs, so the result is the same in every process; runs that could
-not be recorded are counted in a file.
+The first, then with exponentially growing intervals (the second, fourth, eighth, …), and at least one a day; of a job
+that is held, the first and then one a week. A success resets the count. Failures are read from the recorded runs, so
+the result is the same in every process; runs that could not be recorded are counted in a file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 _DAILY = timedelta(hours=23)
 """Slightly less than a day, because the start of a daily run varies."""
+_WEEKLY = timedelta(days=6, hours=23)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +31,16 @@ class Repetition:
     is_notable: bool
 
 
-def repetition(times: Sequence[datetime]) -> Repetition:
-    """The repetition of a failure that happened at ``times``, oldest first, without a success in between."""
+def repetition(times: Sequence[datetime], *, is_one_state: bool = False) -> Repetition:
+    """The repetition of a failure that happened at ``times``, oldest first, without a success in between.
+
+    Where it is one state, such as that of a job that is held, people are reminded of it once a week.
+    """
     notified_at = times[0]
     is_notable = True
     for number, at in enumerate(times[1:], start=2):
-        is_notable = is_worth_a_notice(number, at - notified_at)
+        passed = at - notified_at
+        is_notable = passed >= _WEEKLY if is_one_state else is_worth_a_notice(number, passed)
         if is_notable:
             notified_at = at
     return Repetition(count=len(times), since=times[0], is_notable=is_notable)

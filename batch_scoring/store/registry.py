@@ -135,6 +135,11 @@ def version_of_alias(database: Database, name: str, alias: str) -> int | None:
         return None
 
 
+def first_with_reference(database: Database, name: str) -> ModelVersion | None:
+    """The first version of a model that has a reference; None where none has. Raises DatabaseFault."""
+    return next((one for one in list_versions(database, name) if one.manifest.reference is not None), None)
+
+
 def list_versions(database: Database, name: str | None = None) -> Sequence[ModelVersion]:
     """All versions, ordered by name and number. Raises DatabaseFault."""
     query = sa.select(*_VERSION_COLUMNS).order_by(model_versions.c.name, model_versions.c.version)

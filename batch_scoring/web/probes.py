@@ -74,6 +74,13 @@ def is_ready(service: Service, monitor: HealthMonitor) -> str | None:
     return "; ".join(f"job {state.job}: {state.unhealthy}" for state in refused) or None
 
 
+def _remarks(monitor: HealthMonitor) -> Iterator[str]:
+    """Jobs that are held or drift. The service is ready all the same."""
+    for state in monitor.states:
+        if state.issue in (HealthIssue.HELD, HealthIssue.DRIFT):
+            yield f"job {state.job}: {state.unhealthy}"
+
+
 @contextmanager
 def answering(address: tuple[str, int], service: Service, monitor: HealthMonitor) -> Iterator[int]:
     """Listen on an address while the block lasts; yields the port. Raises ConfigurationError if it is in use."""
@@ -171,6 +178,7 @@ def _application(service: Service, monitor: HealthMonitor, registry: CollectorRe
 
     def application(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        remarks: list[str] = []
         if path == "/metrics":
             answer: Iterable[bytes] = metrics(environ, start_response)
             return answer
@@ -178,11 +186,12 @@ def _application(service: Service, monitor: HealthMonitor, registry: CollectorRe
             problem = None if service.is_alive else "the service does not tick"
         elif path == "/readyz":
             problem = is_ready(service, monitor)
+            remarks = list(_remarks(monitor))
         else:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [b"/healthz, /readyz, /metrics\n"]
         status = "200 OK" if problem is None else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{printable(problem or 'ok')}\n".encode()]
+        return ["".join(f"{printable(line)}\n" for line in (problem or "ok", *remarks)).encode()]
 
     return application

@@ -6,8 +6,11 @@ GRANT SELECT ON alembic_version, model_versions, model_promotions, model_signatu
 GRANT SELECT, INSERT, UPDATE (${updated_run}) ON scoring_runs TO ${role};
 GRANT SELECT, INSERT ON scoring_chunks, record_chain, mlflow_resolutions TO ${role};
 GRANT SELECT, INSERT, DELETE ON scoring_profiles TO ${role};
+GRANT SELECT, INSERT ON drift_reports, drift_metrics, monitoring_limits TO ${role};
+GRANT SELECT, INSERT, UPDATE (notified_at, cleared_at, cleared_run_id) ON drift_alerts TO ${role};
+GRANT SELECT ON drift_mutes TO ${role};
 GRANT SELECT ON mlflow_versions TO ${role};
-GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq, scoring_chunks_number_seq, scoring_profiles_number_seq TO ${role};
+GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq, scoring_chunks_number_seq, scoring_profiles_number_seq, drift_alerts_alert_id_seq TO ${role};
 -- for each job
 GRANT SELECT ON ${source} TO ${role};
 GRANT SELECT, INSERT, DELETE, UPDATE (${updated}) ON ${predictions} TO ${role};

@@ -122,6 +122,12 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${legal_holds}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${drift_mutes}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${monitoring_limits}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
 -- A hold is removed once; otherwise its record is kept as it was written.
 CREATE OR REPLACE FUNCTION ${keep_hold}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = ${search_path}

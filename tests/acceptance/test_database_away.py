@@ -212,7 +212,8 @@ def _rewind(workspace: Workspace) -> None:
         undo.format("predictions", "predictions_superseded")
         + undo.format("predictions_quarantine", "predictions_quarantine_closed")
         + "DELETE FROM scoring_chunks WHERE run_id > 1; DELETE FROM scoring_profiles WHERE run_id > 1;"
-        + "DELETE FROM scoring_runs WHERE run_id > 1"
+        " DELETE FROM monitoring_limits WHERE run_id > 1; DELETE FROM drift_metrics WHERE run_id > 1;"
+        " DELETE FROM drift_reports WHERE run_id > 1;" + "DELETE FROM scoring_runs WHERE run_id > 1"
     )
 
 

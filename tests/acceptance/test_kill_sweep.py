@@ -213,7 +213,14 @@ class Scene:
             for table in _TABLES:
                 connection.exec_driver_sql(f"DELETE FROM {table}")
                 connection.exec_driver_sql(f"INSERT INTO {table} SELECT * FROM {table}_before")
-            for table in ("scoring_chunks", "scoring_profiles"):
+            connection.exec_driver_sql(f"DELETE FROM drift_alerts WHERE raised_run_id <> {self.first_run}")
+            for table in (
+                "drift_metrics",
+                "drift_reports",
+                "monitoring_limits",
+                "scoring_chunks",
+                "scoring_profiles",
+            ):
                 connection.exec_driver_sql(f"DELETE FROM {table} WHERE run_id <> {self.first_run}")
             connection.exec_driver_sql(f"DELETE FROM scoring_runs WHERE run_id <> {self.first_run}")
             if self.is_stalled:

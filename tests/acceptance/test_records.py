@@ -136,6 +136,8 @@ ALTERED: dict[str, tuple[str, str]] = {
     "deleted": (
         (
             "DELETE FROM scoring_chunks WHERE run_id = 2; DELETE FROM scoring_profiles WHERE run_id = 2;"
+            " DELETE FROM monitoring_limits WHERE run_id = 2; DELETE FROM drift_metrics WHERE run_id = 2;"
+            " DELETE FROM drift_reports WHERE run_id = 2;"
             " DELETE FROM scoring_runs WHERE run_id = 2"
         ),
         "run 2 is gone",

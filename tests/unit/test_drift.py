@@ -7,18 +7,64 @@ import pytest
 from scipy.stats import binomtest, chi2_contingency
 
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.job import Monitoring
+from batch_scoring.domain.drift import Drift
+from batch_scoring.domain.limits import Monitoring
 from batch_scoring.domain.profile import FeatureBins, FeatureCounts, Profile, Reference, ScoreBins
-from batch_scoring.model.drift import (
-    Drift,
-    compare,
-    homogeneity_p,
-    larger_share_p,
-    psi,
-    psi_by_chance,
-)
+from batch_scoring.model import drift
+from batch_scoring.model.drift import compare, homogeneity_p, larger_share_p, psi, psi_by_chance, row_count
 
 POLICY = DecisionPolicy(kind="binary", positive_label="Y", decided_label="Y", threshold=0.5)
+
+
+def test_q_values_are_those_of_the_published_example() -> None:
+    # Benjamini and Hochberg (1995), section 4: four of fifteen are rejected at 0.05, and three by Bonferroni
+    p_values: tuple[float, ...] = (
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+    )
+    p_values += (0.6528, 0.7590, 1.0)
+    metrics = [
+        Drift(
+            subject="feature",
+            name=f"feature {number}",
+            measure="missing",
+            value=1.0,
+            expected=0.0,
+            p_value=p_value,
+            limit=0.05,
+        )
+        for number, p_value in enumerate(p_values)
+    ]
+    found = list(drift._with_breaches(metrics, Monitoring(significance=0.05)))
+    assert [one.is_breach for one in found] == [True] * 4 + [False] * 11
+    assert found[3].q_value == pytest.approx(0.0095 * 15 / 4)
+
+
+@pytest.mark.parametrize(
+    ("due", "usual", "is_breach"),
+    [
+        (500, 100.0, True),
+        (499, 100.0, False),
+        (20, 100.0, True),
+        (21, 100.0, False),
+        (0, 100.0, True),
+        (9, None, False),
+    ],
+)
+def test_a_number_of_rows_is_a_breach_by_a_factor(due: int, usual: float | None, is_breach: bool) -> None:
+    assert row_count(due, usual, Monitoring()).is_breach is is_breach
+    switched_off = Monitoring(on_breach={"row_count": "off"})
+    assert not row_count(due, usual, switched_off).is_breach
 
 
 def test_the_psi_is_that_of_published_examples() -> None:
@@ -88,7 +134,7 @@ def profile(x: tuple[int, ...], w: tuple[int, ...], *, above: int = 0, scores: d
 
 def alerts(found: Profile, of: Reference | None = None) -> set[tuple[str, str]]:
     report = compare(of or reference(NUMBER, WORD), POLICY, found, Monitoring())
-    return {(one.name, one.measure) for one in report.alerts}
+    return {(one.name, one.measure) for one in report.breaches}
 
 
 def test_what_changed_is_named_and_nothing_else() -> None:
@@ -147,7 +193,7 @@ def test_a_feature_that_is_always_missing_is_quiet_until_it_is_not() -> None:
 def test_a_regression_has_no_drift_of_labels_and_says_so() -> None:
     policy = DecisionPolicy(kind="regression", positive_label=None, decided_label=None, threshold=None)
     report = compare(reference(NUMBER, WORD), policy, profile((200, 200, 0, 0), (200, 200, 0, 0, 0, 0)), Monitoring())
-    found = {one.name: one for one in report.metrics if one.kind != "feature"}
+    found = {one.name: one for one in report.metrics if one.subject != "feature"}
     assert found["score"].value is not None
     assert found["prediction"].why_not == "a regression decides no labels"
 
@@ -157,7 +203,7 @@ def test_the_labels_of_the_reference_are_those_of_the_threshold_of_the_job() -> 
     found = profile((200, 200, 0, 0), (200, 200, 0, 0, 0, 0))
     policy = DecisionPolicy(kind="binary", positive_label="Y", decided_label="Y", threshold=0.9)
     report = compare(of, policy, found.model_copy(update={"labels": {"N": 360, "Y": 40}}), Monitoring())
-    assert [one.value for one in report.metrics if one.kind == "prediction"] == [pytest.approx(0, abs=1e-4)]
+    assert [one.value for one in report.metrics if one.subject == "prediction"] == [pytest.approx(0, abs=1e-4)]
 
 
 def test_without_drift_one_night_in_fifty_at_most_alarms() -> None:
@@ -177,7 +223,7 @@ def test_without_drift_one_night_in_fifty_at_most_alarms() -> None:
                 bins.name: FeatureCounts(counts=(*random.multinomial(rows, tenth).tolist(), 0, 0)) for bins in features
             }
             report = compare(of, POLICY, Profile(rows=rows, features=counts), Monitoring())
-            nights += bool(report.alerts)
+            nights += bool(report.breaches)
         assert nights <= 0.02 * 200
 
 

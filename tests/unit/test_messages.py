@@ -29,6 +29,7 @@ MAY_NAME_AN_EXCEPTION = {
     "model/scorer.py",
     "scoring/challengers.py",
     "model/translation/program.py",
+    "sinks/drift.py",
     "sinks/notifier.py",
     "scoring/lifecycle.py",
     "registry/registration.py",

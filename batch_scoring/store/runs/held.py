@@ -14,7 +14,8 @@ from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.profiles import profile_of
 from batch_scoring.store.runs.records import get_run
-from batch_scoring.store.schema.tables import held_run_decisions, scoring_runs
+from batch_scoring.store.schema.monitoring_tables import held_run_decisions
+from batch_scoring.store.schema.tables import scoring_runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,10 @@ class Release:
     """Rows like those of this run are let through."""
 
     run_id: int
-    profile: Profile
+    profile: Profile | None
+    """None where only the number of due rows was compared."""
+    due_count: int
+    """Rows that were due and had changed, or were new."""
 
 
 def decide(
@@ -72,8 +76,9 @@ def releases(database: Database, job: str, *, model_name: str, model_version: in
     """The releases of a job that are in force, of runs of a model version, the latest first. Raises DatabaseFault."""
     run, decision = scoring_runs.c, held_run_decisions.c
     with database.read() as connection:
+        changed = (run.due_count - run.refresh_count - run.new_version_count).label("due_count")
         query = (
-            sa.select(run.run_id)
+            sa.select(run.run_id, changed)
             .join_from(held_run_decisions, scoring_runs, decision.run_id == run.run_id)
             .where(
                 run.job == job,
@@ -83,5 +88,7 @@ def releases(database: Database, job: str, *, model_name: str, model_version: in
             )
             .order_by(run.run_id.desc())
         )
-        found = [(run_id, profile_of(connection, run_id)) for run_id in connection.execute(query).scalars().all()]
-    return [Release(run_id=run_id, profile=profile) for run_id, profile in found if profile is not None]
+        return [
+            Release(run_id=row.run_id, profile=profile_of(connection, row.run_id), due_count=row.due_count)
+            for row in connection.execute(query).all()
+        ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
+from statistics import median
 
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from batch_scoring.store.runs.records import counts_now
 from batch_scoring.store.schema.tables import scoring_runs
 
 _RUNS_CONSIDERED = 20
+_FEWEST_RUNS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,23 @@ def failures_in_a_row(database: Database, job: str, *, until: int) -> Sequence[F
             .order_by(c.run_id)
         )
         return [Failure(**{**row._asdict(), "status": Status(row.status)}) for row in rows]
+
+
+def usual_due_count(database: Database, job: str, *, before: int) -> float | None:
+    """The median number of rows that were new or had changed, of up to 20 runs that succeeded before a run.
+
+    None with fewer than five of them. Raises DatabaseFault.
+    """
+    c = scoring_runs.c
+    query = (
+        sa.select(c.due_count - c.refresh_count - c.new_version_count)
+        .where(c.job == job, c.trigger.in_(ORDINARY), c.status == Status.SUCCEEDED, c.run_id < before)
+        .order_by(c.run_id.desc())
+        .limit(_RUNS_CONSIDERED)
+    )
+    with database.read() as connection:
+        counts = connection.execute(query).scalars().all()
+    return median(counts) if len(counts) >= _FEWEST_RUNS else None
 
 
 def over_limit_in_a_row(database: Database, job: str, limit: float, *, until: int) -> Sequence[datetime]:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from batch_scoring.domain.profile import Profile, total
 from batch_scoring.domain.runs import ORDINARY
 from batch_scoring.store.engine.database import Database
-from batch_scoring.store.schema.tables import scoring_profiles, scoring_runs
+from batch_scoring.store.schema.monitoring_tables import scoring_profiles
+from batch_scoring.store.schema.tables import scoring_runs
 
 
 def record_profile(connection: sa.Connection, run_id: int, profile: Profile) -> None:
@@ -51,6 +52,7 @@ class ProfiledRun:
 
     run_id: int
     started_at: datetime
+    finished_at: datetime | None
     model_name: str
     model_version: int
     read_count: int
@@ -59,28 +61,43 @@ class ProfiledRun:
     """None where it counted nothing."""
 
 
-def profiled_runs(database: Database, job: str) -> list[ProfiledRun]:
-    """The ordinary runs of a job that have ended, the oldest first. Raises DatabaseFault."""
+def profiled_runs(
+    database: Database,
+    job: str,
+    *,
+    after: int = 0,
+    until: int | None = None,
+    since: datetime | None = None,
+    before: datetime | None = None,
+) -> list[ProfiledRun]:
+    """The ordinary runs of a job that have ended, the oldest first.
+
+    ``after`` and ``until`` are numbers of runs; ``since`` and ``before`` are times between which they started. Raises
+    DatabaseFault.
+    """
     run = scoring_runs.c
+    conditions = [
+        run.job == job,
+        run.trigger.in_(ORDINARY),
+        run.model_version.is_not(None),
+        run.scored_count + run.quarantined_count > 0,
+        run.run_id > after,
+    ]
+    if until is not None:
+        conditions.append(run.run_id <= until)
+    if since is not None:
+        conditions.append(run.started_at >= sa.literal(since, run.started_at.type))
+    if before is not None:
+        conditions.append(run.started_at < sa.literal(before, run.started_at.type))
+    read_count = (run.scored_count + run.quarantined_count).label("read_count")
     query = (
-        sa.select(
-            run.run_id,
-            run.started_at,
-            run.model_name,
-            run.model_version,
-            (run.scored_count + run.quarantined_count).label("read_count"),
-        )
-        .where(
-            run.job == job,
-            run.trigger.in_(ORDINARY),
-            run.model_version.is_not(None),
-            run.scored_count + run.quarantined_count > 0,
-        )
+        sa.select(run.run_id, run.started_at, run.finished_at, run.model_name, run.model_version, read_count)
+        .where(*conditions)
         .order_by(run.run_id)
     )
     with database.read() as connection:
         rows = connection.execute(query).all()
-        found = _profiles(connection, sa.select(run.run_id).where(run.job == job))
+        found = _profiles(connection, sa.select(run.run_id).where(*conditions))
     return [ProfiledRun(**row._asdict(), profile=total(found.get(row.run_id, []))) for row in rows]
 
 

@@ -6,28 +6,17 @@ import sqlalchemy as sa
 
 from batch_scoring.domain.runs import EndReason
 from batch_scoring.store.engine.sql_types import UtcTimestamp
+from batch_scoring.store.schema import (
+    definitions,
+    monitoring_tables,  # noqa: F401 - they belong to the metadata too
+)
+from batch_scoring.store.schema.definitions import count, database_user, identity, nested
 
 SCHEMA_REVISION = "0001"
 """The newest migration under ``sql/migrations``; a test compares them."""
 
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_json = sa.JSON()
-_identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
-
-def _count(name: str, comment: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"), comment=comment)
-
+metadata = definitions.metadata
 
 _END_REASONS = ", ".join(f"'{reason}'" for reason in EndReason)
 
@@ -37,7 +26,7 @@ _FILLS_ITS_SLOT = "scheduled_for IS NOT NULL AND status IN ('running', 'succeede
 scoring_runs = sa.Table(
     "scoring_runs",
     metadata,
-    sa.Column("run_id", _identity, primary_key=True, autoincrement=True, comment="Number of the run"),
+    sa.Column("run_id", identity, primary_key=True, autoincrement=True, comment="Number of the run"),
     sa.Column("job", sa.String(63), nullable=False, comment="The job that was run: the name of its file"),
     sa.Column(
         "trigger", sa.String(16), nullable=False, comment="What started the run: cli, schedule, rescore, retry or purge"
@@ -58,12 +47,12 @@ scoring_runs = sa.Table(
     sa.Column(
         "decision_policy", sa.JSON(none_as_null=True), comment="How labels were derived from the model's outputs"
     ),
-    _count("due_count", "Rows that were due when the run started"),
-    _count("scored_count", "Predictions written"),
-    _count("superseded_count", "Predictions superseded by a newer one"),
-    _count("quarantined_count", "Rows quarantined because they could not be scored"),
-    _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
-    _count("chunk_count", "Chunks committed"),
+    count("due_count", "Rows that were due when the run started"),
+    count("scored_count", "Predictions written"),
+    count("superseded_count", "Predictions superseded by a newer one"),
+    count("quarantined_count", "Rows quarantined because they could not be scored"),
+    count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+    count("chunk_count", "Chunks committed"),
     sa.Column("end_reason", sa.String(32), comment="Why it ended; NULL while it is running"),
     sa.Column("claim_token", sa.String(32), comment="Token of the claim that started the run; NULL for a skipped run"),
     sa.Column("error_type", sa.String(100), comment="Type of the error that ended the run"),
@@ -76,13 +65,13 @@ scoring_runs = sa.Table(
     sa.Column("host", sa.String(255), nullable=False, comment="Host name of the machine that ran it"),
     sa.Column("process_id", sa.Integer, nullable=False, comment="Process ID of the run"),
     sa.Column("package_version", sa.String(32), nullable=False, comment="Version of batch_scoring"),
-    sa.Column("environment", _json, nullable=False, comment="Versions of Python and libraries, and overridden checks"),
-    sa.Column("job_config", _json, nullable=False, comment="The job file's content at that time"),
+    sa.Column("environment", nested, nullable=False, comment="Versions of Python and libraries, and overridden checks"),
+    sa.Column("job_config", nested, nullable=False, comment="The job file's content at that time"),
     sa.Column("mode", sa.String(16), comment="Scan mode: sweep (the whole source) or lookback (rows changed recently)"),
-    _count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
-    _count("refresh_count", "Due rows that had not changed, and whose outcome was older than refresh"),
-    _count("new_version_count", "Due rows that had not changed, and whose prediction was of another model version"),
-    _count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
+    count("sweep_only_count", "Due rows that only a sweep finds: last changed before the lookback window"),
+    count("refresh_count", "Due rows that had not changed, and whose outcome was older than refresh"),
+    count("new_version_count", "Due rows that had not changed, and whose prediction was of another model version"),
+    count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
     sa.Column("engine", sa.String(16), comment="Where rows were scored: python or database; NULL if none was"),
     sa.Column("engine_reason", sa.Text, comment="Why it is not the database, where the job allows it"),
     sa.Column(
@@ -92,7 +81,7 @@ scoring_runs = sa.Table(
     ),
     sa.Column("stop_requested_at", UtcTimestamp, comment="When a stop at the next chunk boundary was requested"),
     sa.Column("requested_by", sa.String(255), nullable=False, comment="The login that started the run"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.Column("os_user_id", sa.BigInteger, comment="User ID of the process by its operating system"),
     sa.Column("reason", sa.Text, comment="Reason given for a manual run"),
     sa.Column(
@@ -101,7 +90,7 @@ scoring_runs = sa.Table(
         comment="Of each challenger: alias, version, rows scored and not, why it failed",
     ),
     sa.Column("continues_run_id", sa.BigInteger, comment="The interrupted rescore that this run continued"),
-    _count("purged_count", "Rows that retention deleted"),
+    count("purged_count", "Rows that retention deleted"),
     sa.Column(
         "running_job",
         sa.String(63),
@@ -130,15 +119,15 @@ scoring_runs = sa.Table(
 scoring_chunks = sa.Table(
     "scoring_chunks",
     metadata,
-    sa.Column("number", _identity, primary_key=True, autoincrement=True, comment="Number of the chunk, over all runs"),
+    sa.Column("number", identity, primary_key=True, autoincrement=True, comment="Number of the chunk, over all runs"),
     sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that committed it"),
     sa.Column("worker", sa.Integer, nullable=False, comment="Process ID of the process that scored it"),
-    _count("read_count", "Due rows that were read"),
-    _count("scored_count", "Predictions written"),
-    _count("superseded_count", "Predictions superseded by a newer one"),
-    _count("quarantined_count", "Rows quarantined because they could not be scored"),
-    _count("unseen_category_count", "Scored rows with a category the model was not trained on"),
-    _count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
+    count("read_count", "Due rows that were read"),
+    count("scored_count", "Predictions written"),
+    count("superseded_count", "Predictions superseded by a newer one"),
+    count("quarantined_count", "Rows quarantined because they could not be scored"),
+    count("unseen_category_count", "Scored rows with a category the model was not trained on"),
+    count("closed_count", "Predictions and quarantine entries closed because their rows left the source"),
     sa.Column("read_seconds", sa.Double, nullable=False, comment="Seconds of reading"),
     sa.Column("score_seconds", sa.Double, nullable=False, comment="Seconds of scoring"),
     sa.Column("write_seconds", sa.Double, nullable=False, comment="Seconds of writing, before the COMMIT"),
@@ -148,42 +137,13 @@ scoring_chunks = sa.Table(
     comment="One row per committed chunk. The counts of a run are the sums over its chunks",
 )
 
-scoring_profiles = sa.Table(
-    "scoring_profiles",
-    metadata,
-    sa.Column("number", _identity, primary_key=True, autoincrement=True, comment="Number of the profile"),
-    sa.Column("run_id", sa.BigInteger, nullable=False, comment="The run that read the rows"),
-    _count("read_count", "Rows that are counted"),
-    sa.Column(
-        "profile", _json, nullable=False, comment="Counts in the bins of the reference in the manifest of the model"
-    ),
-    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
-    sa.Index("ix_scoring_profiles_run_id", "run_id"),
-    comment="Counts of what runs read and predicted: a row per chunk of a running run, one per ended run",
-)
-
-held_run_decisions = sa.Table(
-    "held_run_decisions",
-    metadata,
-    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that was held"),
-    sa.Column("is_released", sa.Boolean, nullable=False, comment="Whether rows like its own are let through"),
-    sa.Column("expires_at", UtcTimestamp, comment="Until when they are; NULL if they are not"),
-    sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
-    sa.Column("decided_at", UtcTimestamp, nullable=False, comment="Time of the decision, by the database's clock"),
-    sa.Column("decided_by", sa.String(255), nullable=False, comment="The login that decided"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
-    sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
-    sa.CheckConstraint("(expires_at IS NULL) <> is_released", name="expires"),
-    comment="One row per decision on a held run. Rows never change",
-)
-
 rescore_requests = sa.Table(
     "rescore_requests",
     metadata,
     sa.Column(
         "run_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The run that started the rescore"
     ),
-    sa.Column("selection", _json, nullable=False, comment="The rows that were selected"),
+    sa.Column("selection", nested, nullable=False, comment="The rows that were selected"),
     sa.Column("model_version", sa.Integer, nullable=False, comment="The model version that was requested"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was requested"),
     sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
@@ -193,7 +153,7 @@ rescore_requests = sa.Table(
 legal_holds = sa.Table(
     "legal_holds",
     metadata,
-    sa.Column("hold_id", _identity, primary_key=True, autoincrement=True, comment="Number of the hold"),
+    sa.Column("hold_id", identity, primary_key=True, autoincrement=True, comment="Number of the hold"),
     sa.Column("job", sa.String(63), nullable=False, comment="The job whose rows are on hold"),
     sa.Column("source_key", sa.JSON(none_as_null=True), comment="The key on hold, by column; NULL for a hold on a run"),
     sa.Column("run_id", sa.BigInteger, comment="The run whose rows are on hold; NULL for a hold on a key"),
@@ -202,7 +162,7 @@ legal_holds = sa.Table(
     sa.Column("created_by", sa.String(255), nullable=False, comment="The login that added it"),
     sa.Column("removed_at", UtcTimestamp, comment="When the hold was removed; NULL while it is in force"),
     sa.Column("removed_by", sa.String(255), comment="The login that removed it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.Column("removed_by_database_user", sa.String(63), comment="The same of the removal"),
     sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"]),
     sa.CheckConstraint("(source_key IS NULL) <> (run_id IS NULL)", name="one"),
@@ -219,26 +179,26 @@ model_versions = sa.Table(
     ),
     sa.Column("artifact_uri", sa.Text, nullable=False, comment="The model file, relative to the artifacts folder"),
     sa.Column("artifact_sha256", sa.String(64), nullable=False, comment="SHA-256 of the model file"),
-    sa.Column("manifest", _json, nullable=False, comment="Signature, metrics, golden rows, library versions"),
+    sa.Column("manifest", nested, nullable=False, comment="Signature, metrics, golden rows, library versions"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When it was registered"),
     sa.Column("created_by", sa.String(255), nullable=False, comment="The login that registered it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     comment="One row per registered model file",
 )
 
 model_proposals = sa.Table(
     "model_proposals",
     metadata,
-    sa.Column("proposal_id", _identity, primary_key=True, autoincrement=True, comment="Number of the proposal"),
+    sa.Column("proposal_id", identity, primary_key=True, autoincrement=True, comment="Number of the proposal"),
     sa.Column("name", sa.String(100), nullable=False, comment="Name of the model"),
     sa.Column("alias", sa.String(63), nullable=False, comment="The alias that is to point to the version"),
     sa.Column("version", sa.Integer, nullable=False, comment="The version that is proposed"),
     sa.Column("proposed_at", UtcTimestamp, nullable=False, comment="Time of the proposal, by the database's clock"),
     sa.Column("proposed_by", sa.String(255), nullable=False, comment="The login that proposed it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
     sa.Column("is_forced", sa.Boolean, nullable=False, comment="Whether gates that refuse it are to be overruled"),
-    sa.Column("gates", _json, nullable=False, comment="The results of the gates at that time"),
+    sa.Column("gates", nested, nullable=False, comment="The results of the gates at that time"),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
     comment="One row per proposed promotion, which another login approves. Rows are never changed",
 )
@@ -259,7 +219,7 @@ model_signatures = sa.Table(
     sa.Column("signature", sa.String(128), nullable=False, comment="Ed25519 signature of name and manifest, in base64"),
     sa.Column("signed_at", UtcTimestamp, nullable=False, comment="Time of the record, by the database's clock"),
     sa.Column("signed_by", sa.String(255), nullable=False, comment="The login that recorded it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
     comment="One row per signature of a manifest. Rows never change",
 )
@@ -279,7 +239,7 @@ model_archivals = sa.Table(
     sa.Column("is_archived", sa.Boolean, nullable=False, comment="Whether the version is archived from then on"),
     sa.Column("archived_at", UtcTimestamp, nullable=False, comment="Time of the record, by the database's clock"),
     sa.Column("archived_by", sa.String(255), nullable=False, comment="The login that recorded it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
     sa.ForeignKeyConstraint(["name", "version"], ["model_versions.name", "model_versions.version"]),
     comment="One row per archival of a version, or its end. An archived one is not promoted. Rows never change",
@@ -303,7 +263,7 @@ model_promotions = sa.Table(
     ),
     sa.Column("promoted_at", UtcTimestamp, nullable=False, comment="Time of the promotion, by the database's clock"),
     sa.Column("promoted_by", sa.String(255), nullable=False, comment="The login that promoted it"),
-    sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+    database_user(),
     sa.Column("reason", sa.Text, comment="Reason"),
     sa.Column(
         "is_rollback",
@@ -358,7 +318,7 @@ scoring_jobs = sa.Table(
     sa.Column("predictions_table", sa.String(255), primary_key=True, comment="Name of a predictions table"),
     sa.Column("job", sa.String(63), nullable=False, comment="The job for which it was created"),
     sa.Column("kind", sa.String(16), nullable=False, comment="binary, multiclass, regression or label"),
-    sa.Column("key_columns", _json, nullable=False, comment="Key columns in order, each with its type"),
+    sa.Column("key_columns", nested, nullable=False, comment="Key columns in order, each with its type"),
     sa.Column("changed_at_type", sa.String(255), nullable=False, comment="Type of source_changed_at"),
     sa.Column("created_at", UtcTimestamp, nullable=False, comment="When its tables were created"),
     comment="One row per predictions table of this database, with the job for which it was created",

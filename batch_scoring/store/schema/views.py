@@ -16,7 +16,14 @@ from batch_scoring.store.engine.names import literal
 from batch_scoring.store.schema.layout import SCORE_COMMENTS, PredictionsLayout
 from batch_scoring.store.schema.tables import metadata
 
-SHARED = ("run_history", "data_freshness", "quarantine_summary")
+SHARED = (
+    "run_history",
+    "data_freshness",
+    "quarantine_summary",
+    "drift_latest",
+    "drift_history",
+    "drift_alert_history",
+)
 """Views that cover all jobs."""
 
 PER_JOB = ("current", "history", "daily", "distribution", "agreement")

@@ -177,6 +177,117 @@ def upgrade() -> None:
         comment="One row per decision on a held run. Rows never change",
     )
     op.create_table(
+        "drift_reports",
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The last run that is compared"),
+        sa.Column("scope", sa.String(8), comment="run, window (up to this run) or gate (due rows of it)"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job of the run"),
+        sa.Column("first_run_id", sa.BigInteger, nullable=False, comment="The first run that is compared"),
+        sa.Column("window_from", utc, nullable=False, comment="Start of the first run that is compared"),
+        sa.Column("window_to", utc, nullable=False, comment="Start of the last run that is compared"),
+        sa.Column("is_complete", sa.Boolean, nullable=False, comment="Whether later runs belong to another window"),
+        count("row_count", "Rows that are compared"),
+        sa.Column("model_name", sa.String(100), nullable=False, comment="The model whose version scored"),
+        sa.Column("model_version", sa.Integer, nullable=False, comment="The version that scored"),
+        sa.Column("reference", sa.String(16), comment="What they are compared with: training, sample or runs"),
+        sa.Column("reference_rows", sa.BigInteger, comment="Rows of the reference"),
+        sa.Column("why_not", sa.Text, comment="Why nothing was compared; NULL if it was"),
+        sa.Column("created_at", utc, nullable=False, comment="When it was computed, by the database's clock"),
+        sa.PrimaryKeyConstraint("run_id", "scope", name="pk_drift_reports"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_drift_reports_run_id"),
+        sa.CheckConstraint("scope IN ('run', 'window', 'gate')", name=op.f("ck_drift_reports_scope")),
+        comment="One row per comparison of what runs read and predicted with a reference. Rows never change",
+    )
+    op.create_index("ix_drift_reports_job_run_id", "drift_reports", ["job", "run_id"])
+    op.create_table(
+        "drift_metrics",
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run of the report"),
+        sa.Column("scope", sa.String(8), comment="The scope of the report"),
+        sa.Column("subject", sa.String(16), comment="feature, score, prediction or rows"),
+        sa.Column("name", sa.String(255), comment="The feature, or the subject again"),
+        sa.Column("measure", sa.String(16), comment="distribution, missing, row_count and others"),
+        sa.Column("value", sa.Double, comment="PSI of a distribution, share, or due rows; NULL where it was not computed"),
+        sa.Column("expected", sa.Double, comment="PSI by chance, share in the reference, or usual number of due rows"),
+        sa.Column("p_value", sa.Double, comment="How often chance alone gives a difference as large"),
+        sa.Column("q_value", sa.Double, comment="The same, adjusted for the number of comparisons"),
+        sa.Column("limit_value", sa.Double, comment="The limit that applied"),
+        sa.Column("action", sa.String(8), nullable=False, comment="What a breach does: off, warn or hold"),
+        sa.Column(
+            "is_breach", sa.Boolean, nullable=False, comment="Whether the difference reaches its limit and is significant"
+        ),
+        sa.Column("importance", sa.Double, comment="Permutation importance of the feature"),
+        sa.Column("why_not", sa.Text, comment="Why it was not computed; NULL if it was"),
+        sa.PrimaryKeyConstraint("run_id", "scope", "subject", "name", "measure", name="pk_drift_metrics"),
+        sa.ForeignKeyConstraint(
+            ["run_id", "scope"],
+            ["drift_reports.run_id", "drift_reports.scope"],
+            name="fk_drift_metrics_run_id_scope",
+        ),
+        comment="One row per figure of a drift report. Rows never change",
+    )
+    op.create_table(
+        "drift_alerts",
+        sa.Column("alert_id", identity, autoincrement=True, comment="Number of the alert"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+        sa.Column("subject", sa.String(16), nullable=False, comment="feature, score, prediction or rows"),
+        sa.Column("name", sa.String(255), nullable=False, comment="The feature, or the subject again"),
+        sa.Column(
+            "measure", sa.String(16), nullable=False, comment="distribution, missing, row_count and others"
+        ),
+        sa.Column("raised_run_id", sa.BigInteger, nullable=False, comment="The run with which it was raised"),
+        sa.Column("raised_at", utc, nullable=False, comment="When it was raised, by the database's clock"),
+        sa.Column("message", sa.Text, nullable=False, comment="What was measured then"),
+        sa.Column("notified_at", utc, comment="When operators were last told; NULL while it is muted"),
+        sa.Column("cleared_run_id", sa.BigInteger, comment="The run with which it was cleared; NULL while it is open"),
+        sa.Column("cleared_at", utc, comment="When it was cleared; NULL while it is open"),
+        sa.PrimaryKeyConstraint("alert_id", name="pk_drift_alerts"),
+        sa.ForeignKeyConstraint(["raised_run_id"], ["scoring_runs.run_id"], name="fk_drift_alerts_raised_run_id"),
+        sa.ForeignKeyConstraint(["cleared_run_id"], ["scoring_runs.run_id"], name="fk_drift_alerts_cleared_run_id"),
+        sa.CheckConstraint("(cleared_at IS NULL) = (cleared_run_id IS NULL)", name=op.f("ck_drift_alerts_cleared")),
+        comment="One row per alert of drift, from when it is raised to when it is cleared",
+    )
+    op.create_index(
+        "uq_drift_alerts_open",
+        "drift_alerts",
+        ["job", "subject", "name", "measure"],
+        unique=True,
+        postgresql_where=sa.text("cleared_at IS NULL"),
+        sqlite_where=sa.text("cleared_at IS NULL"),
+    )
+    op.create_table(
+        "drift_mutes",
+        sa.Column("mute_id", identity, autoincrement=True, comment="Number of the mute"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+        sa.Column("name", sa.String(255), comment="The feature, score, prediction or rows; NULL for all of them"),
+        sa.Column("measure", sa.String(16), comment="The measure; NULL for all of them"),
+        sa.Column("alert_id", sa.BigInteger, comment="The alert that it acknowledges; NULL if it covers later ones too"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
+        sa.Column("ends_at", utc, nullable=False, comment="Until when no notices are sent"),
+        sa.Column("created_at", utc, nullable=False, comment="When it was recorded, by the database's clock"),
+        sa.Column("created_by", sa.String(255), nullable=False, comment="The login that recorded it"),
+        sa.Column("removed_at", utc, comment="When it was ended early; NULL if it was not"),
+        sa.Column("removed_by", sa.String(255), comment="The login that ended it early"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("mute_id", name="pk_drift_mutes"),
+        sa.ForeignKeyConstraint(["alert_id"], ["drift_alerts.alert_id"], name="fk_drift_mutes_alert_id"),
+        sa.CheckConstraint("(removed_at IS NULL) = (removed_by IS NULL)", name=op.f("ck_drift_mutes_removed")),
+        comment="One row per acknowledged alert, and per muted feature or measure, with an end",
+    )
+    op.create_table(
+        "monitoring_limits",
+        sa.Column("job", sa.String(63), comment="The job"),
+        sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The first run with them"),
+        sa.Column(
+            "limits", sa.JSON, nullable=False, comment="The section [monitoring] of the job file, with its defaults"
+        ),
+        sa.Column("rationale", sa.Text, comment="Why the limits are what they are"),
+        sa.Column("valid_from", utc, nullable=False, comment="Start of that run"),
+        sa.Column("recorded_by", sa.String(255), nullable=False, comment="The login that started that run"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("job", "run_id", name="pk_monitoring_limits"),
+        sa.ForeignKeyConstraint(["run_id"], ["scoring_runs.run_id"], name="fk_monitoring_limits_run_id"),
+        comment="One row per change of the limits of a job. Rows never change",
+    )
+    op.create_table(
         "rescore_requests",
         sa.Column("run_id", sa.BigInteger, autoincrement=False, comment="The run that started the rescore"),
         sa.Column("selection", json, nullable=False, comment="The rows that were selected"),

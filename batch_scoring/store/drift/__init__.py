@@ -1,0 +1,1 @@
+"""Drift as it is recorded: reports, alerts, mutes, and the limits that applied."""
