@@ -9,6 +9,9 @@ from batch_scoring.counting import counted
 from batch_scoring.domain.limits import Action, Measure, Subject
 from batch_scoring.domain.profile import Origin
 
+FEWEST_ROWS = 30
+"""With fewer rows, of the reference or of what is compared, no figure is computed."""
+
 Scope = Literal["run", "window", "gate"]
 """Which rows are compared: those of a run, of a window up to a run, or a sample of its due rows."""
 

@@ -16,12 +16,9 @@ from scipy.stats import binomtest, false_discovery_control
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.drift import Drift, DriftReport
+from batch_scoring.domain.drift import FEWEST_ROWS, Drift, DriftReport
 from batch_scoring.domain.limits import Measure, Monitoring, Subject
 from batch_scoring.domain.profile import INVALID, MISSING, SCORE_BINS, UNSEEN, Profile, Reference
-
-FEWEST_ROWS = 30
-"""With fewer rows, of the reference or of what is compared, no figure is computed."""
 
 _SCORE_GROUPS = 10
 
@@ -106,15 +103,19 @@ def compare(reference: Reference, policy: DecisionPolicy, profile: Profile, sett
 
 
 def row_count(due: int, usual: float | None, settings: Monitoring) -> Drift:
-    """Compare the number of rows that were due with the usual one; None if that is not known."""
+    """Compare the number of rows that were due with the usual one; None if that is not known.
+
+    Nothing is computed where fewer than FEWEST_ROWS are usual.
+    """
+    is_known = usual is not None and usual >= FEWEST_ROWS
     metric = Drift(
         subject="rows",
         name="rows",
         measure="row_count",
-        value=None if usual is None else due,
+        value=due if is_known else None,
         expected=usual,
         p_value=None,
-        why_not="too few runs to tell what is usual" if usual is None else None,
+        why_not=None if is_known else "too few runs, or rows, to tell what is usual",
     )
     metric = _with_limit(metric, settings)
     effect = metric.effect

@@ -1,40 +1,30 @@
 """After a run: compare what it read with the reference, record the figures, and raise or clear alerts.
 
-An alert of a distribution is raised by a breach in two evaluations in a row, any other one by a single breach. It is
-cleared by three evaluations in a row whose effect is below 0.8 of the limit. So a figure that moves around its limit is
-one alert.
+Figures are those of the window. Where rows of the run were counted in the window before, those of the run by itself
+count, too. When an alert is raised and cleared is in ``hysteresis``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.drift import Drift, Metric, Scope
+from batch_scoring.domain.drift import FEWEST_ROWS, Drift, Metric, Scope
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import ConstraintViolated
+from batch_scoring.monitoring.hysteresis import TO_CLEAR, is_over, is_raised, merged
 from batch_scoring.monitoring.monitor import Monitored, compared
 from batch_scoring.store.drift import alerts, reports
 from batch_scoring.store.drift.alerts import Alert
 from batch_scoring.store.drift.reports import Report
-from batch_scoring.store.drift.windows import windows
+from batch_scoring.store.drift.windows import Window, windows
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import usual_due_count
-
-_TO_RAISE = 2
-_TO_CLEAR = 3
-"""Evaluations in a row, this one included."""
-
-_CALM = 0.8
-"""The share of the limit below which an evaluation counts for clearing."""
-
-_FEWEST_USUAL = 30
-"""With fewer rows usually due, their number says nothing."""
 
 REMIND_AFTER = timedelta(days=7)
 """Operators are told of an open alert again after this long."""
@@ -72,7 +62,7 @@ def evaluate(database: Database, job: Job, run: Run) -> Evaluation:
 def _rows(database: Database, job: Job, run: Run) -> Drift | None:
     """The number of due rows compared with the usual one; None where that is not known or small."""
     usual = usual_due_count(database, job.name, before=run.run_id)
-    if usual is None or usual < _FEWEST_USUAL:
+    if usual is None or usual < FEWEST_ROWS:
         return None
     from batch_scoring.model.drift import row_count
 
@@ -100,7 +90,9 @@ def _recorded(database: Database, job: Job, run: Run, found: Sequence[Monitored]
         latest: dict[Metric, Drift] = {} if rows is None else {rows.metric: rows}
         is_compared = bool(found) and found[-1].report is not None
         if is_compared:
-            latest |= {one.metric: one for one in found[-1].metrics}
+            of_window = {one.metric: one for one in found[-1].metrics}
+            of_changes = of_run.metrics if of_run is not None and _again(of_run.window) else ()
+            latest |= merged(of_window, {one.metric: one for one in of_changes})
         evaluation = _alerts(connection, job.name, run.run_id, latest, before, time, has_window=is_compared)
     why_not = found[-1].why_not if found else None
     is_known = latest_window is not None and latest_window.report.why_not == why_not
@@ -128,6 +120,7 @@ def _report(job: Job, scope: Scope, one: Monitored) -> Report:
         window_to=window.ended_at,
         is_complete=window.is_complete,
         row_count=0 if window.profile is None else window.profile.rows,
+        again_count=_again(window),
         model_name=window.model_name,
         model_version=window.model_version,
         reference=None if report is None else report.reference_origin,
@@ -150,6 +143,7 @@ def _report_of_run(job: Job, run: Run, one: Monitored | None) -> Report:
         window_to=run.started_at,
         is_complete=True,
         row_count=0,
+        again_count=0,
         model_name=run.model_name,
         model_version=run.model_version,
         reference=None,
@@ -158,17 +152,21 @@ def _report_of_run(job: Job, run: Run, one: Monitored | None) -> Report:
     )
 
 
+def _again(window: Window) -> int:
+    """Rows that an earlier run of the window had counted."""
+    return 0 if window.profile is None or window.profile.again is None else window.profile.again.rows
+
+
 _Figures = Sequence[Mapping[Metric, Drift]]
 
 
 def _before(connection: sa.Connection, job: str) -> Mapping[bool, _Figures]:
     """The figures of the evaluations before, the newest first; by whether they are the number of rows."""
+    of_rows = reports.latest(connection, job, "run", TO_CLEAR - 1, subject="rows")
+    of_windows = reports.latest(connection, job, "window", TO_CLEAR - 1)
     return {
-        True: [
-            {metric: one for metric, one in figures.items() if metric[0] == "rows"}
-            for figures in reports.latest(connection, job, "run", _TO_CLEAR - 1)
-        ],
-        False: reports.latest(connection, job, "window", _TO_CLEAR - 1),
+        True: [figures for _, figures in of_rows],
+        False: [merged(window, reports.figures_of_changes(connection, run_id)) for run_id, window in of_windows],
     }
 
 
@@ -190,13 +188,13 @@ def _alerts(
         if alert.metric not in latest and (is_of_rows or not has_window):
             continue  # not evaluated by this run
         history = [latest.get(alert.metric), *(figures.get(alert.metric) for figures in before[is_of_rows])]
-        if _is_over(history):
+        if is_over(history):
             alerts.clear_alert(connection, alert.alert_id, run_id, time)
             cleared.append(alert)
     known = {alert.metric for alert in open_before}
     for metric, drift in latest.items():
         earlier = [figures.get(metric) for figures in before[metric[0] == "rows"]]
-        if metric not in known and _is_raised(drift, earlier):
+        if metric not in known and is_raised([drift, *earlier]):
             alerts.raise_alert(connection, job, run_id, drift, time)
     still_open = alerts.open_alerts(connection, job)
     told = [one for one in still_open if one.muted_until is None and _is_to_be_told(one, time)]
@@ -210,20 +208,3 @@ def _alerts(
 
 def _is_to_be_told(alert: Alert, time: datetime) -> bool:
     return alert.notified_at is None or time - alert.notified_at >= REMIND_AFTER - _TOLERANCE
-
-
-def _is_raised(drift: Drift, earlier: Iterable[Drift | None]) -> bool:
-    needed = _TO_RAISE if drift.measure == "distribution" else 1
-    history = [drift, *earlier][:needed]
-    return len(history) == needed and all(one is not None and one.is_breach for one in history)
-
-
-def _is_over(history: Sequence[Drift | None]) -> bool:
-    """Whether an alert is cleared: the latest figures are calm, or there is none any longer to be calm."""
-    if history[0] is None or history[0].action == "off":
-        return True
-    return len(history) == _TO_CLEAR and all(one is not None and _is_calm(one) for one in history)
-
-
-def _is_calm(drift: Drift) -> bool:
-    return drift.effect is not None and drift.limit is not None and drift.effect < _CALM * drift.limit

@@ -122,7 +122,7 @@ def _released(plan: RunPlan, database: Database, compared: _Compared | None, row
     model, settings = plan.model, plan.job.monitoring
     find = partial(held.releases, database, plan.job.name, model_name=model.name, model_version=model.version)
     for release in retry_transient(find):
-        if _holds(rows) and _holds(_row_count(int(rows.value or 0), release.due_count, settings)):
+        if _holds(rows) and not _is_alike(rows.value or 0.0, release.due_count, settings.row_count):
             continue
         if compared is not None and compared.breaches:
             if release.profile is None:
@@ -167,6 +167,12 @@ def _scored(plan: RunPlan, database: Database, columns: Mapping[str, Column]) ->
         process.end()
 
 
+def _is_alike(rows: float, others: float, limit: float) -> bool:
+    """Whether a number of rows is within a factor of another one."""
+    fewer, more = sorted((rows, others))
+    return more < limit * max(fewer, 1.0)
+
+
 def _record(database: Database, plan: RunPlan, compared: _Compared | None, rows: Drift, time: datetime) -> None:
     report = Report(
         run_id=plan.run_id,
@@ -177,6 +183,7 @@ def _record(database: Database, plan: RunPlan, compared: _Compared | None, rows:
         window_to=time,
         is_complete=True,
         row_count=0 if compared is None else compared.profile.rows,
+        again_count=0,
         model_name=plan.model.name,
         model_version=plan.model.version,
         reference=None if compared is None else compared.report.reference_origin,

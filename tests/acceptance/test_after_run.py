@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from conftest import prepare_loans
 from prometheus_client.parser import text_string_to_metric_families
-from support import Workspace
+from support import LOAN_JOB, Workspace
 
 from batch_scoring.model.training import TrainedModel
 
@@ -310,3 +310,91 @@ def test_a_backlog_that_grows_while_runs_take_all_the_time_there_is_is_trouble(
 
     workspace.sql("UPDATE scoring_runs SET finished_at = '2026-01-01 03:01:00' WHERE run_id = 3")
     assert workspace.cli("status", NAME).returncode == 0, "a busy day whose runs keep up is no trouble"
+
+
+# --- drift and held runs
+
+NO_GENDER = """UPDATE applicants SET "Gender" = NULL, updated_at = '{time}'"""
+
+
+@pytest.fixture
+def watched(told: Workspace) -> Workspace:
+    """The same after a first run, each of whose runs is a window of its own."""
+    told.write_job(NAME, LOAN_JOB + "\n[monitoring]\nwindow_rows = 1\n")
+    assert told.cli("run", NAME).returncode == 0
+    return told
+
+
+@pytest.mark.slow
+def test_drift_is_told_once_with_what_and_how_much(watched: Workspace, webhook: Webhook, mailbox: Mailbox) -> None:
+    watched.sql(NO_GENDER.format(time="2031-01-01 00:00:00"))
+    first = watched.cli("run", NAME)
+    assert first.returncode == 0
+    assert "drift: Gender: 100.0% missing" in first.stderr
+    watched.sql(NO_GENDER.format(time="2031-01-02 00:00:00"))
+    assert watched.cli("run", NAME).returncode == 0
+
+    missing = [notice for notice in webhook.received if "missing" in notice["message"]]
+    assert [notice["kind"] for notice in missing] == ["drift"]
+    assert missing[0]["run_id"] == 2
+    assert missing[0]["subject"] == f"batch-scoring: {NAME}: drift"
+    assert "Gender: 100.0% missing, " in missing[0]["message"]
+    assert f"batch-scoring monitor {NAME}" in missing[0]["message"]
+    assert len(mailbox.mails) == len(webhook.received)
+
+    watched.rewrite("UPDATE drift_alerts SET notified_at = '2026-01-01 00:00:00'")
+    watched.sql(NO_GENDER.format(time="2031-01-03 00:00:00"))
+    assert watched.cli("run", NAME).returncode == 0
+    assert "still Gender: 100.0% missing" in webhook.received[-1]["message"]
+
+
+@pytest.mark.slow
+def test_a_job_that_is_held_is_told_once(told: Workspace, webhook: Webhook) -> None:
+    told.write_job(NAME, LOAN_JOB + '\n[monitoring]\non_breach = { missing = "hold" }\n')
+    assert told.cli("run", NAME).returncode == 0
+    told.sql(NO_GENDER.format(time="2031-01-01 00:00:00"))
+    for _ in range(4):
+        assert told.cli("run", NAME).returncode == 6
+    assert webhook.kinds == ["run_held"]
+    told.sql("""UPDATE applicants SET "LoanAmount" = NULL""")
+    assert told.cli("run", NAME).returncode == 6
+    assert webhook.kinds == ["run_held", "run_held"], "for another reason"
+    assert "4 runs before it since" in told.cli("status").stderr
+    assert told.cli("runs", "release", "6", "--reason", "known").returncode == 0
+    assert told.cli("run", NAME).returncode == 0
+    assert webhook.kinds == ["run_held", "run_held", "recovered", "drift"][:2] + sorted(webhook.kinds[2:])
+    assert set(webhook.kinds[2:]) == {"recovered", "drift"}
+
+
+@pytest.mark.slow
+def test_metrics_know_drift_and_held_runs(told: Workspace, tmp_path: Path) -> None:
+    told.environ["BATCH_SCORING_METRICS_DIR"] = str(tmp_path)
+    told.write_job(NAME, LOAN_JOB + '\n[monitoring]\nwindow_rows = 1\non_breach = { unseen = "hold" }\n')
+    assert told.cli("run", NAME).returncode == 0
+    told.sql(NO_GENDER.format(time="2031-01-01 00:00:00"))
+    assert told.cli("run", NAME).returncode == 0
+    text = (tmp_path / f"batch_scoring_{NAME}.prom").read_text(encoding="utf-8")
+    found = {
+        (
+            sample.name,
+            *sorted((key, value) for key, value in sample.labels.items() if key != "scoring_job"),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["batch_scoring_drift_alerts", ("muted", "false")] >= 1
+    assert found["batch_scoring_drift_alerts", ("muted", "true")] == 0
+    assert found["batch_scoring_held_runs",] == 0
+    assert found["batch_scoring_drift_psi", ("name", "Gender"), ("subject", "feature")] > 0.1
+    told.sql("""UPDATE applicants SET "Property_Area" = 'Island', updated_at = '2031-01-02 00:00:00'""")
+    assert told.cli("run", NAME).returncode == 6
+    text = (tmp_path / f"batch_scoring_{NAME}.prom").read_text(encoding="utf-8")
+    assert f'batch_scoring_held_runs{{scoring_job="{NAME}"}} 1.0' in text
+
+
+def test_drift_that_cannot_be_evaluated_fails_no_run(told: Workspace) -> None:
+    told.sql("DROP TABLE drift_metrics")
+    done = told.cli("run", NAME)
+    assert done.returncode == 0
+    assert "drift_not_evaluated" in done.stderr
+    assert told.scalar("SELECT status FROM scoring_runs") == "succeeded"

@@ -31,6 +31,7 @@ from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import Fenced, TransientError
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.monitoring.evaluation import evaluate
 from batch_scoring.scoring import lifecycle as record
 from batch_scoring.scoring.runner import run_job
 from batch_scoring.store.bulk.postgresql import CopyBulk, CopyRows, UpdatedRows
@@ -57,6 +58,12 @@ finds nothing due, or finds its session ended.
 """
 
 _TABLES = ("predictions", "predictions_superseded", "predictions_quarantine", "predictions_quarantine_closed")
+
+_GATE = """
+[monitoring]
+on_breach = { distribution = "hold", missing = "hold", row_count = "hold" }
+"""
+"""Each run scores a sample first."""
 
 _LONG_AGO = "2026-01-01 00:00:00.000000"
 
@@ -129,10 +136,17 @@ def _watch(act: Callable[[Point], object]) -> None:
 def _run_in_child(job: Job, workspace: Workspace, act: Callable[[Point], object], finish: Callable[[], object]) -> None:
     _watch(act)
     try:
-        run_job(Database(workspace.database_url), job, workspace.artifacts_dir)
+        _evaluated_run(job, workspace)
     except Fenced:
         sys.exit(_FENCED)
     finish()
+
+
+def _evaluated_run(job: Job, workspace: Workspace) -> Run:
+    """A run, and the evaluation of its drift."""
+    run = run_job(Database(workspace.database_url), job, workspace.artifacts_dir)
+    evaluate(Database(workspace.database_url), job, run)
+    return run
 
 
 def _fork(job: Job, workspace: Workspace, act: Callable[[Point], object], finish: Callable[[], object] = int) -> Any:
@@ -179,7 +193,7 @@ class Scene:
         cls, workspace: Workspace, model: TrainedModel, loan_test: pd.DataFrame, *, is_stalled: bool = False
     ) -> Scene:
         """Make it so, and keep a copy to go back to."""
-        prepare_loans(workspace, model, job=loan_job(chunk_rows=8))
+        prepare_loans(workspace, model, job=loan_job(chunk_rows=8) + _GATE)
         role_of = dict(zip(sorted(loan_test["Loan_ID"]), _ROLES, strict=False))
 
         def change(assignment: str, *roles: str, at: str) -> None:
@@ -245,7 +259,7 @@ class Scene:
 
     def run(self, job: Job | None = None) -> Run:
         """A run in this process."""
-        return run_job(Database(self.workspace.database_url), job or self.job, self.workspace.artifacts_dir)
+        return _evaluated_run(job or self.job, self.workspace)
 
     def outcomes(self) -> Outcomes:
         """What stands in the tables, without what differs from run to run."""
@@ -271,6 +285,10 @@ class Scene:
             f" (SELECT count(*) FROM {self.workspace.with_past('predictions_quarantine')} q WHERE q.run_id = r.run_id)"
         )
         assert differing == []
+        without_figures = self.workspace.query(
+            "SELECT run_id, scope FROM drift_reports EXCEPT SELECT run_id, scope FROM drift_metrics"
+        )
+        assert without_figures == [], "a report and its figures are one transaction"
 
     def assert_settled(self, undisturbed: Outcomes) -> None:
         """The ledger: lost 0, doubled 0, and no difference from what an undisturbed run leaves."""
@@ -390,7 +408,7 @@ def test_wherever_a_run_freezes_it_is_taken_over_and_changes_nothing_when_it_wak
     workspace = scene.workspace
     points, undisturbed = scene.points()
     points = points[1 + part * _FREEZE_EVERY :: _PARTS * _FREEZE_EVERY]
-    impatient = workspace.write_job("loan_eligibility", loan_job(chunk_rows=8, stalled_after="1 second"))
+    impatient = workspace.write_job("loan_eligibility", loan_job(chunk_rows=8, stalled_after="1 second") + _GATE)
     frozen = held_up = 0
     endings: Counter[tuple[str, int]] = Counter()
     for point in points:

@@ -13,8 +13,14 @@ import pytest
 from commands import assert_refused, events, said
 from conftest import prepare_loans
 from documents import blocks
-from faults import assert_profiles_equal_counts, loan_job
-from support import DATA, LOAN_JOB, REPOSITORY, Workspace
+from faults import (
+    assert_counters_equal_rows,
+    assert_each_applicant_has_one_current_prediction_of_its_present_version,
+    assert_profiles_equal_counts,
+    loan_job,
+)
+from serving import EVERY_SECOND, serving, without_schedule
+from support import DATA, LOAN_JOB, REPOSITORY, Workspace, wait_until
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.profile import Profile
@@ -205,7 +211,8 @@ def test_every_command_of_the_document_runs(sqlite_workspace: Workspace, loan_mo
 
 # --- the gate
 
-HOLDING = LOAN_JOB + '\n[monitoring]\non_breach = { distribution = "hold", missing = "hold", unseen = "hold" }\n'
+GATE = '\n[monitoring]\non_breach = { distribution = "hold", missing = "hold", unseen = "hold" }\n'
+HOLDING = LOAN_JOB + GATE
 ANOTHER_BATCH = """UPDATE applicants SET updated_at = '{time}', "LoanAmount" = "LoanAmount" * 4, "Gender" = NULL"""
 
 
@@ -263,6 +270,8 @@ def test_a_released_batch_is_scored_and_another_one_is_held_again(held: Workspac
     assert (run["status"], run["scored_count"]) == ("succeeded", 367)
     assert {run_id for _, _, run_id in predictions(held)} == {3}
     assert predictions(held) != before
+    raised = {alert["name"] for alert in held.cli_json("monitor", "alerts", NAME)["alerts"]}
+    assert {"Credit_History", "Property_Area"} <= raised <= {"Credit_History", "Property_Area", "ApplicantIncome"}
 
     held.sql(ANOTHER_BATCH.format(time="2030-01-02 00:00:00"))
     done = held.cli("run", NAME)
@@ -334,6 +343,27 @@ def test_a_gate_that_is_killed_leaves_no_half_state(held: Workspace, point: str)
     assert held.cli("runs", "release", "2", "--reason", "fine").returncode == 0
     assert held.run().scored_count == 367
     assert_profiles_equal_counts(held, leave_out=("held", "abandoned"))
+
+
+@pytest.mark.slow
+def test_two_services_hold_a_job_and_score_it_once_when_it_is_released(held: Workspace) -> None:
+    held.write_job(NAME, without_schedule(HOLDING) + GATE + EVERY_SECOND)
+    before = predictions(held)
+    with serving(held) as one, serving(held) as two:
+        wait_until(lambda: statuses(held).count("held") >= 4)
+        assert predictions(held) == before
+        ready, text = one.get("/readyz")
+        assert (ready, text.splitlines()[0]) == (200, "ok")
+        wait_until(lambda: f"job {NAME}: run " in one.get("/readyz")[1])
+        assert "was held" in one.get("/readyz")[1]
+        assert held.cli("runs", "release", "2", "--reason", "checked").returncode == 0
+        wait_until(lambda: statuses(held).count("succeeded") >= 2)
+        assert (one.stop(), two.stop()) == (0, 0)
+    scored = held.query("SELECT scored_count FROM scoring_runs WHERE status = 'succeeded' ORDER BY run_id")
+    assert [count for (count,) in scored][:2] == [367, 367]
+    assert sum(count for (count,) in scored) == 367 * 2
+    assert_counters_equal_rows(held, leave_out=("held",))
+    assert_each_applicant_has_one_current_prediction_of_its_present_version(held)
 
 
 def _killed(url: str, job: Job, artifacts_dir: Path, point: str) -> None:

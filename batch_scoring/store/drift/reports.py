@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.drift import Drift, Metric, Scope
+from batch_scoring.domain.limits import Subject
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.sql_types import database_now
 from batch_scoring.store.schema.monitoring_tables import drift_metrics, drift_reports
@@ -28,6 +29,8 @@ class Report:
     """The starts of the first and of the last run."""
     is_complete: bool
     row_count: int
+    again_count: int
+    """Rows that an earlier run of the window had counted: not compared in a window, compared in a run."""
     model_name: str
     model_version: int
     reference: str | None
@@ -87,19 +90,32 @@ def recorded_runs(connection: sa.Connection, job: str, *, after: int) -> set[int
     return set(connection.execute(query).scalars())
 
 
-def latest(connection: sa.Connection, job: str, scope: Scope, count: int) -> list[Mapping[Metric, Drift]]:
-    """The figures of the latest reports of a job that compared something, the newest first."""
-    report = drift_reports.c
+def latest(
+    connection: sa.Connection, job: str, scope: Scope, count: int, *, subject: Subject | None = None
+) -> list[tuple[int, dict[Metric, Drift]]]:
+    """The latest runs of a job with figures of a scope, the newest first, with these figures; those of a subject."""
+    report, metric = drift_reports.c, drift_metrics.c
+    has_figures = [metric.run_id == report.run_id, metric.scope == report.scope]
+    if subject is not None:
+        has_figures.append(metric.subject == subject)
     query = (
         sa.select(report.run_id)
-        .where(report.job == job, report.scope == scope, report.why_not.is_(None))
+        .where(report.job == job, report.scope == scope, sa.exists().where(*has_figures))
         .order_by(report.run_id.desc())
         .limit(count)
     )
-    return [_metrics(connection, run_id, scope) for run_id in connection.execute(query).scalars().all()]
+    return [(run_id, figures(connection, run_id, scope)) for run_id in connection.execute(query).scalars().all()]
 
 
-def _metrics(connection: sa.Connection, run_id: int, scope: Scope) -> Mapping[Metric, Drift]:
+def figures_of_changes(connection: sa.Connection, run_id: int) -> dict[Metric, Drift]:
+    """The figures of a run by itself, where some of its rows had been counted in its window before; else none."""
+    report = drift_reports.c
+    query = sa.select(report.again_count).where(report.run_id == run_id, report.scope == "run")
+    return figures(connection, run_id, "run") if connection.execute(query).scalar_one_or_none() else {}
+
+
+def figures(connection: sa.Connection, run_id: int, scope: Scope) -> dict[Metric, Drift]:
+    """The figures of a report; empty if there is none."""
     metric = drift_metrics.c
     rows = connection.execute(sa.select(drift_metrics).where(metric.run_id == run_id, metric.scope == scope))
     found = [
@@ -138,5 +154,5 @@ def latest_window(connection: sa.Connection, job: str) -> LatestDrift | None:
     if row is None:
         return None
     return LatestDrift(
-        report=Report(**row._asdict()), metrics=tuple(_metrics(connection, row.run_id, "window").values())
+        report=Report(**row._asdict()), metrics=tuple(figures(connection, row.run_id, "window").values())
     )

@@ -47,6 +47,7 @@ drift_reports = sa.Table(
     sa.Column("window_to", UtcTimestamp, nullable=False, comment="Start of the last run that is compared"),
     sa.Column("is_complete", sa.Boolean, nullable=False, comment="Whether later runs belong to another window"),
     count("row_count", "Rows that are compared"),
+    count("again_count", "Rows that an earlier run of the window had counted"),
     sa.Column("model_name", sa.String(100), nullable=False, comment="The model whose version scored"),
     sa.Column("model_version", sa.Integer, nullable=False, comment="The version that scored"),
     sa.Column("reference", sa.String(16), comment="What they are compared with: training, sample or runs"),

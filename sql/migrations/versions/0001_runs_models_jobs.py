@@ -186,6 +186,7 @@ def upgrade() -> None:
         sa.Column("window_to", utc, nullable=False, comment="Start of the last run that is compared"),
         sa.Column("is_complete", sa.Boolean, nullable=False, comment="Whether later runs belong to another window"),
         count("row_count", "Rows that are compared"),
+        count("again_count", "Rows that an earlier run of the window had counted"),
         sa.Column("model_name", sa.String(100), nullable=False, comment="The model whose version scored"),
         sa.Column("model_version", sa.Integer, nullable=False, comment="The version that scored"),
         sa.Column("reference", sa.String(16), comment="What they are compared with: training, sample or runs"),
@@ -205,14 +206,19 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(16), comment="feature, score, prediction or rows"),
         sa.Column("name", sa.String(255), comment="The feature, or the subject again"),
         sa.Column("measure", sa.String(16), comment="distribution, missing, row_count and others"),
-        sa.Column("value", sa.Double, comment="PSI of a distribution, share, or due rows; NULL where it was not computed"),
+        sa.Column(
+            "value", sa.Double, comment="PSI of a distribution, share, or due rows; NULL where it was not computed"
+        ),
         sa.Column("expected", sa.Double, comment="PSI by chance, share in the reference, or usual number of due rows"),
         sa.Column("p_value", sa.Double, comment="How often chance alone gives a difference as large"),
         sa.Column("q_value", sa.Double, comment="The same, adjusted for the number of comparisons"),
         sa.Column("limit_value", sa.Double, comment="The limit that applied"),
         sa.Column("action", sa.String(8), nullable=False, comment="What a breach does: off, warn or hold"),
         sa.Column(
-            "is_breach", sa.Boolean, nullable=False, comment="Whether the difference reaches its limit and is significant"
+            "is_breach",
+            sa.Boolean,
+            nullable=False,
+            comment="Whether the difference reaches its limit and is significant",
         ),
         sa.Column("importance", sa.Double, comment="Permutation importance of the feature"),
         sa.Column("why_not", sa.Text, comment="Why it was not computed; NULL if it was"),
@@ -230,9 +236,7 @@ def upgrade() -> None:
         sa.Column("job", sa.String(63), nullable=False, comment="The job"),
         sa.Column("subject", sa.String(16), nullable=False, comment="feature, score, prediction or rows"),
         sa.Column("name", sa.String(255), nullable=False, comment="The feature, or the subject again"),
-        sa.Column(
-            "measure", sa.String(16), nullable=False, comment="distribution, missing, row_count and others"
-        ),
+        sa.Column("measure", sa.String(16), nullable=False, comment="distribution, missing, row_count and others"),
         sa.Column("raised_run_id", sa.BigInteger, nullable=False, comment="The run with which it was raised"),
         sa.Column("raised_at", utc, nullable=False, comment="When it was raised, by the database's clock"),
         sa.Column("message", sa.Text, nullable=False, comment="What was measured then"),
@@ -259,7 +263,9 @@ def upgrade() -> None:
         sa.Column("job", sa.String(63), nullable=False, comment="The job"),
         sa.Column("name", sa.String(255), comment="The feature, score, prediction or rows; NULL for all of them"),
         sa.Column("measure", sa.String(16), comment="The measure; NULL for all of them"),
-        sa.Column("alert_id", sa.BigInteger, comment="The alert that it acknowledges; NULL if it covers later ones too"),
+        sa.Column(
+            "alert_id", sa.BigInteger, comment="The alert that it acknowledges; NULL if it covers later ones too"
+        ),
         sa.Column("reason", sa.Text, nullable=False, comment="Reason"),
         sa.Column("ends_at", utc, nullable=False, comment="Until when no notices are sent"),
         sa.Column("created_at", utc, nullable=False, comment="When it was recorded, by the database's clock"),
