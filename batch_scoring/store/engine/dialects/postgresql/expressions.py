@@ -59,6 +59,8 @@ class PostgreSQLExpressions(ExpressionSyntax):
                 raise NotComputable(f"column {column.name} is {column.ddl}, and its text is made in Python")
             return sa.cast(value, sa.Text).collate("C"), conditions
         if column.base in _EXACT:
+            if wanted.type is ColumnType.BOOLEAN:
+                conditions.append(sa.or_(value.is_(None), value.in_([0, 1])))
             return sa.cast(value, sa.Double), conditions
         if column.base == "bool":
             return sa.cast(sa.cast(value, sa.Integer), sa.Double), conditions
