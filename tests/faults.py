@@ -181,7 +181,7 @@ def assert_profiles_equal_counts(workspace: Workspace, *, leave_out: Sequence[st
         assert profile.rows == scored + quarantined
         assert profile.scored_count == scored == sum(profile.scores.values())
         assert all(sum(feature.counts) == profile.rows for feature in profile.features.values())
-    scoring = "SELECT run_id FROM run_history WHERE scored_count + quarantined_count > 0 AND engine = 'python'"
+    scoring = "SELECT run_id FROM run_history WHERE scored_count + quarantined_count > 0"
     assert {run_id for (run_id,) in workspace.query(scoring)} <= set(counted)
 
 

@@ -6,7 +6,7 @@ Numbers are of double precision. A missing value is NULL; a result of NULL is a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeAlias
 
 from batch_scoring.domain.column_types import ColumnType
@@ -158,6 +158,12 @@ class Program:
     """None for a regression."""
     accepted: tuple[Condition, ...]
     """What must hold of the values of the last step for its result to count."""
+
+    def with_values(self, values: tuple[tuple[str, Expression], ...]) -> Program:
+        """The same program with more values, which are computed from the inputs and which it does not use."""
+        first, *later = self.steps or ((),)
+        second = later[0] if later else ()
+        return replace(self, steps=(first, (*second, *values), *later[1:]))
 
 
 def inputs_of(signature: Signature) -> tuple[Input, ...]:

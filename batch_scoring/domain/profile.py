@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -83,6 +83,16 @@ class ScoreBins(Record):
     """By the number of the bin, from 0; bins without rows are left out."""
     is_out_of_fold: bool
     """Whether each score is of a model that was not fitted on its row. Otherwise they flatter the model."""
+
+
+def histogram(scores: Any, low: float, high: float) -> dict[int, int]:
+    """The counts of a histogram (see ``ScoreBins``) of n finite scores, an array of numpy."""
+    import numpy as np
+
+    width = SCORE_BINS / (high - low) if high > low else 0.0
+    numbers = np.clip((scores - low) * width, 0, SCORE_BINS - 1).astype(np.intp)
+    counts = np.bincount(numbers, minlength=SCORE_BINS)
+    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
 
 
 class Reference(Record):

@@ -18,13 +18,13 @@ from batch_scoring.domain.manifest import Manifest, ModelForm, Signature, Signat
 from batch_scoring.domain.profile import (
     MOST_FEATURES,
     MOST_LEVELS,
-    SCORE_BINS,
     FeatureBins,
     FeatureCounts,
     Origin,
     Profile,
     Reference,
     ScoreBins,
+    histogram,
     quarantined,
 )
 from batch_scoring.model.coercion import coerced, levels_of
@@ -118,7 +118,7 @@ def _score_bins(form: ModelForm, scores: Floats | None, *, is_out_of_fold: bool)
     if not len(finite):
         return None
     low, high = (0.0, 1.0) if form.kind in ("binary", "multiclass") else (float(finite.min()), float(finite.max()))
-    return ScoreBins(low=low, high=high, counts=_histogram(finite, low, high), is_out_of_fold=is_out_of_fold)
+    return ScoreBins(low=low, high=high, counts=histogram(finite, low, high), is_out_of_fold=is_out_of_fold)
 
 
 def reference_for(manifest: Manifest, policy: DecisionPolicy) -> Reference | None:
@@ -154,7 +154,7 @@ def profile(
     return Profile(
         rows=len(scored.positions) + len(scored.faults),
         features=features,
-        scores={} if scored.scores is None or scores is None else _histogram(scored.scores, scores.low, scores.high),
+        scores={} if scored.scores is None or scores is None else histogram(scored.scores, scores.low, scores.high),
         labels=_label_counts(scored.labels or []),
         quarantined=quarantined(reasons),
         again=_profile_of_some(reference, signature, columns, scored, again) if again else None,
@@ -230,13 +230,6 @@ def _feature_counts(column: SignatureColumn, bins: FeatureBins, values: Column) 
     if bins.levels is not None:
         return FeatureCounts(counts=_counts_of_categories(column, bins, _categories(column, values)))
     return _counts_of_numbers(bins, _numbers(column, values))
-
-
-def _histogram(scores: Floats, low: float, high: float) -> dict[int, int]:
-    width = SCORE_BINS / (high - low) if high > low else 0.0
-    numbers = np.clip((scores - low) * width, 0, SCORE_BINS - 1).astype(np.intp)
-    counts = np.bincount(numbers, minlength=SCORE_BINS)
-    return {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
 
 
 # --- values

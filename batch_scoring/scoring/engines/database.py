@@ -13,6 +13,7 @@ from functools import partial
 from batch_scoring.domain.keys import EVERYTHING, Key, KeyRange
 from batch_scoring.domain.runs import ScoredBy
 from batch_scoring.errors import DatabaseFault, EngineDiffers, Fenced, ModelRefused, TransientError
+from batch_scoring.model.profiling import reference_for
 from batch_scoring.model.scorer import Scorer
 from batch_scoring.model.translation.features import NotTranslatable
 from batch_scoring.model.translation.probes import TOLERANCE, difference, probes_of
@@ -29,7 +30,9 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.expressions import NotComputable
 from batch_scoring.store.engine.programs import CompiledProgram
-from batch_scoring.store.outcomes.in_database import ChallengerProgram, DatabaseScoring, SampledRows, ScoredRange
+from batch_scoring.store.outcomes.counted import Counting
+from batch_scoring.store.outcomes.in_database import ChallengerProgram, DatabaseScoring, ScoredRange
+from batch_scoring.store.outcomes.sampled import SampledRows, sample
 
 _ROWS = 100_000
 """Rows of the source that a transaction covers, unless the job sets the rows of a chunk."""
@@ -163,16 +166,21 @@ class DatabaseEngine:
 
     def score(self, due_count: int) -> None:
         """Score what the database can. Raises EngineDiffers, Fenced, RunStopped, DatabaseFault."""
+        model = self.plan.model
+        reference = reference_for(model.manifest, model.policy)
+        inputs = self.program.program.inputs
+        counting = None if reference is None else Counting(reference=reference, inputs=inputs)
         for query in self.plan.queries:
             scoring = DatabaseScoring(
                 query=query,
                 program=replace(self.program, columns=query.source.columns),
                 run_id=self.plan.run_id,
-                model_version=self.plan.model.version,
+                model_version=model.version,
                 stored_inputs=self.plan.stored_inputs,
                 challengers=tuple(
                     replace(one, program=replace(one.program, columns=query.source.columns)) for one in self.challengers
                 ),
+                counting=counting,
             )
             self._score(scoring, query.scan.due_at_most(due_count))
 
@@ -256,11 +264,11 @@ class DatabaseEngine:
         """Score some of the rows again with the model. Raises EngineDiffers."""
         bulk = bulk_for(self.database, self.plan.job.run.bulk)
 
-        def sample() -> SampledRows:
+        def sampled() -> SampledRows:
             with self.database.read() as connection:
-                return scoring.sample(connection, bulk, chunk, found, _SAMPLE)
+                return sample(scoring, connection, bulk, chunk, found, _SAMPLE)
 
-        rows = retry_transient(sample)
+        rows = retry_transient(sampled)
         if not rows.scores:
             return
         scored = self.scorer.score_singly(rows.features)

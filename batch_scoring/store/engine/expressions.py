@@ -63,6 +63,10 @@ class ExpressionSyntax:
         """The checksum of a row of inputs (see ``domain.checksums``), where ``stores_inputs``."""
         raise NotImplementedError
 
+    def packed(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Aggregate: the numbers of a column as the bytes of doubles, big-endian, where ``stores_inputs``."""
+        raise NotImplementedError
+
     def check(self, connection: sa.Connection) -> None:
         """Raise NotComputable where the database lacks a function that expressions use."""
 

@@ -53,15 +53,14 @@ class CompiledProgram:
         values: Mapping[str, sa.ColumnElement[Any]],
         carried: Sequence[str],
         *,
-        with_inputs: bool = False,
+        returned: Sequence[str] = (),
     ) -> sa.Subquery:
         """The carried columns of a query with the score and the label of each row that the database scores.
 
         ``values`` are the columns of the query that the program takes, ``carried`` the labels of others, which are no
-        names of the program. ``with_inputs`` adds what the program takes them for: texts, and numbers of double
-        precision.
+        names of the program. ``returned`` are names of the program that are columns of the result, too: values of its
+        steps, and inputs as it takes them, which are texts, and numbers of double precision.
         """
-        returned = self.columns_used if with_inputs else []
         inputs: dict[str, sa.ColumnElement[Any]] = {}
         conditions: list[sa.ColumnElement[bool]] = []
         for wanted in self.program.inputs:

@@ -11,18 +11,20 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.column_types import ColumnType, Family, InputColumn
-from batch_scoring.domain.columns import Column, as_list
+from batch_scoring.counting import counted, were
+from batch_scoring.domain.column_types import ColumnType, InputColumn
 from batch_scoring.domain.keys import KeyRange
 from batch_scoring.domain.runs import ChunkCounts, StageSeconds
-from batch_scoring.store.bulk.contract import Bulk
-from batch_scoring.store.due.comparison import outcome_table
+from batch_scoring.errors import WrittenCountDiffers
 from batch_scoring.store.due.query import DueQuery
 from batch_scoring.store.engine.clock import after
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.expressions import ExpressionSyntax
 from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
 from batch_scoring.store.engine.sql_types import UtcTimestamp
+from batch_scoring.store.outcomes.counted import Counted, Counting
 from batch_scoring.store.outcomes.history import move_to_closed
+from batch_scoring.store.runs.profiles import record_profile
 from batch_scoring.store.runs.records import fence, record_chunk
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.source.key_conditions import within
@@ -46,20 +48,6 @@ class ScoredRange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SampledRows:
-    """Some of the rows that a transaction scored, as they are now: n rows."""
-
-    features: Mapping[str, Column]
-    scores: Sequence[float]
-    """Computed again by the database from these features."""
-    labels: Sequence[str | None]
-    written: Sequence[tuple[float, str | None]]
-    """Score and label of their predictions."""
-    is_unchanged: Sequence[bool]
-    """Whether the row is known to be as it was when it was scored."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ChallengerProgram:
     """A challenger that the database computes too."""
 
@@ -79,6 +67,8 @@ class DatabaseScoring:
     stored_inputs: Sequence[InputColumn] = ()
     """Empty if inputs are not stored."""
     challengers: tuple[ChallengerProgram, ...] = ()
+    counting: Counting | None = None
+    """None where the model has no reference."""
 
     def score(self, database: Database, chunk: KeyRange) -> ScoredRange:
         """Score the due rows of a key range that the database can score, in one transaction after the fence.
@@ -97,11 +87,16 @@ class DatabaseScoring:
             inserted = scoring.insert(connection)
             scored, challenged = superseded.predictions + inserted.predictions, superseded.challenged
             challenged = challenged + inserted.challenged
+            profiles = _sum(superseded.counted, inserted.counted)
             if scored:
                 scoring.close_entries(connection)
                 challenged += scoring.challenge_afterwards(connection)
             counts = ChunkCounts(scored=scored, superseded=superseded.predictions, quarantined=0, unseen_category=0)
             seconds = StageSeconds(read=0.0, score=0.0, write=perf_counter() - started)
+            if profiles is not None:
+                _compare(profiles.rows.rows, scored, predictions)
+            if profiles is not None and scored:
+                record_profile(connection, self.run_id, profiles.rows)
             if scored:
                 record_chunk(connection, self.run_id, counts, seconds, time)
         return ScoredRange(counts=counts, seconds=seconds, valid_from=time, challenged=challenged)
@@ -112,50 +107,6 @@ class DatabaseScoring:
         latest: datetime | None = connection.execute(query).scalar_one()
         return latest
 
-    @property
-    def _features(self) -> list[str]:
-        return [wanted.name for wanted in self.program.program.inputs]
-
-    def sample(
-        self, connection: sa.Connection, bulk: Bulk, chunk: KeyRange, found: ScoredRange, rows: int
-    ) -> SampledRows:
-        """Some of the rows that were scored, chosen at random. Raises DatabaseFault."""
-        source, layout = self.query.source, self.query.layout
-        current = outcome_table(layout.table, layout).alias("written")
-        source_rows = source.rows([*self._features])
-        keys = source.keys_of(source_rows)
-        own = [current.c[name] for name in layout.key_names]
-        chance = min(1.0, 3 * rows / max(found.counts.scored, 1))
-        of_range = [
-            *within(own, chunk),
-            current.c.run_id == self.run_id,
-            current.c.valid_from == sa.literal(found.valid_from, UtcTimestamp()),
-        ]
-        syntax = source.dialect.expressions
-        assert syntax is not None
-        chosen = (
-            sa.select(*own, current.c.score, current.c.prediction, current.c.source_changed_at)
-            .where(*of_range, sa.literal_column(syntax.random, sa.Double) < chance)
-            .limit(rows)
-            .subquery("written")
-        )
-        is_same: sa.ColumnElement[bool] = sa.literal(value=False)
-        if source.changed_at is not None:
-            is_same = chosen.c.source_changed_at.is_not_distinct_from(source_rows.c[source.changed_at])
-        carried = {
-            "written score": chosen.c.score,
-            "written label": chosen.c.prediction,
-            "is same": sa.case((is_same, 1), else_=0),
-            **{f"input {i}": source.columns[n].as_read(source_rows.c[n]) for i, n in enumerate(self._features)},
-        }
-        same_key = [key == chosen.c[name] for key, name in zip(keys, layout.key_names, strict=True)]
-        joined = sa.select(*(value.label(label) for label, value in carried.items())).select_from(
-            chosen.join(source_rows, sa.and_(*same_key))
-        )
-        values = {name: source_rows.c[name] for name in self._features}
-        scored = self.program.over(joined, values, list(carried))
-        return _sampled(connection, bulk, sa.select(*scored.c), self)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scored:
@@ -165,6 +116,10 @@ class _Scored:
     values: _Columns
     others: Sequence[sa.Insert]
     """What the statement that writes their predictions inserts into other tables."""
+    rows: sa.FromClause
+    """The query that reads and scores them."""
+    is_ordered: bool
+    """Whether it has the order of their keys."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +128,7 @@ class _Written:
 
     predictions: int
     challenged: Counter[int]
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +168,21 @@ class _Scoring:
             carried[_CHANGED] = due.rows.c[source.changed_at]
         raw = {name: f"raw {number}" for number, name in enumerate(read_too)}
         carried |= {label: due.rows.c[name] for name, label in raw.items()}
+        stored, counting = self.scoring.stored_inputs, self.scoring.counting
+        returned = names if stored else []
+        if counting is not None:
+            carried |= counting.carried(due)
+            program, returned = counting.extended(program), [*returned, *counting.returned]
         rows = sa.select(*(value.label(label) for label, value in carried.items()))
         rows = rows.select_from(due.joined).where(*conditions)
-        stored = self.scoring.stored_inputs
+        if is_ordered := self._writes_several and due.joined is due.rows:
+            rows = rows.order_by(*due.keys)  # an index has them in this order
         read = {name: due.rows.c[name] for name in names}
-        scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), with_inputs=bool(stored))
-        if stored or challengers:
-            scored = sa.select(*scored.c).cte("scored")
+        scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), returned=returned)
+        if stored or challengers or (counting is not None and self._writes_several):
+            # the columns that are counted first: those before them would have to be read, too
+            is_counted = {SCORE, *(() if counting is None else counting.returned)}
+            scored = sa.select(*sorted(scored.c, key=lambda column: column.name not in is_counted)).cte("scored")
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
             "model_version": sa.literal(self.scoring.model_version, sa.Integer),
@@ -232,13 +196,18 @@ class _Scoring:
         for one in challengers:
             own = sa.select(*(scored.c[label] for label in (*labels, *raw.values())))
             others.append(self._challenge(one, own, {name: scored.c[label] for name, label in raw.items()}, labels))
-        return _Scored(keys=keys, values=values, others=others)
+        return _Scored(keys=keys, values=values, others=others, rows=scored, is_ordered=is_ordered)
 
     @property
     def _writes_several(self) -> bool:
         """Whether a statement writes several tables."""
+        return self._syntax.stores_inputs
+
+    @property
+    def _syntax(self) -> ExpressionSyntax:
         syntax = self.scoring.program.dialect.expressions
-        return syntax is not None and syntax.stores_inputs
+        assert syntax is not None
+        return syntax
 
     def _challenge(
         self, one: ChallengerProgram, rows: sa.Select[Any], values: _Columns, labels: Sequence[str]
@@ -286,10 +255,8 @@ class _Scoring:
 
     def _inputs(self, scored: sa.Subquery | sa.CTE, keys: _Columns) -> sa.Insert:
         """The statement that stores the inputs of scored rows."""
-        syntax = self.scoring.program.dialect.expressions
-        assert syntax is not None
         stored = self.scoring.stored_inputs
-        checksum = syntax.checksum([scored.c[column.name] for column in stored])
+        checksum = self._syntax.checksum([scored.c[column.name] for column in stored])
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
             "valid_from": sa.literal(self.time, UtcTimestamp()),
@@ -306,13 +273,20 @@ class _Scoring:
     def insert(self, connection: sa.Connection) -> _Written:
         """Insert the predictions of rows that have none."""
         rows = self._scored(superseding=False)
-        chosen = sa.select(*rows.keys.values(), *rows.values.values()).order_by(*rows.keys.values())
+        chosen = sa.select(*rows.keys.values(), *rows.values.values())
+        if not rows.is_ordered:
+            chosen = chosen.order_by(*rows.keys.values())
         insert = sa.insert(self._layout.predictions_table).from_select([*rows.keys, *rows.values], chosen)
         return self._write(connection, insert, rows)
 
     def _write(self, connection: sa.Connection, statement: sa.Insert | sa.Update, rows: _Scored) -> _Written:
-        """Execute a statement that writes predictions, with what it inserts into other tables."""
-        if not rows.others:
+        """Execute a statement that writes predictions, with what it inserts into other tables and counts."""
+        counting = self.scoring.counting
+        if not self._writes_several:  # nobody else writes to the database before the transaction ends
+            counted = None if counting is None else counting.fetch(connection, rows.rows, self._syntax)
+            written = connection.execute(statement).rowcount
+            return _Written(predictions=written, challenged=Counter(), counted=counted)
+        if not rows.others and counting is None:
             return _Written(predictions=connection.execute(statement).rowcount, challenged=Counter())
         writes = [statement, *rows.others]
         parts = [
@@ -320,10 +294,16 @@ class _Scoring:
             for number, write in enumerate(writes)
         ]
         counts = [sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in parts]
-        predictions, *others = connection.execute(sa.select(*counts)).one()
+        query = sa.select(*counts) if counting is None else counting.aggregates(rows.rows, self._syntax)
+        found = connection.execute(query if counting is None else query.add_columns(*counts)).all()
+        predictions, *others = found[0][-len(counts) :] if found else [0] * len(counts)
         challengers = self.scoring.challengers
-        found = zip(challengers, others[len(others) - len(challengers) :], strict=True)
-        return _Written(predictions=predictions, challenged=Counter({one.version: count for one, count in found}))
+        challenged = zip(challengers, others[len(others) - len(challengers) :], strict=True)
+        return _Written(
+            predictions=predictions,
+            challenged=Counter({one.version: count for one, count in challenged}),
+            counted=None if counting is None else counting.of_aggregates(row[: -len(counts)] for row in found),
+        )
 
     def supersede(self, connection: sa.Connection) -> _Written:
         """Update the predictions of rows that have one."""
@@ -355,17 +335,18 @@ class _Scoring:
         move_to_closed(connection, layout, [*within(own, self.chunk), is_scored], self.time)
 
 
-def _sampled(connection: sa.Connection, bulk: Bulk, query: sa.Select[Any], scoring: DatabaseScoring) -> SampledRows:
-    source, names = scoring.query.source, [wanted.name for wanted in scoring.program.program.inputs]
-    families = [source.columns[name].family for name in names]
-    result = [Family.NUMBER, Family.TEXT]
-    columns = bulk.fetch(connection, query, [*result, Family.INTEGER, *families, *result])
-    scores, labels, is_same = (as_list(column) for column in columns[:3])
-    *features, computed, computed_labels = columns[3:]
-    return SampledRows(
-        features=dict(zip(names, features, strict=True)),
-        scores=as_list(computed),
-        labels=as_list(computed_labels),
-        written=list(zip(scores, labels, strict=True)),
-        is_unchanged=[bool(same) for same in is_same],
-    )
+def _sum(one: Counted | None, other: Counted | None) -> Counted | None:
+    if one is None or other is None:
+        return one or other
+    return one + other
+
+
+def _compare(counted_rows: int, written: int, table: sa.Table) -> None:
+    if counted_rows != written:
+        raise WrittenCountDiffers(
+            f"{counted(counted_rows, 'row')} {were(counted_rows)} scored for {table.fullname} and {written:,} written;"
+            " the chunk was rolled back. Check the table for a trigger or rule, or another writer",
+            table=table.fullname,
+            sent=counted_rows,
+            written=written,
+        )

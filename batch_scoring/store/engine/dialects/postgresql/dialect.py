@@ -28,6 +28,9 @@ _SCHEMA_LOCK = 7_164_224_001
 _NAME_LOCKS = 716_422
 """First key of the advisory locks on names."""
 
+_WORK_MEM = "64MB"
+"""Of each session that scores inside the database, unless the server allows more."""
+
 _PSYCOPG2 = "postgresql+psycopg2"
 
 
@@ -151,10 +154,15 @@ class PostgreSQL(Dialect):
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_NAME_LOCKS, key)))
 
     def prepare_for_expressions(self, connection: sa.Connection, *, reads_ranges: bool) -> None:
-        """Do not compile expressions, which takes longer than computing those of a chunk; join ranges by hashes."""
+        """Do not compile expressions, which takes longer than computing those of a chunk; join ranges by hashes.
+
+        The scored rows of a chunk are kept in memory until they are written and counted.
+        """
         settings = "SET LOCAL jit = off"
         if reads_ranges:  # estimates are too low where a table has grown since it was analyzed
             settings += "; SET LOCAL enable_nestloop = off"
+        is_less = f"pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('{_WORK_MEM}')"
+        settings += f"; SELECT set_config('work_mem', '{_WORK_MEM}', true) WHERE {is_less}"
         connection.exec_driver_sql(settings)
 
     def check_deferred(self, connection: sa.Connection) -> None:
