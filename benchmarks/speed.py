@@ -62,6 +62,8 @@ CHALLENGED = (
 COUNTED = (
     ("counted", LOGISTIC, f"{LOGISTIC}_predictions"),
     ("not counted", "uncounted", "uncounted_predictions"),
+    (f"counted, {IN_DATABASE}", "in_database", "in_database_predictions"),
+    (f"not counted, {IN_DATABASE}", "uncounted_in_database", "uncounted_in_database_predictions"),
 )
 """Measurements of profiles, each with its job and the table of its predictions."""
 CHALLENGER = "challenger"
@@ -139,6 +141,7 @@ def prepare(bench: Bench, algorithms: list[Algorithm]) -> None:
             (bench.folder / "jobs" / "storing.toml").write_text(in_python, encoding="utf-8")
             _write_with_engine(bench, storing, f"{algorithm}_predictions", "storing_in_database")
             uncounted = text.replace(f'name = "{algorithm}"', 'name = "uncounted"')
+            _write_with_engine(bench, uncounted, f"{algorithm}_predictions", "uncounted_in_database")
             (bench.folder / "jobs" / "uncounted.toml").write_text(
                 uncounted.replace(f"{algorithm}_predictions", "uncounted_predictions"), encoding="utf-8"
             )
