@@ -26,6 +26,7 @@ from batch_scoring.domain.expressions import Expression, Input, Name
 from batch_scoring.domain.profile import Profile, Reference, histogram, total
 from batch_scoring.store.due.query import DueRows
 from batch_scoring.store.engine.expressions import ExpressionSyntax, Printer
+from batch_scoring.store.engine.names import exactly, quoted
 from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Counting:
         return self._counted(by_group)
 
     def fetch(self, connection: sa.Connection, scored: sa.FromClause, syntax: ExpressionSyntax) -> Counted:
-        """Read what is counted of scored rows and count it, where a statement writes one table only."""
+        """Read what is counted of scored rows and count it, where a statement writes one table only (see ``kept``)."""
         import numpy as np
 
         columns = [self._group(scored), scored.c[SCORE], *self._complete(scored, syntax), *self._own_numbers(scored)]
@@ -209,3 +210,25 @@ class Counting:
 
     def _group(self, scored: sa.FromClause) -> sa.ColumnElement[Any]:
         return sa.literal_column("0", sa.Integer) if self.again is None else scored.c[_AGAIN]
+
+
+_KEPT = exactly("scored rows")
+
+
+def kept(scored: sa.FromClause) -> sa.TableClause:
+    """The temporary table of scored rows, where a statement writes one table only: computing them again would double
+    the time that they take."""
+    return sa.table(_KEPT, *(sa.column(exactly(column.name), column.type) for column in scored.c), schema="temp")
+
+
+def keep(connection: sa.Connection, scored: sa.FromClause) -> None:
+    """Create this table, with the rows of the query; ``drop_kept`` or a rollback ends it."""
+    table = kept(scored)
+    names = ", ".join(quoted(connection.dialect, column.name) for column in table.c)
+    connection.exec_driver_sql(f"CREATE TABLE temp.{quoted(connection.dialect, _KEPT)} ({names})")
+    connection.execute(sa.insert(table).from_select([*table.c], sa.select(*scored.c)))
+
+
+def drop_kept(connection: sa.Connection) -> None:
+    """Drop the table."""
+    connection.exec_driver_sql(f"DROP TABLE temp.{quoted(connection.dialect, _KEPT)}")

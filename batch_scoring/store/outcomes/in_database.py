@@ -22,7 +22,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.expressions import ExpressionSyntax
 from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
 from batch_scoring.store.engine.sql_types import UtcTimestamp
-from batch_scoring.store.outcomes.counted import Counted, Counting
+from batch_scoring.store.outcomes.counted import Counted, Counting, drop_kept, keep, kept
 from batch_scoring.store.outcomes.history import move_to_closed
 from batch_scoring.store.runs.profiles import record_profile
 from batch_scoring.store.runs.records import fence, record_chunk
@@ -178,11 +178,14 @@ class _Scoring:
         if is_ordered := self._writes_several and due.joined is due.rows:
             rows = rows.order_by(*due.keys)  # an index has them in this order
         read = {name: due.rows.c[name] for name in names}
-        scored: sa.Subquery | sa.CTE = program.over(rows, read, list(carried), returned=returned)
+        scored: sa.FromClause = program.over(rows, read, list(carried), returned=returned)
         if stored or challengers or (counting is not None and self._writes_several):
             # the columns that are counted first: those before them would have to be read, too
             is_counted = {SCORE, *(() if counting is None else counting.returned)}
             scored = sa.select(*sorted(scored.c, key=lambda column: column.name not in is_counted)).cte("scored")
+        query_of_rows = scored
+        if counting is not None and not self._writes_several:
+            scored = kept(scored)
         values: _Columns = {
             "run_id": sa.literal(self.scoring.run_id, sa.BigInteger),
             "model_version": sa.literal(self.scoring.model_version, sa.Integer),
@@ -196,7 +199,7 @@ class _Scoring:
         for one in challengers:
             own = sa.select(*(scored.c[label] for label in (*labels, *raw.values())))
             others.append(self._challenge(one, own, {name: scored.c[label] for name, label in raw.items()}, labels))
-        return _Scored(keys=keys, values=values, others=others, rows=scored, is_ordered=is_ordered)
+        return _Scored(keys=keys, values=values, others=others, rows=query_of_rows, is_ordered=is_ordered)
 
     @property
     def _writes_several(self) -> bool:
@@ -253,7 +256,7 @@ class _Scoring:
         values: _Columns = {name: rows.c[name] for name in one.program.columns_used}
         return connection.execute(self._challenge(one, chosen, values, labels)).rowcount
 
-    def _inputs(self, scored: sa.Subquery | sa.CTE, keys: _Columns) -> sa.Insert:
+    def _inputs(self, scored: sa.FromClause, keys: _Columns) -> sa.Insert:
         """The statement that stores the inputs of scored rows."""
         stored = self.scoring.stored_inputs
         checksum = self._syntax.checksum([scored.c[column.name] for column in stored])
@@ -282,9 +285,11 @@ class _Scoring:
     def _write(self, connection: sa.Connection, statement: sa.Insert | sa.Update, rows: _Scored) -> _Written:
         """Execute a statement that writes predictions, with what it inserts into other tables and counts."""
         counting = self.scoring.counting
-        if not self._writes_several:  # nobody else writes to the database before the transaction ends
-            counted = None if counting is None else counting.fetch(connection, rows.rows, self._syntax)
+        if counting is not None and not self._writes_several:
+            keep(connection, rows.rows)
+            counted = counting.fetch(connection, kept(rows.rows), self._syntax)
             written = connection.execute(statement).rowcount
+            drop_kept(connection)
             return _Written(predictions=written, challenged=Counter(), counted=counted)
         if not rows.others and counting is None:
             return _Written(predictions=connection.execute(statement).rowcount, challenged=Counter())
