@@ -180,7 +180,7 @@ def counted_in(
     return Profile(
         rows=len(outputs),
         features=features,
-        scores={} if finite is None or of_score is None else _histogram(finite, of_score.low, of_score.high),
+        scores={} if finite is None or of_score is None else histogram(finite, of_score.low, of_score.high),
         labels=_label_counts(labels or []),
     )
 

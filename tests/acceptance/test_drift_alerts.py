@@ -162,8 +162,10 @@ def test_a_run_is_evaluated_once(workspace: Workspace, nights: Night) -> None:
 
 
 @pytest.mark.slow
-def test_a_row_that_changes_counts_once_a_window(workspace: Workspace, nights: Night) -> None:
-    workspace.write_job(NAME, LOAN_JOB + "\n[monitoring]\nwindow_rows = 100_000\n")
+@pytest.mark.parametrize("engine", ["python", "database"])
+def test_a_row_that_changes_counts_once_a_window(workspace: Workspace, nights: Night, engine: str) -> None:
+    in_engine = LOAN_JOB.replace("[run]", f'[run]\nengine = "{engine}"')
+    workspace.write_job(NAME, in_engine + "\n[monitoring]\nwindow_rows = 100_000\n")
     nights()
     nights('"Gender" = NULL', """WHERE "Loan_ID" LIKE '%1'""")
     changed = workspace.scalar("""SELECT count(*) FROM applicants WHERE "Loan_ID" LIKE '%1'""")

@@ -30,7 +30,7 @@ from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.dialects.dialect import Dialect
 from batch_scoring.store.engine.expressions import NotComputable
 from batch_scoring.store.engine.programs import CompiledProgram
-from batch_scoring.store.outcomes.counted import Counting
+from batch_scoring.store.outcomes.counted import Counting, written_in
 from batch_scoring.store.outcomes.in_database import ChallengerProgram, DatabaseScoring, ScoredRange
 from batch_scoring.store.outcomes.sampled import SampledRows, sample
 
@@ -169,7 +169,8 @@ class DatabaseEngine:
         model = self.plan.model
         reference = reference_for(model.manifest, model.policy)
         inputs = self.program.program.inputs
-        counting = None if reference is None else Counting(reference=reference, inputs=inputs)
+        again = partial(written_in, self.plan.window) if self.plan.window else None
+        counting = None if reference is None else Counting(reference=reference, inputs=inputs, again=again)
         for query in self.plan.queries:
             scoring = DatabaseScoring(
                 query=query,

@@ -290,6 +290,7 @@ class DueQuery:
             current=predictions,
             entry=quarantine,
             keys=[source.columns[name].as_read(key) for name, key in named],
+            written_at=[table.c.valid_from for table, is_joined in reversed(given) if is_joined],
         )
 
 
@@ -307,6 +308,9 @@ class DueRows:
     """Their open quarantine entries, if they were joined; NULL where there is none."""
     keys: Sequence[sa.ColumnElement[Any]]
     """The key columns as they are read."""
+    written_at: Sequence[sa.ColumnElement[Any]]
+    """``valid_from`` of the outcomes that were joined, the open quarantine entry before the prediction, as it is newer
+    where there are both."""
 
 
 def _check_text(source: SourceTable, columns: Mapping[str, Column]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +29,7 @@ from batch_scoring.store.due.query import DueRows
 from batch_scoring.store.engine.expressions import ExpressionSyntax, Printer
 from batch_scoring.store.engine.names import exactly, quoted
 from batch_scoring.store.engine.programs import LABEL, SCORE, CompiledProgram
+from batch_scoring.store.engine.sql_types import UtcTimestamp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +51,26 @@ class Counted:
     again: Profile | None = None
     """None where nothing asks for it."""
 
+    @property
+    def profile(self) -> Profile:
+        """The profile of all of them, with the nested one."""
+        has_again = self.again is not None and self.again.rows > 0
+        return self.rows.model_copy(update={"again": self.again}) if has_again else self.rows
+
     def __add__(self, other: Counted) -> Counted:
         again = None if self.again is None or other.again is None else self.again + other.again
         return Counted(rows=self.rows + other.rows, again=again)
+
+
+def written_in(periods: Sequence[tuple[datetime, datetime]], due: DueRows) -> sa.ColumnElement[bool]:
+    """The condition that the last outcome of a due row begins in one of these periods."""
+    if not due.written_at or not periods:
+        return sa.false()
+    written_at = sa.func.coalesce(*due.written_at) if len(due.written_at) > 1 else due.written_at[0]
+    conditions = [
+        written_at.between(sa.literal(start, UtcTimestamp()), sa.literal(end, UtcTimestamp())) for start, end in periods
+    ]
+    return sa.and_(written_at.is_not(None), sa.or_(*conditions))
 
 
 @dataclass(frozen=True, kw_only=True)

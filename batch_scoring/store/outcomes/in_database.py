@@ -96,7 +96,7 @@ class DatabaseScoring:
             if profiles is not None:
                 _compare(profiles.rows.rows, scored, predictions)
             if profiles is not None and scored:
-                record_profile(connection, self.run_id, profiles.rows)
+                record_profile(connection, self.run_id, profiles.profile)
             if scored:
                 record_chunk(connection, self.run_id, counts, seconds, time)
         return ScoredRange(counts=counts, seconds=seconds, valid_from=time, challenged=challenged)
