@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from batch_scoring.counting import counted
-from batch_scoring.domain.limits import Action, Measure, Subject
+from batch_scoring.domain.limits import Action, Measure, Monitoring, Subject
 from batch_scoring.domain.profile import Origin
 
 FEWEST_ROWS = 30
@@ -85,3 +85,31 @@ class DriftReport:
     @property
     def breaches(self) -> tuple[Drift, ...]:
         return tuple(one for one in self.metrics if one.is_breach)
+
+
+def with_limit(metric: Drift, settings: Monitoring) -> Drift:
+    """A figure with its limit and what a breach does."""
+    of_metric = metric.subject, metric.name, metric.measure
+    limit = None if metric.value is None else settings.limit(*of_metric)
+    return replace(metric, limit=limit, action=settings.action(*of_metric))
+
+
+def row_count(due: int, usual: float | None, settings: Monitoring) -> Drift:
+    """Compare the number of rows that were due with the usual one; None if that is not known.
+
+    Nothing is computed where fewer than FEWEST_ROWS are usual.
+    """
+    is_known = usual is not None and usual >= FEWEST_ROWS
+    metric = Drift(
+        subject="rows",
+        name="rows",
+        measure="row_count",
+        value=due if is_known else None,
+        expected=usual,
+        p_value=None,
+        why_not=None if is_known else "too few runs, or rows, to tell what is usual",
+    )
+    metric = with_limit(metric, settings)
+    effect = metric.effect
+    is_breach = metric.action != "off" and effect is not None and effect >= (metric.limit or 0.0)
+    return replace(metric, is_breach=is_breach)

@@ -16,7 +16,7 @@ from scipy.stats import binomtest, false_discovery_control
 
 from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.drift import FEWEST_ROWS, Drift, DriftReport
+from batch_scoring.domain.drift import FEWEST_ROWS, Drift, DriftReport, with_limit
 from batch_scoring.domain.limits import Measure, Monitoring, Subject
 from batch_scoring.domain.profile import INVALID, MISSING, SCORE_BINS, UNSEEN, Profile, Reference
 
@@ -89,11 +89,11 @@ def compare(reference: Reference, policy: DecisionPolicy, profile: Profile, sett
             shares.append(("out_of_range", found.below + found.above, bins.outside))
         of_feature = [distribution, *(_share(bins.name, reference, profile, *one, too_few) for one in shares)]
         metrics += [replace(one, importance=bins.importance) for one in of_feature]
-    metrics = [_with_limit(one, settings) for one in metrics]
+    metrics = [with_limit(one, settings) for one in metrics]
     # scores of rows that the model was fitted on are more certain than those of others
     is_alerting = reference.scores is not None and reference.scores.is_out_of_fold
     for one in (_score(reference, profile, too_few), _predictions(reference, policy, profile, too_few)):
-        metrics.append(_with_limit(one, settings) if is_alerting else one)
+        metrics.append(with_limit(one, settings) if is_alerting else one)
     return DriftReport(
         rows=profile.rows,
         reference_rows=reference.rows,
@@ -102,38 +102,11 @@ def compare(reference: Reference, policy: DecisionPolicy, profile: Profile, sett
     )
 
 
-def row_count(due: int, usual: float | None, settings: Monitoring) -> Drift:
-    """Compare the number of rows that were due with the usual one; None if that is not known.
-
-    Nothing is computed where fewer than FEWEST_ROWS are usual.
-    """
-    is_known = usual is not None and usual >= FEWEST_ROWS
-    metric = Drift(
-        subject="rows",
-        name="rows",
-        measure="row_count",
-        value=due if is_known else None,
-        expected=usual,
-        p_value=None,
-        why_not=None if is_known else "too few runs, or rows, to tell what is usual",
-    )
-    metric = _with_limit(metric, settings)
-    effect = metric.effect
-    is_breach = metric.action != "off" and effect is not None and effect >= (metric.limit or 0.0)
-    return replace(metric, is_breach=is_breach)
-
-
 def _too_few(reference: Reference, profile: Profile) -> str | None:
     for rows, what in ((reference.rows, "the reference has"), (profile.rows, "the runs read")):
         if rows < FEWEST_ROWS:
             return f"{what} {counted(rows, 'row')}, and {FEWEST_ROWS} are needed"
     return None
-
-
-def _with_limit(metric: Drift, settings: Monitoring) -> Drift:
-    of_metric = metric.subject, metric.name, metric.measure
-    limit = None if metric.value is None else settings.limit(*of_metric)
-    return replace(metric, limit=limit, action=settings.action(*of_metric))
 
 
 def _distribution(

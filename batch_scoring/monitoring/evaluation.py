@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from batch_scoring.domain.drift import FEWEST_ROWS, Drift, Metric, Scope
+from batch_scoring.domain.drift import FEWEST_ROWS, Drift, Metric, Scope, row_count
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.runs import ORDINARY, Run, Status
 from batch_scoring.errors import ConstraintViolated
 from batch_scoring.monitoring.hysteresis import TO_CLEAR, is_over, is_raised, merged
-from batch_scoring.monitoring.monitor import Monitored, compared
 from batch_scoring.store.drift import alerts, reports
 from batch_scoring.store.drift.alerts import Alert
 from batch_scoring.store.drift.reports import Report
@@ -25,6 +25,9 @@ from batch_scoring.store.drift.windows import Window, windows
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import usual_due_count
+
+if TYPE_CHECKING:
+    from batch_scoring.monitoring.monitor import Monitored
 
 REMIND_AFTER = timedelta(days=7)
 """Operators are told of an open alert again after this long."""
@@ -64,13 +67,13 @@ def _rows(database: Database, job: Job, run: Run) -> Drift | None:
     usual = usual_due_count(database, job.name, before=run.run_id)
     if usual is None or usual < FEWEST_ROWS:
         return None
-    from batch_scoring.model.drift import row_count
-
     return row_count(run.due_count - run.refresh_count - run.new_version_count, usual, job.monitoring)
 
 
 def _windows_until(database: Database, job: Job, run: Run) -> list[Monitored]:
     """The windows from the latest recorded one on, up to this run."""
+    from batch_scoring.monitoring.monitor import compared
+
     after = reports.before_window(database, job.name)
     return compared(database, job, windows(database, job, after=after, until=run.run_id))
 
@@ -105,6 +108,8 @@ def _of_run(database: Database, job: Job, run: Run, found: Sequence[Monitored]) 
         return None
     if found[-1].window.run_count == 1:
         return found[-1]
+    from batch_scoring.monitoring.monitor import compared
+
     alone = windows(database, job, after=run.run_id - 1, until=run.run_id)
     return compared(database, job, alone)[0] if alone else None
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from batch_scoring.counting import counted
+from batch_scoring.domain.drift import row_count
 from batch_scoring.errors import RunHeld
 from batch_scoring.scoring import preparation
 from batch_scoring.scoring.events import GateNotChecked, HeldRowsReleased, Observer
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from batch_scoring.domain.columns import Column
     from batch_scoring.domain.drift import Drift, DriftReport
-    from batch_scoring.domain.limits import Monitoring
     from batch_scoring.domain.profile import Profile, Reference
     from batch_scoring.model.scorer import ScoredRows
     from batch_scoring.store.source.rows import DueCount
@@ -54,7 +54,7 @@ def check(plan: RunPlan, database: Database, due: DueCount, report: Observer) ->
     if isinstance(found, str):
         report(GateNotChecked(run_id=plan.run_id, job=plan.job.name, reason=found))
     compared = None if isinstance(found, str) else found
-    rows = _row_count(changed, usual, settings)
+    rows = row_count(changed, usual, settings)
     breaches = [*([] if compared is None else compared.breaches), *([rows] if _holds(rows) else [])]
     if not breaches:
         return
@@ -80,12 +80,6 @@ class _Compared:
 
 def _holds(metric: Drift) -> bool:
     return metric.is_breach and metric.action == "hold"
-
-
-def _row_count(due: int, usual: float | None, settings: Monitoring) -> Drift:
-    from batch_scoring.model.drift import row_count
-
-    return row_count(due, usual, settings)
 
 
 def _compared(plan: RunPlan, database: Database, time: datetime) -> _Compared | str:

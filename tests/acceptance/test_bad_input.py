@@ -586,7 +586,7 @@ def test_a_user_without_the_privilege_to_predict_is_told_which_it_is(
     for statement in (
         f"CREATE ROLE reader_{name} LOGIN",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader_{name}",
-        f"GRANT INSERT, UPDATE ON scoring_runs TO reader_{name}",
+        f"GRANT INSERT, UPDATE ON scoring_runs, monitoring_limits TO reader_{name}",
         f"GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq TO reader_{name}",
     ):
         postgres.execute(statement, database=name)

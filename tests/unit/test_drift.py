@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import binomtest, chi2_contingency
 
 from batch_scoring.domain.decision import DecisionPolicy
-from batch_scoring.domain.drift import Drift
+from batch_scoring.domain.drift import Drift, row_count
 from batch_scoring.domain.limits import Monitoring
 from batch_scoring.domain.profile import FeatureBins, FeatureCounts, Profile, Reference, ScoreBins
 from batch_scoring.model import drift
-from batch_scoring.model.drift import compare, homogeneity_p, larger_share_p, psi, psi_by_chance, row_count
+from batch_scoring.model.drift import compare, homogeneity_p, larger_share_p, psi, psi_by_chance
 
 POLICY = DecisionPolicy(kind="binary", positive_label="Y", decided_label="Y", threshold=0.5)
 
