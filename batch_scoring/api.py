@@ -16,6 +16,7 @@ from batch_scoring.domain.keys import TextKey
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import Run
 from batch_scoring.errors import BatchScoringError, InputFault
+from batch_scoring.monitoring.evaluation import Evaluation, evaluate
 from batch_scoring.operations import rescore as rescoring
 from batch_scoring.operations.why import Answer, why
 from batch_scoring.scoring.events import Event, Observer
@@ -29,12 +30,14 @@ __all__ = [
     "Answer",
     "BatchScoringError",
     "Database",
+    "Evaluation",
     "Event",
     "Job",
     "ModelVersion",
     "Observer",
     "Run",
     "RunOptions",
+    "evaluate_drift",
     "explain",
     "load_job",
     "load_jobs",
@@ -53,19 +56,31 @@ def register_model(
     name: str,
     sample: Path,
     alias: str | None = None,
+    labels: str | None = None,
+    is_held_out: bool = False,
     jobs: Sequence[Job] = (),
     observers: Sequence[Observer] = (),
 ) -> ModelVersion:
     """Register a fitted model from a joblib or ``.skops`` file, with a CSV or Parquet sample of its input.
 
     A joblib file is unpickled: register only files you trust. The first version becomes champion; ``alias`` is pointed
-    at the version if its gates pass, those of the ``jobs`` that use the alias included. Raises InputFault,
-    UnusableModel, PromotionRefused, SchemaOutOfDate, DatabaseFault.
+    at the version if its gates pass, those of the ``jobs`` that use the alias included. ``labels`` is the column of the
+    sample with the outcomes, by which the importance of features is measured; ``is_held_out`` says that the model was
+    not fitted on these rows. Raises InputFault, UnusableModel, PromotionRefused, SchemaOutOfDate, DatabaseFault.
     """
     from batch_scoring.registry.registration import register_file
 
     return register_file(
-        database, artifacts_dir, file, name=name, sample=sample, alias=alias, jobs=jobs, observers=observers
+        database,
+        artifacts_dir,
+        file,
+        name=name,
+        sample=sample,
+        alias=alias,
+        labels=labels,
+        is_held_out=is_held_out,
+        jobs=jobs,
+        observers=observers,
     ).version
 
 
@@ -117,3 +132,11 @@ def explain(database: Database, job: Job, key: TextKey) -> Answer:
     Raises InputFault, SourceFault, SchemaOutOfDate, DatabaseFault.
     """
     return why(database, job, key)
+
+
+def evaluate_drift(database: Database, job: Job, run: Run) -> Evaluation:
+    """Compare what an ordinary run that succeeded read with the reference, record it, and raise or clear alerts.
+
+    The commands do so after each run. A run is evaluated once. Raises ModelRefused, DatabaseFault.
+    """
+    return evaluate(database, job, run)

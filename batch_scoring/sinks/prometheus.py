@@ -49,7 +49,7 @@ class JobMetrics(Collector):
 
     def _states(self) -> Iterator[Metric]:
         states = self.states
-        yield _gauge("healthy", "1 if `batch-scoring status` reports no issue.", _healthy(states))
+        yield _gauge("healthy", "1 if `batch-scoring status` reports no issue but drift.", _healthy(states))
         yield _gauge("running", "1 while a run of the job is running.", _running(states))
         yield _gauge("due_rows", "Rows that are due.", ((s.job, s.due_count) for s in states))
         yield _gauge("current_predictions", "Keys with a prediction.", ((s.job, s.current_count) for s in states))
@@ -118,7 +118,9 @@ def _gauge(name: str, documentation: str, values: Iterable[tuple[str, float]]) -
 
 
 def _healthy(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:
-    return ((state.job, float(state.issue is None)) for state in states)
+    from batch_scoring.monitoring.health import HealthIssue
+
+    return ((state.job, float(state.issue in (None, HealthIssue.DRIFT))) for state in states)
 
 
 def _running(states: Sequence[JobStatus]) -> Iterator[tuple[str, float]]:

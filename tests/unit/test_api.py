@@ -53,6 +53,7 @@ def test_a_program_registers_runs_explains_and_rescores(sqlite_workspace: Worksp
     run = api.run_job(database, job, workspace.artifacts_dir, observers=[events.append])
     assert (version.version, run.scored_count) == (1, COUNT)
     assert {type(event).__name__ for event in events} >= {"ModelRegistered", "RunStarted", "RunFinished"}
+    assert api.evaluate_drift(database, job, run) == api.Evaluation()
 
     again = api.rescore(
         database, job, workspace.artifacts_dir, reason="audit", keys=[("7",), ("8",), ("7",)], requested_by="Ann"
