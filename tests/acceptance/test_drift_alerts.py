@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pandas as pd
 import pytest
 from commands import assert_refused
 from conftest import prepare_loans
-from support import DATA, LOAN_JOB, Workspace
+from support import DATA, LOAN_JOB, REPOSITORY, Workspace
 
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.monitoring.evaluation import Evaluation, evaluate
@@ -128,6 +129,11 @@ def test_missing_values_are_an_alert_at_once_until_they_are_acknowledged_or_mute
     assert_refused(workspace.cli("monitor", "unmute", str(mute["mute_id"])), 2, "is not in force")
 
 
+def bi_query(workspace: Workspace, name: str) -> list[tuple[Any, ...]]:
+    """What a query of the folder for BI gives."""
+    return workspace.query((REPOSITORY / "sql" / "bi" / f"{name}.sql").read_text(encoding="utf-8").rstrip().rstrip(";"))
+
+
 @pytest.mark.slow
 def test_figures_are_recorded_for_bi(workspace: Workspace, nights: Night) -> None:
     nights('"Gender" = NULL')
@@ -142,6 +148,13 @@ def test_figures_are_recorded_for_bi(workspace: Workspace, nights: Night) -> Non
     assert workspace.scalar("SELECT count(*) FROM drift_reports WHERE scope = 'run'") == 2
     (window,) = workspace.cli_json("monitor", NAME)["windows"]
     shown = {(one["name"], one["measure"]): one["value"] for one in window["report"]["metrics"]}
+    queries = {name: bi_query(workspace, name) for name in ("drift", "score_drift", "drift_alerts")}
+    assert ("Gender", "missing", 1.0) in [row[:3] for row in queries["drift"]]
+    of_score = "SELECT value, expected FROM drift_metrics WHERE scope = 'window' AND subject = 'score' ORDER BY run_id"
+    assert [row[-2:] for row in queries["score_drift"]] == workspace.query(of_score)
+    assert [row[2] for row in queries["drift_alerts"]] == [
+        message for (message,) in workspace.query("SELECT message FROM drift_alerts ORDER BY raised_at DESC")
+    ]
     stored = {
         (name, measure): value
         for name, measure, value in workspace.query("SELECT name, measure, value FROM drift_latest")

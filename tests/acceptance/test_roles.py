@@ -19,6 +19,7 @@ from support import PostgresServer, Workspace
 from batch_scoring.errors import AccessDenied
 from batch_scoring.model.training import TrainedModel
 from batch_scoring.operations.rescore import plan
+from batch_scoring.store.schema.views import PER_JOB, SHARED
 from batch_scoring.store.source.selection import Request, Selection
 
 ALL = 367
@@ -290,7 +291,7 @@ def relations(granted: Granted, kind: str) -> list[str]:
 def readable(granted: Granted) -> list[str]:
     """A query for each view and function of the contract."""
     views = [f"SELECT * FROM {view}" for view in relations(granted, "v")]
-    assert len(views) == 8
+    assert len(views) == len(SHARED) + len(PER_JOB)
     return [*views, "SELECT * FROM predictions_as_of('2026-06-30 12:00:00+00')"]
 
 

@@ -67,6 +67,9 @@ _COLLECTION: Mapping[str, Callable[[Job], bool] | None] = {
     "score_distribution": None,
     "latest_runs": None,
     "slowest_runs": None,
+    "drift": None,
+    "score_drift": None,
+    "drift_alerts": None,
 }
 """Every query in the order in which they are printed, and the jobs to which it applies; None for all."""
 
@@ -132,6 +135,7 @@ def _names(job: Job, dialect: Dialect, timestamp: datetime, key: TextKey | None,
     return {
         **views,
         "source": dialect.quoted(*job.source.table_name),
+        "job": literal(job.name),
         "keys": keys,
         "later_keys": ", ".join(f"later.{name}" for name in columns),
         "earlier_is_later": same_key(dialect, layout, "earlier", "later"),

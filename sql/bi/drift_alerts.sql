@@ -1,0 +1,5 @@
+-- Alerts of drift
+SELECT raised_at, cleared_at, message, muted_until
+FROM drift_alert_history
+WHERE job = 'loan_eligibility'
+ORDER BY raised_at DESC;
