@@ -49,8 +49,10 @@ def alerts(
     as_json: Json = False,
 ) -> None:
     """List the alerts of drift that are open, and until when they are acknowledged or muted."""
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.store.drift.alerts import list_alerts, mutes_in_force
 
+    load_job(settings().jobs_dir, job)
     database = migrated_database()
     found = list_alerts(database, job, with_cleared=everything)
     mutes = mutes_in_force(database, job)
@@ -117,10 +119,12 @@ def acknowledge(
 
     An alert that is raised later is not covered; see `monitor mute`.
     """
+    from batch_scoring.domain.job_files import load_job
     from batch_scoring.login import login
     from batch_scoring.store.drift import alerts as store
 
     ends, why = _until(until), required_reason(reason)
+    load_job(settings().jobs_dir, job)
     database = migrated_database()
     found = [one for one in store.list_alerts(database, job) if _is_chosen(one, name, measure)]
     if not found:
@@ -218,8 +222,8 @@ def limits(
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.store.drift.limits import recorded_limits
 
+    declared = load_job(settings().jobs_dir, job).monitoring.model_dump(mode="json")
     if not history:
-        declared = load_job(settings().jobs_dir, job).monitoring.model_dump(mode="json")
         if as_json:
             show_json({"job": job, "limits": declared})
             return
@@ -253,7 +257,7 @@ def _flat(limits: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             found |= _flat(value, f"{prefix}{key}.")
         elif key == "window":
-            found["window"] = timedelta(seconds=value)
+            found["window"] = str(timedelta(seconds=value)).removesuffix(", 0:00:00")
         elif value is not None:
             found[f"{prefix}{key}"] = value
     return found

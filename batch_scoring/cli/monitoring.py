@@ -67,19 +67,22 @@ def drift(
 ) -> None:
     """Show how far the latest runs are from the reference of their model, by feature."""
     from batch_scoring.domain.job_files import load_job
-    from batch_scoring.monitoring.monitor import drift_of
+    from batch_scoring.monitoring.monitor import drift_of, last_run_alone
 
     declared = load_job(settings().jobs_dir, job)
     if window is not None:
         chosen = declared.monitoring.model_copy(update={"window_rows": window})
         declared = declared.model_copy(update={"monitoring": chosen})
-    found = drift_of(migrated_database(), declared, since=since)
+    database = migrated_database()
+    found = drift_of(database, declared, since=since)
+    alone = last_run_alone(database, declared, found[0].window) if found and since is None else None
     if as_json:
-        show_json({"job": job, "windows": found})
+        show_json({"job": job, "windows": found, "last_run": alone})
     elif not found:
         notice(f"no ordinary run of {job} has scored a row{'' if since is None else ' since then'}")
     elif since is None:
         _show_window(found[0])
+        _show_changes(alone)
     else:
         _show_windows(found)
 
@@ -112,6 +115,19 @@ def _show_window(one: Monitored) -> None:
     if report.breaches:
         typer.echo(f"see the bins with `batch-scoring monitor profile {window.last_run}`")
     else:
+        typer.echo("no drift")
+
+
+def _show_changes(alone: Monitored | None) -> None:
+    """What is known of rows that changed within the window, each of which counts there as it was first."""
+    if alone is None or alone.report is None:
+        return
+    window = alone.window
+    again = f"{window.again_count:,} of {counted(window.read_count, 'row')} of run {window.last_run}"
+    typer.echo(f"\n{again} had been read in this window before, and changed; of the run alone:")
+    for metric in alone.report.breaches:
+        typer.echo(f"drift: {metric.sentence} (q {metric.q_value:.2g})")
+    if not alone.report.breaches:
         typer.echo("no drift")
 
 

@@ -21,7 +21,7 @@ from batch_scoring.monitoring.hysteresis import TO_CLEAR, is_over, is_raised, me
 from batch_scoring.store.drift import alerts, reports
 from batch_scoring.store.drift.alerts import Alert
 from batch_scoring.store.drift.reports import Report
-from batch_scoring.store.drift.windows import Window, windows
+from batch_scoring.store.drift.windows import windows
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.runs.history import usual_due_count
@@ -94,7 +94,7 @@ def _recorded(database: Database, job: Job, run: Run, found: Sequence[Monitored]
         is_compared = bool(found) and found[-1].report is not None
         if is_compared:
             of_window = {one.metric: one for one in found[-1].metrics}
-            of_changes = of_run.metrics if of_run is not None and _again(of_run.window) else ()
+            of_changes = of_run.metrics if of_run is not None and of_run.window.again_count else ()
             latest |= merged(of_window, {one.metric: one for one in of_changes})
         evaluation = _alerts(connection, job.name, run.run_id, latest, before, time, has_window=is_compared)
     why_not = found[-1].why_not if found else None
@@ -125,7 +125,7 @@ def _report(job: Job, scope: Scope, one: Monitored) -> Report:
         window_to=window.ended_at,
         is_complete=window.is_complete,
         row_count=0 if window.profile is None else window.profile.rows,
-        again_count=_again(window),
+        again_count=window.again_count,
         model_name=window.model_name,
         model_version=window.model_version,
         reference=None if report is None else report.reference_origin,
@@ -155,11 +155,6 @@ def _report_of_run(job: Job, run: Run, one: Monitored | None) -> Report:
         reference_rows=None,
         why_not=None,
     )
-
-
-def _again(window: Window) -> int:
-    """Rows that an earlier run of the window had counted."""
-    return 0 if window.profile is None or window.profile.again is None else window.profile.again.rows
 
 
 _Figures = Sequence[Mapping[Metric, Drift]]

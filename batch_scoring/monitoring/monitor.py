@@ -53,6 +53,19 @@ def drift_of(database: Database, job: Job, *, since: datetime | None = None) -> 
     return compared(database, job, found)
 
 
+def last_run_alone(database: Database, job: Job, window: Window) -> Monitored | None:
+    """The drift of the last run of a window by itself, where some of its rows had been counted there before.
+
+    Raises ModelRefused, DatabaseFault.
+    """
+    if window.run_count == 1:
+        return None
+    alone = windows(database, job, after=window.last_run - 1, until=window.last_run)
+    if not any(one.again_count for one in alone):
+        return None
+    return next(iter(compared(database, job, alone)), None)
+
+
 def compared(database: Database, job: Job, found: Iterable[Window]) -> list[Monitored]:
     """The drift of windows, each measured against the reference that the job chooses for its model version.
 

@@ -19,6 +19,7 @@ from conftest import prepare_loans
 from support import REPOSITORY, PostgresServer, Workspace
 
 from batch_scoring.model.training import TrainedModel
+from batch_scoring.monitoring.evaluation import evaluate
 from batch_scoring.store.schema.job_tables import registered_layout
 from batch_scoring.store.schema.views import PER_JOB, SHARED, dictionary, markdown
 
@@ -83,7 +84,9 @@ def prepare(workspace: Workspace, model: TrainedModel) -> Workspace:
         """UPDATE applicants SET "Credit_History" = 0, updated_at = '2026-07-01 00:00:00'
         WHERE "Loan_ID" = 'LP001015'"""
     )
-    workspace.run()
+    latest = workspace.run()
+    with workspace.database() as database:
+        evaluate(database, workspace.job(), latest)
     return workspace
 
 
@@ -124,6 +127,9 @@ COUNTS = {
     "FROM predictions_daily\nGROUP": 2,
     "FROM predictions_distribution": None,
     "FROM run_history": 2,
+    "FROM drift_latest": 0,
+    "FROM drift_history": 1,
+    "FROM drift_alert_history": 0,
 }
 """How many rows each statement of the guide gives."""
 

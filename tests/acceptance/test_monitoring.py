@@ -200,13 +200,13 @@ def test_every_command_of_the_document_runs(sqlite_workspace: Workspace, loan_mo
     prepare_loans(sqlite_workspace, loan_model).run()
     document = blocks(REPOSITORY / "docs" / "monitoring.md")
     found = [block.text for block in document if block.language == "sh" and block.why_not_run is None]
-    assert len(found) == 4
+    assert len(found) == 6
     for command in found:
         program, *arguments = command.split()
         assert program == "batch-scoring"
         done = sqlite_workspace.cli(*arguments)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout
+        assert done.returncode == 0
+        assert done.stdout or "no alert of loan_eligibility is open" in done.stderr
 
 
 # --- the gate

@@ -37,6 +37,11 @@ class Window:
     is_complete: bool
     """Whether later runs belong to another window."""
 
+    @property
+    def again_count(self) -> int:
+        """Rows of a single run that an earlier run of its window had counted."""
+        return 0 if self.profile is None or self.profile.again is None else self.profile.again.rows
+
 
 def windows(database: Database, job: Job, *, after: int = 0, until: int | None = None) -> list[Window]:
     """The windows of a job by its ``[monitoring]``, the oldest first, of the runs ``after`` a run and ``until`` one.
