@@ -229,6 +229,9 @@ def profile_of_next(workspace: Workspace, job: str, engine: str) -> Profile:
     return found
 
 
+EACH_RUN = "\n[monitoring]\nwindow_rows = 1\n"
+"""Each run is a window, so that no row is counted there before."""
+
 FIRST = {
     "y = -1": (3, 4),  # quarantined, in Python
     "x = NULL": (5,),
@@ -247,7 +250,9 @@ def test_profiles_of_facts_are_those_of_python(workspace: Workspace, key: KeyKin
     facts.prepare(workspace, key)
     profiles: dict[str, list[Profile]] = {"python": [], "database": []}
     for number, engine in enumerate(profiles):
-        workspace.write_job("facts", facts.job_text(key, run=f'engine = "{engine}"\nchunk_rows = {chunk_rows}'))
+        settings = f'engine = "{engine}"\nchunk_rows = {chunk_rows}'
+        window = f"[monitoring]\nwindow_rows = {2 * COUNT}"  # the runs of an engine
+        workspace.write_job("facts", facts.job_text(key, run=settings, after=window))
         for stage, changes in enumerate((FIRST, SECOND)):
             for assignment, rows in changes.items():
                 change(workspace, assignment, *rows)
@@ -255,6 +260,7 @@ def test_profiles_of_facts_are_those_of_python(workspace: Workspace, key: KeyKin
             profiles[engine].append(profile_of_next(workspace, "facts", engine))
     assert profiles["database"] == profiles["python"]
     assert [profile.rows for profile in profiles["python"]] == [COUNT, COUNT]
+    assert [profile.again is None for profile in profiles["python"]] == [True, False]
     assert_profiles_equal_counts(workspace)
 
 
@@ -268,6 +274,7 @@ def test_profiles_of_applicants_are_those_of_python(
     job = LOAN_JOB.replace("# chunk_rows = 50000", "chunk_rows = 50").replace(
         "[predictions]", f"[predictions]\n{options}"
     )
+    job += EACH_RUN
     prepare_loans(workspace, loan_model, job=job)
     workspace.sql("""UPDATE applicants SET "Property_Area" = 'Island' WHERE "Loan_ID" LIKE 'LP0010%'""")
     workspace.sql("""UPDATE applicants SET "ApplicantIncome" = NULL WHERE "Loan_ID" LIKE 'LP0020%'""")
@@ -326,7 +333,7 @@ def test_models_of_other_kinds_and_columns_of_other_types_are_counted_alike(
     workspace.register(model, TYPED, name="typed")
     profiles: list[Profile] = []
     for engine in ("python", "database"):
-        workspace.write_job("typed", f'{text}engine = "{engine}"\n')
+        workspace.write_job("typed", f'{text}engine = "{engine}"\n{EACH_RUN}')
         workspace.sql(f"UPDATE typed SET at = '203{len(profiles)}-01-01 00:00:00'")
         profiles.append(profile_of_next(workspace, "typed", engine))
     assert profiles[0] == profiles[1]
