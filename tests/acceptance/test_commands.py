@@ -102,15 +102,6 @@ class Printed:
     holds: Callable[[Any], bool]
 
 
-def test_a_run_with_nothing_due_loads_none_of_them(sqlite_workspace: Workspace, loan_model: TrainedModel) -> None:
-    prepare_loans(sqlite_workspace, loan_model).run()
-    sqlite_workspace.environ["PYTHONPROFILEIMPORTTIME"] = "1"
-    done = sqlite_workspace.cli_anew("run", NAME)
-    assert done.returncode == 0
-    assert "nothing was due" in done.stdout
-    assert imported(done.stderr) & {"sklearn", "scipy", "pandas", "pyarrow", "numpy"} == set()
-
-
 READING = [
     Printed(
         "check",
