@@ -571,13 +571,10 @@ def test_too_many_quarantined_rows_are_notified_at_growing_distances(both: Works
     both.sql("UPDATE facts SET changed = 101 WHERE id >= 40")
     assert both.cli("run", "loans").returncode == 4
 
-    assert [(notice["kind"], notice["count"]) for notice in hook.received] == [
-        ("quarantine_over_limit", 1),
-        ("quarantine_over_limit", 2),
-        ("quarantine_over_limit", 4),
-        ("quarantine_over_limit", 1),
-    ]
-    assert hook.received[2]["subject"] == "batch-scoring: loans: still over the quarantine limit, 4th run"
+    # many missing values are drift, too
+    found = [notice for notice in hook.received if notice["kind"] == "quarantine_over_limit"]
+    assert [notice["count"] for notice in found] == [1, 2, 4, 1]
+    assert found[2]["subject"] == "batch-scoring: loans: still over the quarantine limit, 4th run"
 
 
 @pytest.mark.slow
