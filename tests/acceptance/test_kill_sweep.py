@@ -45,7 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
-_PARTS = 2
+_PARTS = 4
 _FREEZE_EVERY = 7
 """Odd, so that points before and points after a statement take turns."""
 
