@@ -145,7 +145,8 @@ def _run_in_child(job: Job, workspace: Workspace, act: Callable[[Point], object]
 def _evaluated_run(job: Job, workspace: Workspace) -> Run:
     """A run, and the evaluation of its drift."""
     run = run_job(Database(workspace.database_url), job, workspace.artifacts_dir)
-    evaluate(Database(workspace.database_url), job, run)
+    with workspace.database() as database:
+        evaluate(database, job, run)
     return run
 
 
