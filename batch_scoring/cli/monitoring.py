@@ -74,7 +74,7 @@ def drift(
         chosen = declared.monitoring.model_copy(update={"window_rows": window})
         declared = declared.model_copy(update={"monitoring": chosen})
     database = migrated_database()
-    found = drift_of(database, declared, since=since)
+    found = drift_of(database, declared, since=since, uses_recorded=window is None)
     alone = last_run_alone(database, declared, found[0].window) if found and since is None else None
     if as_json:
         show_json({"job": job, "windows": found, "last_run": alone})

@@ -43,12 +43,16 @@ class Monitored:
         return () if self.report is None else self.report.metrics
 
 
-def drift_of(database: Database, job: Job, *, since: datetime | None = None) -> list[Monitored]:
+def drift_of(
+    database: Database, job: Job, *, since: datetime | None = None, uses_recorded: bool = True
+) -> list[Monitored]:
     """The drift of the windows of a job that ended ``since`` a time, the oldest first; of the latest one with None.
 
-    Raises ModelRefused, DatabaseFault.
+    Recorded windows tell where one begins, unless the job is given with windows of another size. Raises ModelRefused,
+    DatabaseFault.
     """
-    found = windows(database, job, after=reports.before_window(database, job.name, ended_before=since))
+    after = reports.before_window(database, job.name, ended_before=since) if uses_recorded else 0
+    found = windows(database, job, after=after)
     found = found[-1:] if since is None else [window for window in found if window.ended_at >= since]
     return compared(database, job, found)
 

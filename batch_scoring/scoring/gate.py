@@ -48,8 +48,7 @@ def check(plan: RunPlan, database: Database, due: DueCount, report: Observer) ->
         return
     changed = due.total - due.by_age - due.by_version
     usual = retry_transient(lambda: usual_due_count(database, plan.job.name, before=plan.run_id))
-    with database.read() as connection:
-        time = now(connection)
+    time = retry_transient(lambda: _now(database))
     found = _compared(plan, database, time)
     if isinstance(found, str):
         report(GateNotChecked(run_id=plan.run_id, job=plan.job.name, reason=found))
@@ -63,6 +62,11 @@ def check(plan: RunPlan, database: Database, due: DueCount, report: Observer) ->
         return
     retry_transient(partial(_record, database, plan, compared, rows, time))
     raise RunHeld(_message(plan, breaches, compared, due.total))
+
+
+def _now(database: Database) -> datetime:
+    with database.read() as connection:
+        return now(connection)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

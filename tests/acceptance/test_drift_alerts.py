@@ -146,6 +146,8 @@ def test_figures_are_recorded_for_bi(workspace: Workspace, nights: Night) -> Non
     )
     assert [(run_id, bool(breach)) for run_id, breach in history] == [(1, False), (2, True)]
     assert workspace.scalar("SELECT count(*) FROM drift_reports WHERE scope = 'run'") == 2
+    (wider,) = workspace.cli_json("monitor", NAME, "--window", "100000")["windows"]
+    assert wider["window"]["run_count"] == 2, "a window of another size does not begin where a recorded one does"
     (window,) = workspace.cli_json("monitor", NAME)["windows"]
     shown = {(one["name"], one["measure"]): one["value"] for one in window["report"]["metrics"]}
     queries = {name: bi_query(workspace, name) for name in ("drift", "score_drift", "drift_alerts")}

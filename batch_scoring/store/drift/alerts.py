@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -95,8 +95,7 @@ def _alerts(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> l
 
 def _muted(alert: Alert, mutes: Iterable[Mute]) -> Alert:
     ends = [mute.ends_at for mute in mutes if mute.job == alert.job and mute.covers(alert)]
-    values = {field.name: getattr(alert, field.name) for field in fields(Alert)}
-    return Alert(**{**values, "muted_until": max(ends, default=None)})
+    return replace(alert, muted_until=max(ends, default=None))
 
 
 def raise_alert(connection: sa.Connection, job: str, run_id: int, drift: Drift, time: datetime) -> None:
