@@ -41,8 +41,10 @@ demo: install
 test: dev .venv-mlflow/.installed
 	$(BIN)/python -m pytest -m "not slow"
 
+# as `make test-all PYTEST_FLAGS="-k purge"`; TEST_MINUTES=30 in the environment ends the variants after so many minutes
+PYTEST_FLAGS ?=
 test-all: dev .venv-mlflow/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 docs: dev
 	UPDATE_DOCS=1 $(BIN)/python -m pytest tests/unit/test_estimators.py tests/store/test_source_types.py \

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import budget
 import environment
 import logins
 import pandas as pd
@@ -27,6 +28,7 @@ environment.settle()
 def pytest_configure() -> None:
     """Nothing that this process starts outlives it."""
     watchdog.start()
+    budget.start()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -38,11 +40,19 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what ``make test`` leaves out, and skip what needs the real loan applications where they are missing."""
     sampling.mark_what_is_left_out(items)
+    budget.order(items)
     reason = _why_no_real_loans()
-    if reason and not (os.environ.get("CI") or os.environ.get("REQUIRE_LOAN_DATA")):
-        for item in items:
-            if "real_loans" in getattr(item, "fixturenames", ()):
+    skips = bool(reason) and not (os.environ.get("CI") or os.environ.get("REQUIRE_LOAN_DATA"))
+    for item in items:
+        if "real_loans" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_loans")
+            if skips:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)  # before its fixtures
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    budget.skip_if_out_of_time(item)
 
 
 def _why_no_real_loans() -> str:

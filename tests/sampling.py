@@ -1,4 +1,4 @@
-"""Which variants of each test ``make test`` runs; ``make test-all`` and CI run every one.
+"""Which variants of each test ``make test`` runs; ``make test-all`` runs every one, CI as many as it has time for.
 
 A test, a claim, that takes more than about three seconds is marked slow in the code; each of the others runs at least
 once. Commands and whole runs (``tests/acceptance``) run on one of the two databases,
@@ -19,6 +19,13 @@ _MOST = {"acceptance": 1, "store": 2, "unit": 3}
 
 _DATABASES = ("postgresql", "sqlite")
 
+_left_out = pytest.StashKey[bool]()
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    """Whether it is a variant of a test of which others run; a slow test has one variant that is not."""
+    return item.stash.get(_left_out, False)
+
 
 def mark_what_is_left_out(items: Sequence[pytest.Item]) -> None:
     """Mark the variants that ``make test`` does not run as slow, before ``-m`` deselects them."""
@@ -33,6 +40,7 @@ def mark_what_is_left_out(items: Sequence[pytest.Item]) -> None:
         sampled = {id(candidates[position]) for position in positions(len(candidates), _MOST[folder])}
         for item in of_test:
             if id(item) not in sampled:
+                item.stash[_left_out] = True
                 item.add_marker(pytest.mark.slow)
 
 

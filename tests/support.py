@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import itertools
 import json
 import os
+import pickle
 import pwd
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from sql_words import Words, words_of
 
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.job_files import load_job
-from batch_scoring.domain.manifest import Metrics
+from batch_scoring.domain.manifest import Manifest, Metrics
 from batch_scoring.domain.model_version import ModelVersion
 from batch_scoring.domain.runs import Run, StartedRun
 from batch_scoring.model.artifact import artifact_uri, dump, save
@@ -204,7 +206,7 @@ class Workspace:
     ) -> ModelVersion:
         """Register a fitted model with a sample of its input; the first version becomes champion."""
         content = dump(model)
-        manifest = describe(model, content, sample, metrics=metrics)
+        manifest = _described(model, content, sample, metrics)
         save(self.artifacts_dir, name, content, manifest)
         with self.database() as database:
             return registry.register_version(
@@ -324,6 +326,17 @@ class Workspace:
         done = self.cli(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+_manifests: dict[bytes, Manifest] = {}
+
+
+def _described(model: Any, content: bytes, sample: pd.DataFrame, metrics: Metrics | None) -> Manifest:
+    """The manifest of a model, made once in this process: the proof in it takes longer than most tests."""
+    key = hashlib.sha256(pickle.dumps((content, sample, metrics))).digest()
+    if key not in _manifests:
+        _manifests[key] = describe(model, content, sample, metrics=metrics)
+    return _manifests[key]
 
 
 def claim_run(database: Database, **values: Any) -> StartedRun:

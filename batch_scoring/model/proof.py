@@ -186,14 +186,13 @@ def _with_unseen(model: Any, form: ModelForm, signature: Signature, frame: pd.Da
     texts = [column.name for column in signature.columns if column.type is ColumnType.TEXT]
     if not texts:
         return frame
-    rows = []
-    for i in range(max(_UNSEEN_ROWS, len(texts))):
-        row = frame.iloc[[i % len(frame)]].assign(
-            **{texts[i % len(texts)]: pd.Series([_UNSEEN_TEXT], dtype=object).values}
-        )
-        if _outputs_or_none(model, form, row) is not None:
-            rows.append(row)
-    return pd.concat([frame, *rows], ignore_index=True)
+    copies = [
+        frame.iloc[[i % len(frame)]].assign(**{texts[i % len(texts)]: pd.Series([_UNSEEN_TEXT], dtype=object).values})
+        for i in range(max(_UNSEEN_ROWS, len(texts)))
+    ]
+    if _outputs_or_none(model, form, pd.concat(copies, ignore_index=True)) is None:
+        copies = [copy for copy in copies if _outputs_or_none(model, form, copy) is not None]
+    return pd.concat([frame, *copies], ignore_index=True)
 
 
 def dependence_on_others(model: Any, form: ModelForm, frame: pd.DataFrame) -> Dependence | None:

@@ -55,10 +55,10 @@ def imported(stderr: str) -> set[str]:
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "(root)")
 def test_each_command_explains_itself_and_its_options(sqlite_workspace: Workspace, path: tuple[str, ...]) -> None:
-    done = sqlite_workspace.cli_anew(*path, "--help")
+    done = sqlite_workspace.cli(*path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     usage, *rest = [line for line in done.stdout.splitlines() if line.strip()]
-    assert " ".join(usage.split()).startswith(" ".join(("Usage: python -m batch_scoring", *path)))
+    assert " ".join(usage.split()).startswith(" ".join(("Usage: batch-scoring", *path)))
     assert rest[0].strip().endswith((".", ":", "?")) or len(rest[0]) > 40, "it says what the command does"
     for line in rest:
         option = re.match(r"  (?:-\w, )?(--[\w-]+)(?: [A-Z|a-z\[\]]+)?  +(.*)$", line)
@@ -155,7 +155,7 @@ READING = [
 @pytest.mark.slow
 @pytest.mark.parametrize("printed", READING, ids=lambda printed: printed.arguments)
 def test_a_result_is_readable_and_as_json_it_is_parseable_and_alone(ready: Workspace, printed: Printed) -> None:
-    shown = ready.cli_anew(*printed.arguments.split())
+    shown = ready.cli(*printed.arguments.split())
     assert (shown.returncode, shown.stderr) == (0, "")
     for word in printed.words:
         assert word in shown.stdout
