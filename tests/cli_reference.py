@@ -35,6 +35,10 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
     ),
     "schedule": ((1, "a second signal ended the service at once"),),
     "status": ((5, "a job is unhealthy or stale"),),
+    "outcomes": (
+        (2, "the outcomes cannot be read or joined, or none is one that the model could predict"),
+        (3, "the job and a model version are of different kinds"),
+    ),
     "rescore": (
         (1, "the run failed, or the confirmation was declined"),
         (3, "the model was refused"),

@@ -16,6 +16,7 @@ from batch_scoring.cli import (
     models,
     monitoring,
     notifying,
+    outcomes,
     quarantine,
     registering,
     rescoring,
@@ -64,6 +65,7 @@ app.add_typer(notifying.app, name="notify")
 app.add_typer(running.app, name="runs")
 app.command()(running.status)
 app.add_typer(monitoring.app, name="monitor")
+app.command()(outcomes.outcomes)
 app.command()(rescoring.rescore)
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(answers.why)

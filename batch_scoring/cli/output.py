@@ -170,6 +170,8 @@ def show_script(text: str) -> None:
 def _plain(value: Any) -> Any:
     if hasattr(value, "as_json"):
         return _plain(value.as_json())
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

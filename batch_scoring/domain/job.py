@@ -11,6 +11,7 @@ from batch_scoring.domain import mlflow_uri
 from batch_scoring.domain.durations import Duration
 from batch_scoring.domain.limits import Monitoring, Share
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
+from batch_scoring.domain.outcomes import Outcomes
 from batch_scoring.domain.schedule import Schedule
 from batch_scoring.domain.section import Section
 
@@ -175,5 +176,6 @@ class Job(Section):
     schedule: Schedule | None = None
     promotion: Promotion = Promotion()
     monitoring: Monitoring = Monitoring()
+    outcomes: Outcomes | None = None
     mlflow: MLflow = MLflow()
     training: Training = Training()

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from batch_scoring.domain.manifest import FEWEST_IN_GROUP, CrossValidation, GroupFigures, HeldOut, Metrics
 from batch_scoring.model.importance import importances
-from batch_scoring.model.intervals import roc_auc_interval, share_interval
+from batch_scoring.model.intervals import roc_auc, share_interval
 
 SEED = 20260101
 FOLDS = 10
@@ -88,14 +88,14 @@ def cross_validation(
         probabilities[rows] = estimator.predict_proba(features.iloc[rows])
     truth = np.searchsorted(classes, labels.to_numpy())
     out_of_fold = OutOfFold(classes=classes.tolist(), truth=truth, probabilities=probabilities)
-    is_binary = len(classes) == 2
+    area = roc_auc(out_of_fold.is_positive, out_of_fold.scores) if len(classes) == 2 else None
     found = CrossValidation(
         folds=folds.n_splits,
         accuracy=float(scores["test_accuracy"].mean()),
         accuracy_std=float(scores["test_accuracy"].std()),
         accuracy_interval=share_interval(int(out_of_fold.is_right.sum()), len(labels)),
         roc_auc=float(scores["test_roc_auc"].mean()),
-        roc_auc_interval=roc_auc_interval(out_of_fold.is_positive, out_of_fold.scores) if is_binary else None,
+        roc_auc_interval=None if area is None else (area.low, area.high),
         log_loss=float(-scores["test_log_loss"].mean()),
     )
     return found, out_of_fold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,23 @@ from scipy.stats import binomtest, norm, rankdata
 LEVEL = 0.95
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A metric and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def share_interval(count: int, of: int) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson, 1927), at LEVEL. ``of`` must not be 0."""
     found = binomtest(count, of).proportion_ci(confidence_level=LEVEL, method="wilson")
     return float(found.low), float(found.high)
 
 
-def roc_auc_interval(positive: Any, scores: Any) -> tuple[float, float] | None:
-    """DeLong's interval of the area under the ROC curve (DeLong et al., 1988; by ranks: Sun and Xu, 2014), at LEVEL.
+def roc_auc(positive: Any, scores: Any) -> Estimate | None:
+    """The area under the ROC curve with DeLong's interval (DeLong et al., 1988; by ranks: Sun and Xu, 2014), at LEVEL.
 
     ``positive`` has shape (n,) and type bool, ``scores`` shape (n,). None with fewer than two rows of a label.
     """
@@ -30,4 +40,4 @@ def roc_auc_interval(positive: Any, scores: Any) -> tuple[float, float] | None:
     below = 1 - (ranks[m:] - rankdata(of_negative)) / m
     area = float(above.mean())
     half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
-    return max(0.0, area - half), min(1.0, area + half)
+    return Estimate(value=area, low=max(0.0, area - half), high=min(1.0, area + half))

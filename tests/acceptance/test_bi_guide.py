@@ -130,6 +130,8 @@ COUNTS = {
     "FROM drift_latest": 0,
     "FROM drift_history": 1,
     "FROM drift_alert_history": 0,
+    "FROM performance": 0,
+    "FROM calibration": 0,
 }
 """How many rows each statement of the guide gives."""
 

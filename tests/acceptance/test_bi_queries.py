@@ -259,8 +259,8 @@ TOLERANCES = {
 }
 
 
-OF_DRIFT = ("drift.sql", "drift_alerts.sql", "score_drift.sql")
-"""Tried in test_drift_alerts.py, on runs that are evaluated."""
+OF_DRIFT = ("calibration.sql", "drift.sql", "drift_alerts.sql", "performance.sql", "score_drift.sql")
+"""Tried in test_drift_alerts.py, on runs that are evaluated, and in test_outcomes.py, on outcomes that are read."""
 
 
 @pytest.mark.parametrize("name", EXPECTED)

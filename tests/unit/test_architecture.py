@@ -35,7 +35,7 @@ STORE_FLOORS = (
     {"mlflow"},
     {"outcomes", "registry"},
     {"lifecycle"},
-    {"drift"},
+    {"drift", "feedback"},
     {"runs"},
     {"due"},
     {"schema"},

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from batch_scoring.model.intervals import roc_auc_interval, share_interval
+from batch_scoring.model.intervals import roc_auc, share_interval
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
     # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 and 15 of 148
     assert share_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert share_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert share_interval(0, 20)[0] == 0
+    assert share_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert share_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
 def test_the_interval_of_the_area_is_that_of_the_structural_components() -> None:
@@ -21,7 +22,7 @@ def test_the_interval_of_the_area_is_that_of_the_structural_components() -> None
     positive = random.random(200) < 0.3
     scores = np.round(random.normal(positive * 0.8), 1)  # with ties
 
-    low, high = roc_auc_interval(positive, scores) or (0, 0)
+    found = roc_auc(positive, scores)
 
     x, y = scores[positive][:, None], scores[~positive][None, :]
     kernel = (x > y) + 0.5 * (x == y)
@@ -29,7 +30,9 @@ def test_the_interval_of_the_area_is_that_of_the_structural_components() -> None
         kernel.mean(axis=1).var(ddof=1) / positive.sum() + kernel.mean(axis=0).var(ddof=1) / (~positive).sum()
     )
     area = roc_auc_score(positive, scores)
-    assert (low, high) == pytest.approx((area - 1.959964 * error, area + 1.959964 * error), abs=1e-6)
+    assert found is not None
+    assert found.value == pytest.approx(area)
+    assert (found.low, found.high) == pytest.approx((area - 1.959964 * error, area + 1.959964 * error), abs=1e-6)
 
 
 def test_the_interval_covers_the_true_area_as_often_as_it_says() -> None:
@@ -40,10 +43,11 @@ def test_the_interval_covers_the_true_area_as_often_as_it_says() -> None:
     hits = 0
     for _ in range(400):
         positive = np.arange(200) < 80
-        low, high = roc_auc_interval(positive, random.normal(positive * 1.0)) or (0, 0)
-        hits += low <= truth <= high
+        found = roc_auc(positive, random.normal(positive * 1.0))
+        assert found is not None
+        hits += found.low <= truth <= found.high
     assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_too_few_rows_have_no_interval() -> None:
-    assert roc_auc_interval(np.array([True, False, False]), np.array([0.1, 0.2, 0.3])) is None
+    assert roc_auc(np.array([True, False, False]), np.array([0.1, 0.2, 0.3])) is None

@@ -70,6 +70,8 @@ _COLLECTION: Mapping[str, Callable[[Job], bool] | None] = {
     "drift": None,
     "score_drift": None,
     "drift_alerts": None,
+    "performance": None,
+    "calibration": None,
 }
 """Every query in the order in which they are printed, and the jobs to which it applies; None for all."""
 

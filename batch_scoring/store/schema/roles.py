@@ -64,7 +64,10 @@ def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
         for job, layout, has_inputs in jobs:
             text = each if job.model.uri is None else each + in_mlflow
             filled = Template(text).substitute(names | _names(dialect, job, layout))
-            parts.append(f"-- job {job.name}\n" + "\n".join(_fitting(filled, dialect, layout, has_inputs=has_inputs)))
+            lines = [*_fitting(filled, dialect, layout, has_inputs=has_inputs)]
+            if name == "scorer":
+                lines += _outcomes_grant(dialect, job, role)
+            parts.append("\n".join([f"-- job {job.name}", *lines]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,6 +93,13 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
         "updated": updated(layout.predictions_table),
         "updated_entry": updated(layout.quarantine_table),
     }
+
+
+def _outcomes_grant(dialect: Dialect, job: Job, role: str) -> list[str]:
+    """The privilege to read the table of outcomes; a query may read any."""
+    if job.outcomes is None or job.outcomes.table is None:
+        return []
+    return [f"GRANT SELECT ON {dialect.quoted(*TableName.parse(job.outcomes.table))} TO {role};"]
 
 
 def _fitting(filled: str, dialect: Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from batch_scoring.store.engine.sql_types import UtcTimestamp
 from batch_scoring.store.schema import (
     definitions,
     monitoring_tables,  # noqa: F401 - they belong to the metadata too
+    outcome_tables,  # noqa: F401
 )
 from batch_scoring.store.schema.definitions import count, database_user, identity, nested
 

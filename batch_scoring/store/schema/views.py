@@ -23,6 +23,10 @@ SHARED = (
     "drift_latest",
     "drift_history",
     "drift_alert_history",
+    "performance",
+    "performance_history",
+    "calibration",
+    "outcome_coverage",
 )
 """Views that cover all jobs."""
 

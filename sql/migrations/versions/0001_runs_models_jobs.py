@@ -323,6 +323,157 @@ def upgrade() -> None:
         comment="One row per legal hold: while it is in force, retention deletes nothing of that key or run",
     )
     op.create_table(
+        "outcome_readings",
+        sa.Column("reading_id", identity, autoincrement=True, comment="Number of the reading"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+        sa.Column(
+            "read_count", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="Rows of the outcomes"
+        ),
+        sa.Column(
+            "unknown_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows whose outcome is not known yet",
+        ),
+        sa.Column(
+            "invalid_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows whose outcome is no label of the model, or no number where it predicts one",
+        ),
+        sa.Column(
+            "undated_count", sa.BigInteger, nullable=False, server_default=sa.text("0"), comment="Rows without a time"
+        ),
+        sa.Column(
+            "unknown_key_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows whose key was never scored",
+        ),
+        sa.Column(
+            "unpredicted_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows whose key had no current prediction at the time",
+        ),
+        sa.Column(
+            "duplicate_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows that repeat the outcome of a prediction",
+        ),
+        sa.Column(
+            "reversal_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Rows that change the outcome of a prediction",
+        ),
+        sa.Column(
+            "immature_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Outcomes of months whose performance window is still open",
+        ),
+        sa.Column(
+            "used_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Outcomes that figures were computed from",
+        ),
+        sa.Column("read_at", utc, nullable=False, comment="When they were read, by the database's clock"),
+        sa.Column("read_by", sa.String(255), nullable=False, comment="The login that read them"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("reading_id", name="pk_outcome_readings"),
+        comment="One row per reading of the outcomes of a job. Rows never change",
+    )
+    op.create_index("ix_outcome_readings_job_reading_id", "outcome_readings", ["job", "reading_id"])
+    op.create_table(
+        "performance_reports",
+        sa.Column("report_id", identity, autoincrement=True, comment="Number of the report"),
+        sa.Column("reading_id", sa.BigInteger, nullable=False, comment="The reading of outcomes that it is based on"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+        sa.Column("month", sa.Date, nullable=False, comment="First day of the month of the decisions, UTC"),
+        sa.Column("model_name", sa.String(100), nullable=False, comment="The model that predicted"),
+        sa.Column("model_version", sa.Integer, nullable=False, comment="The version that predicted"),
+        sa.Column("population", sa.String(16), nullable=False, comment="all, or exploration: rows accepted at random"),
+        sa.Column("number", sa.Integer, nullable=False, comment="Number of the report of this month, from 1"),
+        sa.Column(
+            "predicted_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Predictions, with an outcome or without",
+        ),
+        sa.Column(
+            "outcome_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Those of them with an outcome",
+        ),
+        sa.Column("sums", json, nullable=False, comment="Histograms of the score by outcome, and labels by outcome"),
+        sa.PrimaryKeyConstraint("report_id", name="pk_performance_reports"),
+        sa.ForeignKeyConstraint(
+            ["reading_id"], ["outcome_readings.reading_id"], name="fk_performance_reports_reading_id"
+        ),
+        sa.UniqueConstraint(
+            "job",
+            "month",
+            "model_name",
+            "model_version",
+            "population",
+            "number",
+            name="uq_performance_reports_cohort",
+        ),
+        sa.CheckConstraint("population IN ('all', 'exploration')", name=op.f("ck_performance_reports_population")),
+        comment="One row per month, model version and change of its outcomes. Rows never change",
+    )
+    op.create_table(
+        "performance_metrics",
+        sa.Column("report_id", sa.BigInteger, autoincrement=False, comment="The report"),
+        sa.Column("metric", sa.String(32), comment="accuracy, roc_auc and others"),
+        sa.Column("value", sa.Double, comment="Its value; NULL where it was not computed"),
+        sa.Column("low", sa.Double, comment="Lower limit of its 95 % confidence interval"),
+        sa.Column("high", sa.Double, comment="Upper limit of its 95 % confidence interval"),
+        sa.Column("why_not", sa.Text, comment="Why it was not computed; NULL if it was"),
+        sa.PrimaryKeyConstraint("report_id", "metric", name="pk_performance_metrics"),
+        sa.ForeignKeyConstraint(
+            ["report_id"], ["performance_reports.report_id"], name="fk_performance_metrics_report_id"
+        ),
+        comment="One row per figure of a performance report. Rows never change",
+    )
+    op.create_table(
+        "performance_bands",
+        sa.Column("report_id", sa.BigInteger, autoincrement=False, comment="The report"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Number of the band, from 1"),
+        sa.Column("low", sa.Double, nullable=False, comment="Smallest score of the band"),
+        sa.Column("high", sa.Double, nullable=False, comment="Largest score of the band"),
+        sa.Column(
+            "outcome_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Predictions with an outcome",
+        ),
+        sa.Column("expected", sa.Double, nullable=False, comment="Mean score"),
+        sa.Column("observed", sa.Double, nullable=False, comment="Share of positive outcomes"),
+        sa.Column("observed_low", sa.Double, nullable=False, comment="Lower limit of its 95 % confidence interval"),
+        sa.Column("observed_high", sa.Double, nullable=False, comment="Upper limit of its 95 % confidence interval"),
+        sa.PrimaryKeyConstraint("report_id", "number", name="pk_performance_bands"),
+        sa.ForeignKeyConstraint(
+            ["report_id"], ["performance_reports.report_id"], name="fk_performance_bands_report_id"
+        ),
+        comment="One row per band of similar scores of a performance report. Rows never change",
+    )
+    op.create_table(
         "model_versions",
         sa.Column("name", sa.String(100), comment="Name of the model"),
         sa.Column("version", sa.Integer, autoincrement=False, comment="Version number, from 1 for each model"),

@@ -1,0 +1,238 @@
+"""``outcomes``: how predictions compare with what became of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch_scoring.cli.job_names import JobName
+from batch_scoring.cli.output import (
+    Json,
+    TableColumn,
+    migrated_database,
+    notice,
+    settings,
+    show_json,
+    show_record,
+    show_table,
+)
+from batch_scoring.counting import counted
+from batch_scoring.errors import InputFault
+from batch_scoring.login import login
+
+if TYPE_CHECKING:
+    from batch_scoring.domain.performance import Band, Figure, Metric, OutcomeCounts, Performance
+    from batch_scoring.monitoring.performance import Evaluated, KnownCohort
+
+_SHOWN: Sequence[Metric] = (
+    "accuracy",
+    "base_rate",
+    "roc_auc",
+    "calibration_slope",
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "bias",
+)
+"""The metrics of the table of months, where the kind of model has them."""
+
+
+def outcomes(
+    job: JobName,
+    month: Annotated[
+        str | None, typer.Option(help="Show all figures of one month of decisions, such as 2026-05.", metavar="month")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare predictions with what became of the rows, and record each month that is new or has changed.
+
+    The outcomes are those of the table or query in [outcomes] of the job. A month counts once its performance window
+    has closed. Its figures as they were first reported are kept.
+    """
+    from batch_scoring.domain.job_files import load_job
+    from batch_scoring.monitoring.performance import evaluate
+
+    wanted = None if month is None else _month(month)
+    found = evaluate(migrated_database(), load_job(settings().jobs_dir, job), by=login())
+    cohorts = [one for one in found.cohorts if wanted is None or one.last.cohort.month == wanted]
+    if as_json:
+        show_json(
+            {
+                "job": job,
+                "counts": found.counts,
+                "changed": len(found.changed),
+                "cohorts": cohorts,
+                "totals": () if wanted else found.totals,
+            }
+        )
+        return
+    _show_counts(found.counts)
+    if not cohorts:
+        notice("no month of decisions is reported yet" if wanted is None else f"month {month} is not reported")
+    elif wanted is None:
+        _show_months(found)
+    else:
+        for one in cohorts:
+            _show_cohort(one)
+    _notice_changes(found)
+
+
+def _month(text: str) -> Any:
+    try:
+        return datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007 a month has no time
+    except ValueError:
+        raise InputFault(f"--month {text}: expected a month such as 2026-05") from None
+
+
+def _show_counts(counts: OutcomeCounts) -> None:
+    parts = [
+        (counts.immature_count, "of months whose performance window is open"),
+        (counts.unknown_count, "without an outcome yet"),
+        (counts.duplicate_count, "repeated"),
+        (counts.reversal_count, "superseded by a later outcome"),
+        (counts.unknown_key_count, "of keys that were never scored"),
+        (counts.unpredicted_count, "without a current prediction at their time"),
+        (counts.invalid_count, "that the model could not predict"),
+        (counts.undated_count, "without a time"),
+    ]
+    left_out = "; ".join(f"{count:,} {text}" for count, text in parts if count)
+    show_record(
+        [
+            ("outcomes", f"{counts.used_count:,} used of {counted(counts.read_count, 'row')}"),
+            *([("left out", left_out)] if left_out else []),
+        ]
+    )
+
+
+def _show_months(found: Evaluated) -> None:
+    present = {figure.metric for one in found.cohorts for figure in one.last.cohort.performance.figures}
+    shown = [metric for metric in _SHOWN if metric in present]
+    show_table(
+        [
+            "month",
+            TableColumn(name="model", optional=True),
+            "among",
+            TableColumn(name="predictions", is_number=True),
+            TableColumn(name="outcomes", is_number=True),
+            *(TableColumn(name=metric.replace("_", " "), is_number=True) for metric in shown),
+        ],
+        [_row(one, shown) for one in found.cohorts],
+        title="by month of the decision, with 95 % confidence intervals",
+    )
+    show_table(
+        [
+            "all months",
+            "among",
+            TableColumn(name="predictions", is_number=True),
+            TableColumn(name="outcomes", is_number=True),
+            *(TableColumn(name=metric.replace("_", " "), is_number=True) for metric in shown),
+        ],
+        [
+            [
+                f"{total.model_name} v{total.model_version}",
+                _POPULATIONS[total.population],
+                f"{total.predicted_count:,}",
+                f"{total.performance.rows:,}",
+                *(_shown(total.performance.figure(metric)) for metric in shown),
+            ]
+            for total in found.totals
+            if total.performance.figures
+        ],
+        title="all months together, from histograms of the score",
+    )
+    reasons = dict.fromkeys(
+        f"{one.last.cohort.month:%Y-%m}: {figure.metric.replace('_', ' ')} is not computed: {figure.why_not}"
+        for one in found.cohorts
+        for figure in one.last.cohort.performance.figures
+        if figure.metric in shown and figure.why_not is not None
+    )
+    for reason in reasons:
+        notice(reason)
+
+
+_POPULATIONS = {"all": "known", "exploration": "exploration"}
+
+
+def _row(one: KnownCohort, shown: Sequence[Metric]) -> list[Any]:
+    cohort = one.last.cohort
+    return [
+        f"{cohort.month:%Y-%m}",
+        f"{cohort.model_name} v{cohort.model_version}",
+        _POPULATIONS[cohort.population],
+        f"{cohort.predicted_count:,}",
+        f"{cohort.performance.rows:,}",
+        *(_shown(cohort.performance.figure(metric)) for metric in shown),
+    ]
+
+
+def _shown(figure: Figure | None) -> str | None:
+    if figure is None or figure.value is None:
+        return None
+    if figure.low is None or figure.high is None or figure.metric == "base_rate":
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _show_cohort(one: KnownCohort) -> None:
+    cohort, first = one.last.cohort, one.first
+    performance = cohort.performance
+    show_record(
+        [
+            ("month", f"{cohort.month:%Y-%m}"),
+            ("model", f"{cohort.model_name} version {cohort.model_version}"),
+            ("among", _among(cohort.population, performance, cohort.predicted_count)),
+            *(("predicted", text) for text in _decided(performance)),
+        ]
+    )
+    before = first.cohort.performance
+    show_table(
+        [
+            "figure",
+            TableColumn(name="value", is_number=True),
+            TableColumn(name="first reported", is_number=True),
+            "why",
+        ],
+        [
+            [figure.metric.replace("_", " "), _shown(figure), _shown(before.figure(figure.metric)), figure.why_not]
+            for figure in performance.figures
+        ],
+        title=f"first reported {first.reported_at:%Y-%m-%d}, of {counted(before.rows, 'outcome')}",
+    )
+    if performance.bands:
+        show_table(
+            [
+                "scores",
+                TableColumn(name="outcomes", is_number=True),
+                TableColumn(name="expected", is_number=True),
+                TableColumn(name="observed", is_number=True),
+            ],
+            [_band(band) for band in performance.bands],
+            title="calibration",
+        )
+
+
+def _among(population: str, performance: Performance, predicted_count: int) -> str:
+    rows = " of rows accepted at random" if population == "exploration" else ""
+    return f"{counted(performance.rows, 'matured outcome')} of {counted(predicted_count, 'prediction')}{rows}"
+
+
+def _decided(performance: Performance) -> Iterator[str]:
+    for label, by_outcome in performance.sums.decided.items():
+        became = ", ".join(f"{count:,} became {outcome}" for outcome, count in by_outcome.items())
+        yield f"{label}: {sum(by_outcome.values()):,}; {became}"
+
+
+def _band(band: Band) -> list[Any]:
+    observed = f"{band.observed:.3f} ({band.observed_low:.3f} to {band.observed_high:.3f})"
+    return [f"{band.low:.3f} to {band.high:.3f}", f"{band.rows:,}", f"{band.expected:.3f}", observed]
+
+
+def _notice_changes(found: Evaluated) -> None:
+    if found.changed:
+        notice(f"{counted(len(found.changed), 'report')} recorded")
+    else:
+        notice("nothing has changed since the last report")
+    if found.next_at is not None:
+        notice(f"the next month of decisions is final on {found.next_at:%Y-%m-%d}")

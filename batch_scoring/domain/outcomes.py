@@ -1,0 +1,57 @@
+"""``[outcomes]`` of a job file: what became of the scored rows, to be compared with what was predicted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from batch_scoring.domain.durations import Duration
+from batch_scoring.domain.names import TableName
+from batch_scoring.domain.section import Section
+
+Population = Literal["all", "exploration"]
+"""Predictions with a known outcome: all of them, or those of rows that were accepted at random."""
+
+Column = Annotated[str, Field(min_length=1)]
+
+
+def _table_name(text: str) -> str:
+    return str(TableName.parse(text))
+
+
+class Outcomes(Section):
+    """``[outcomes]``: where outcomes are read, and when they are final."""
+
+    table: Annotated[str, AfterValidator(_table_name)] | None = None
+    query: Annotated[str, Field(min_length=1)] | None = None
+    """A SELECT of outcomes, in place of a table or view."""
+    key: list[Column] = Field(default_factory=list)
+    """The columns with the key of the source, in its order; empty where they have the same names."""
+    outcome: Column
+    """The column with the outcome: one of the model's labels, or a number; NULL while it is not known."""
+    observed_at: Column
+    """The column with the time at which the outcome was observed."""
+    decided_at: Column | None = None
+    """The column with the time of the decision that a prediction was used for. An outcome belongs to the prediction
+    that was current then, or where this is None, when the outcome was observed."""
+    exploration: Column | None = None
+    """The column that tells whether a row was accepted at random."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The label for each value of the outcome, where these are not the model's labels."""
+    matures_after: Duration | None = None
+    """How long after the decision an outcome is final; None where it is at once."""
+    fewest: Annotated[int, Field(ge=2)] = 30
+    """With fewer outcomes, no figure is computed."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Outcomes:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("expected either table or query")
+        return self
+
+    @property
+    def performance_window(self) -> timedelta:
+        """How long after the decision an outcome is final."""
+        return self.matures_after or timedelta(0)

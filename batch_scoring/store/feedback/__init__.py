@@ -1,0 +1,1 @@
+"""Outcomes of scored rows, joined to the predictions that were current when they were used."""

@@ -1,0 +1,292 @@
+"""Read outcomes and join each to the prediction that was current at the time of its decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from batch_scoring.domain.job import Job
+from batch_scoring.domain.names import TableName
+from batch_scoring.domain.outcomes import Outcomes
+from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem, TransientError
+from batch_scoring.store.engine.database import Database
+from batch_scoring.store.engine.names import NamedTable, exactly
+from batch_scoring.store.engine.reflection import located
+from batch_scoring.store.engine.sql_types import as_timestamp
+from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.schema.tables import scoring_runs
+from batch_scoring.store.source.where_clause import broken_structure
+
+_AT_ONCE = 10_000
+"""Rows that are read at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A prediction and its latest outcome, or an earlier one."""
+
+    outcome: Any
+    """As the driver returns it."""
+    score: float | None
+    prediction: str | None
+    run_id: int
+    """The run that wrote the prediction."""
+    month: int
+    """Of the decision, see ``first_day``."""
+    is_exploration: bool
+    is_latest: bool
+    """Whether no later outcome of the prediction is known."""
+    is_repeated: bool
+    """Of an earlier one: whether the next one is the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predicted:
+    """How many predictions of a run there are, or how many of them were decided on."""
+
+    month: int
+    """In which they were made, or decided on."""
+    run_id: int
+    prediction: str | None
+    count: int
+    is_exploration: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowCounts:
+    """Rows of the outcomes."""
+
+    read: int
+    without_outcome: int
+    without_time: int
+    """Those of the others that have no time."""
+
+
+def first_day(month: int) -> date:
+    """The first day of a month, given as twelve times the year plus the number of the month from 0."""
+    return date(month // 12, month % 12 + 1, 1)
+
+
+class JoinedOutcomes:
+    """The outcomes of a job in a transaction, joined to its predictions.
+
+    Without ``decided_at``, the decision on a row was made when its prediction was, and the prediction that was current
+    when the outcome was observed counts.
+    """
+
+    def __init__(self, connection: sa.Connection, job: Job, outcomes: Outcomes, layout: PredictionsLayout) -> None:
+        self._connection = connection
+        self._outcomes = outcomes
+        self._key = outcomes.key or job.source.key
+        self._layout = layout
+        self._rows = _relation(connection, outcomes, _wanted(job, outcomes))
+        self._predictions = layout.all_predictions
+
+    def check(self) -> None:
+        """Raise DatabaseFault where the outcomes cannot be joined to the predictions."""
+        self._connection.execute(sa.select(self._month).select_from(self._joined).limit(0))
+
+    def counts(self) -> RowCounts:
+        """Count the rows."""
+        columns = self._rows.c
+        outcome, time = columns[self._outcomes.outcome], as_timestamp(columns[self._time_name])
+        dated = sa.func.count(sa.case((outcome.is_not(None), time)))
+        query = sa.select(sa.func.count(), sa.func.count(outcome), dated).select_from(self._rows)
+        read, known, with_time = self._connection.execute(query).one()
+        return RowCounts(read=read, without_outcome=read - known, without_time=known - with_time)
+
+    def pairs(self) -> Iterator[Pair]:
+        """The outcomes that have a prediction, in no order."""
+        columns, predictions = self._rows.c, self._predictions.c
+        outcome = columns[self._outcomes.outcome]
+        latest_first = [
+            as_timestamp(columns[self._outcomes.observed_at]).desc().nulls_last(),
+            outcome.desc(),
+        ]
+        of_prediction: Any = {
+            "partition_by": [predictions.valid_from, *(predictions[name] for name in self._layout.key_names)],
+            "order_by": latest_first,
+        }
+        number = sa.func.row_number().over(**of_prediction)
+        query = (
+            sa.select(
+                outcome,
+                predictions.score,
+                predictions.prediction,
+                predictions.run_id,
+                self._month,
+                self._is_exploration,
+                number,
+                sa.func.lag(outcome).over(**of_prediction),
+            )
+            .select_from(self._joined)
+            .where(outcome.is_not(None))
+            .execution_options(yield_per=_AT_ONCE)
+        )
+        for value, score, prediction, run_id, month, exploration, place, later in self._connection.execute(query):
+            yield Pair(
+                outcome=value,
+                score=score,
+                prediction=prediction,
+                run_id=run_id,
+                month=int(month),
+                is_exploration=is_true(exploration),
+                is_latest=place == 1,
+                is_repeated=place > 1 and value == later,
+            )
+
+    def unknown_keys(self) -> int:
+        """The number of dated outcomes whose key was never scored."""
+        columns = self._rows.c
+        was_scored = sa.exists().where(*self._same_key())
+        known = columns[self._outcomes.outcome].is_not(None), columns[self._time_name].is_not(None)
+        query = sa.select(sa.func.count()).select_from(self._rows).where(*known, ~was_scored)
+        return int(self._connection.execute(query).scalar_one())
+
+    def decided(self) -> list[Predicted]:
+        """How many predictions were decided on: those that the outcomes name, with an outcome or without."""
+        predictions = self._predictions.c
+        decisions = (
+            sa.select(
+                self._month.label("month"),
+                predictions.run_id,
+                predictions.prediction,
+                self._is_exploration.label("exploration"),
+                predictions.valid_from,
+                *(predictions[name] for name in self._layout.key_names),
+            )
+            .select_from(self._joined)
+            .distinct()
+            .subquery()
+        )
+        columns = decisions.c
+        grouped = columns.month, columns.run_id, columns.prediction, columns.exploration
+        query = sa.select(*grouped, sa.func.count()).group_by(*grouped)
+        return [
+            Predicted(month=int(month), run_id=run_id, prediction=prediction, is_exploration=is_true(flag), count=count)
+            for month, run_id, prediction, flag, count in self._connection.execute(query)
+        ]
+
+    def made(self) -> list[Predicted]:
+        """How many predictions were made."""
+        predictions = self._predictions.c
+        grouped = _month(predictions.valid_from), predictions.run_id, predictions.prediction
+        query = sa.select(*grouped, sa.func.count()).group_by(*grouped)
+        return [
+            Predicted(month=int(month), run_id=run_id, prediction=prediction, count=count)
+            for month, run_id, prediction, count in self._connection.execute(query)
+        ]
+
+    # --- parts of statements
+
+    @property
+    def _time_name(self) -> str:
+        return self._outcomes.decided_at or self._outcomes.observed_at
+
+    @property
+    def _month(self) -> sa.ColumnElement[Any]:
+        decided = self._outcomes.decided_at
+        return _month(self._predictions.c.valid_from if decided is None else self._rows.c[decided])
+
+    @property
+    def _is_exploration(self) -> sa.ColumnElement[Any]:
+        name = self._outcomes.exploration
+        return sa.null() if name is None else self._rows.c[name]
+
+    @property
+    def _joined(self) -> sa.Join:
+        predictions, time = self._predictions.c, as_timestamp(self._rows.c[self._time_name])
+        is_current = as_timestamp(predictions.valid_from) <= time, time < as_timestamp(predictions.valid_to)
+        return self._rows.join(self._predictions, sa.and_(*self._same_key(), *is_current))
+
+    def _same_key(self) -> list[sa.ColumnElement[bool]]:
+        names = zip(self._key, self._layout.key_names, strict=True)
+        return [self._rows.c[own] == self._predictions.c[name] for own, name in names]
+
+
+def models_of_runs(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """The name and version of the model that scored, by run."""
+    run = scoring_runs.c
+    found: dict[int, tuple[str, int]] = {}
+    for start in range(0, len(run_ids), 500):
+        query = sa.select(run.run_id, run.model_name, run.model_version).where(
+            run.run_id.in_(run_ids[start : start + 500])
+        )
+        found |= {run_id: (name, version) for run_id, name, version in connection.execute(query)}
+    return found
+
+
+def check(database: Database, job: Job, outcomes: Outcomes, layout: PredictionsLayout) -> None:
+    """Raise ConfigurationError where the outcomes cannot be read or not be joined to predictions, and DatabaseFault."""
+    if len(outcomes.key or job.source.key) != len(job.source.key):
+        message = f"expected the columns with the key of the source ({', '.join(job.source.key)}), in its order"
+        raise _problem(job, "key", message)
+    name = "table" if outcomes.query is None else "query"
+    if outcomes.query is not None and (
+        problem := broken_structure(_plain(outcomes.query), database.dialect.conditions)
+    ):
+        raise _problem(job, name, f"is not one SELECT: it {problem}")
+    try:
+        with database.read() as connection:
+            columns = _columns(connection, outcomes)
+    except TransientError:
+        raise
+    except DatabaseFault as exc:
+        raise _problem(job, name, f"cannot be read: {exc}") from exc
+    if missing := [column for column in _wanted(job, outcomes) if column not in columns]:
+        raise _problem(job, name, f"has no column {', '.join(missing)}; it has {', '.join(columns)}")
+    try:
+        with database.read() as connection:
+            JoinedOutcomes(connection, job, outcomes, layout).check()
+    except TransientError:
+        raise
+    except DatabaseFault as exc:
+        message = (
+            f"cannot be joined to {layout.table}: {exc}. The key must have the types of the source's, and times must"
+            " be timestamps or dates; cast them in a query"
+        )
+        raise _problem(job, name, message) from exc
+
+
+def _problem(job: Job, key: str, message: str) -> ConfigurationError:
+    return ConfigurationError([Problem(where=f"job {job.name}", key=f"outcomes.{key}", message=message)])
+
+
+def is_true(flag: Any) -> bool:
+    """A flag as databases store it."""
+    return flag.strip().lower() in ("1", "t", "true", "y", "yes") if isinstance(flag, str) else bool(flag)
+
+
+def _month(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.extract("year", time) * 12 + sa.extract("month", time) - 1
+
+
+def _wanted(job: Job, outcomes: Outcomes) -> list[str]:
+    """The columns that are read."""
+    of_row = (outcomes.outcome, outcomes.observed_at, outcomes.decided_at, outcomes.exploration)
+    return list(dict.fromkeys(name for name in (*(outcomes.key or job.source.key), *of_row) if name is not None))
+
+
+def _columns(connection: sa.Connection, outcomes: Outcomes) -> list[str]:
+    """The columns that outcomes have."""
+    relation = _relation(connection, outcomes, ())
+    return list(connection.execute(sa.select(sa.text("*")).select_from(relation).limit(0)).keys())
+
+
+def _relation(connection: sa.Connection, outcomes: Outcomes, names: Sequence[str]) -> sa.FromClause:
+    columns: list[sa.ColumnClause[Any]] = [sa.column(exactly(name)) for name in names]
+    if outcomes.query is not None:
+        # a colon would begin a parameter; the query may end in a comment
+        text = _plain(outcomes.query).replace(":", "\\:") + "\n"
+        return sa.text(text).columns(*columns).subquery("outcomes")
+    assert outcomes.table is not None
+    table = located(connection, TableName.parse(outcomes.table))
+    return NamedTable(exactly(table.name), *columns, schema=exactly(table.schema)).alias("outcomes")
+
+
+def _plain(query: str) -> str:
+    return query.strip().rstrip(";")

@@ -1,0 +1,5 @@
+-- Scores and the share of positive outcomes, by band of similar scores
+SELECT month, model_version, band, outcome_count, expected, observed, observed_low, observed_high
+FROM calibration
+WHERE job = ${job} AND population = 'all'
+ORDER BY month, model_version, band;
