@@ -39,6 +39,10 @@ EXIT_CODES: dict[str, tuple[tuple[int, str], ...]] = {
         (2, "the outcomes cannot be read or joined, or none is one that the model could predict"),
         (3, "the job and a model version are of different kinds"),
     ),
+    "fairness": (
+        (2, "the groups cannot be read or joined, or the job has no positive label"),
+        (3, "the job and a model version are of different kinds"),
+    ),
     "rescore": (
         (1, "the run failed, or the confirmation was declined"),
         (3, "the model was refused"),

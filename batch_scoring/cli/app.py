@@ -13,6 +13,7 @@ from batch_scoring.cli import (
     checking,
     database,
     demo,
+    fairness,
     models,
     monitoring,
     notifying,
@@ -66,6 +67,7 @@ app.add_typer(running.app, name="runs")
 app.command()(running.status)
 app.add_typer(monitoring.app, name="monitor")
 app.command()(outcomes.outcomes)
+app.command()(fairness.fairness)
 app.command()(rescoring.rescore)
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(answers.why)

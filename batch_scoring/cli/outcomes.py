@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
 
 from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.output import (
@@ -19,8 +17,8 @@ from batch_scoring.cli.output import (
     show_record,
     show_table,
 )
+from batch_scoring.cli.times import month_option
 from batch_scoring.counting import counted
-from batch_scoring.errors import InputFault
 from batch_scoring.login import login
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ _SHOWN: Sequence[Metric] = (
 def outcomes(
     job: JobName,
     month: Annotated[
-        str | None, typer.Option(help="Show all figures of one month of decisions, such as 2026-05.", metavar="month")
+        date | None, month_option(help="Show all figures of one month of decisions, such as 2026-05.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -54,9 +52,8 @@ def outcomes(
     from batch_scoring.domain.job_files import load_job
     from batch_scoring.monitoring.performance import evaluate
 
-    wanted = None if month is None else _month(month)
     found = evaluate(migrated_database(), load_job(settings().jobs_dir, job), by=login())
-    cohorts = [one for one in found.cohorts if wanted is None or one.last.cohort.month == wanted]
+    cohorts = [one for one in found.cohorts if month is None or one.last.cohort.month == month]
     if as_json:
         show_json(
             {
@@ -64,26 +61,19 @@ def outcomes(
                 "counts": found.counts,
                 "changed": len(found.changed),
                 "cohorts": cohorts,
-                "totals": () if wanted else found.totals,
+                "totals": () if month else found.totals,
             }
         )
         return
     _show_counts(found.counts)
     if not cohorts:
-        notice("no month of decisions is reported yet" if wanted is None else f"month {month} is not reported")
-    elif wanted is None:
+        notice("no month of decisions is reported yet" if month is None else f"{month:%Y-%m} is not reported")
+    elif month is None:
         _show_months(found)
     else:
         for one in cohorts:
             _show_cohort(one)
     _notice_changes(found)
-
-
-def _month(text: str) -> Any:
-    try:
-        return datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007 a month has no time
-    except ValueError:
-        raise InputFault(f"--month {text}: expected a month such as 2026-05") from None
 
 
 def _show_counts(counts: OutcomeCounts) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import typer
@@ -37,3 +37,18 @@ def time_option(*names: str, help: str) -> Any:  # noqa: A002 - same name as in 
     return typer.Option(
         *names, help=f"{help} ISO 8601, UTC without an offset: {EXAMPLE}.", parser=parse_time, metavar="TIME"
     )
+
+
+def parse_month(text: str | date) -> date:
+    """Parse a month to its first day. Raises BadParameter."""
+    if isinstance(text, date):
+        return text
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m").date()  # noqa: DTZ007 a month has no time
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a month; expected one such as 2026-05") from None
+
+
+def month_option(*, help: str) -> Any:  # noqa: A002 - same name as in Typer
+    """The option for a month."""
+    return typer.Option("--month", help=help, parser=parse_month, metavar="MONTH")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from batch_scoring.domain import mlflow_uri
 from batch_scoring.domain.durations import Duration
+from batch_scoring.domain.fairness import Fairness
 from batch_scoring.domain.limits import Monitoring, Share
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
 from batch_scoring.domain.outcomes import Outcomes
@@ -177,5 +178,6 @@ class Job(Section):
     promotion: Promotion = Promotion()
     monitoring: Monitoring = Monitoring()
     outcomes: Outcomes | None = None
+    fairness: Fairness | None = None
     mlflow: MLflow = MLflow()
     training: Training = Training()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, norm, rankdata
+from scipy.stats.contingency import relative_risk
 
 LEVEL = 0.95
 
@@ -24,6 +25,15 @@ def share_interval(count: int, of: int) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson, 1927), at LEVEL. ``of`` must not be 0."""
     found = binomtest(count, of).proportion_ci(confidence_level=LEVEL, method="wilson")
     return float(found.low), float(found.high)
+
+
+def ratio_of_shares(count: int, of: int, other_count: int, of_other: int) -> Estimate | None:
+    """The ratio of two shares with Katz's log interval (Katz et al., 1978), at LEVEL. None where a count is 0."""
+    if not count or not other_count:
+        return None
+    found = relative_risk(count, of, other_count, of_other)
+    interval = found.confidence_interval(confidence_level=LEVEL)
+    return Estimate(value=float(found.relative_risk), low=float(interval.low), high=float(interval.high))
 
 
 def roc_auc(positive: Any, scores: Any) -> Estimate | None:

@@ -82,8 +82,7 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
         decided, made = joined.decided(), joined.made()
         runs = sorted({one.run_id for one in (*decided, *made)})
         versions = reading.models_of_runs(connection, runs)
-        gathered = _Gathering(job, outcomes, versions, {}, now(connection))
-        gathered.labels = _labels_by_version(database, job, set(versions.values()))
+        gathered = _Gathering(job, OutcomeLabels.of(database, job, versions, now(connection)))
         for pair in joined.pairs():
             gathered.add(pair)
         unmatched = rows.read - rows.without_outcome - rows.without_time - gathered.pair_count
@@ -137,14 +136,45 @@ def _totals(job: Job, outcomes: Outcomes, cohorts: Iterable[Cohort]) -> Iterator
         )
 
 
-def _labels_by_version(database: Database, job: Job, versions: set[_Version]) -> dict[_Version, tuple[str, ...]]:
-    """The labels of each version; none for a regression."""
-    found = {}
-    for name, version in versions:
-        manifest = registry.get_version(database, name, version).manifest
-        DecisionPolicy.of(job, manifest)  # refuses a job of another kind than its model
-        found[name, version] = tuple(map(str, manifest.labels))
-    return found
+@dataclass(kw_only=True)
+class OutcomeLabels:
+    """What outcomes are, of the labels of the versions that predicted, and which of them are final."""
+
+    declared: Outcomes
+    versions: Mapping[int, _Version]
+    """By run."""
+    labels: Mapping[_Version, tuple[str, ...]]
+    """None for a regression."""
+    time: datetime
+    _known: dict[Any, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, database: Database, job: Job, versions: Mapping[int, _Version], time: datetime) -> OutcomeLabels:
+        """The labels of the versions of some runs. Raises ModelRefused, DatabaseFault."""
+        assert job.outcomes is not None
+        labels = {}
+        for name, version in set(versions.values()):
+            manifest = registry.get_version(database, name, version).manifest
+            DecisionPolicy.of(job, manifest)  # refuses a job of another kind than its model
+            labels[name, version] = tuple(map(str, manifest.labels))
+        return cls(declared=job.outcomes, versions=versions, labels=labels, time=time)
+
+    def label(self, outcome: Any, run_id: int) -> str | None:
+        """The label that an outcome is, of the version that a run used; None if it is none."""
+        version = self.versions[run_id]
+        key = (type(outcome), outcome, version)
+        if key not in self._known:
+            self._known[key] = _as_label(outcome, self.declared.labels, self.labels[version])
+        return self._known[key]
+
+    def is_mature(self, month: int) -> bool:
+        """Whether the outcomes of all decisions of a month are final."""
+        return self.mature_at(month) <= self.time
+
+    def mature_at(self, month: int) -> datetime:
+        """When they are."""
+        end = datetime.combine(first_day(month + 1), datetime.min.time(), tzinfo=UTC)
+        return end + self.declared.performance_window
 
 
 @dataclass(kw_only=True)
@@ -163,16 +193,11 @@ class _Gathering:
     """Gathers outcomes by month and model version."""
 
     job: Job
-    declared: Outcomes
-    versions: Mapping[int, _Version]
-    """By run."""
-    labels: Mapping[_Version, tuple[str, ...]]
-    time: datetime
+    labels: OutcomeLabels
     pair_count: int = 0
     next_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
     found: dict[tuple[int, _Version], _Pairs] = field(default_factory=dict)
-    _known_labels: dict[Any, str | None] = field(default_factory=dict)
 
     @property
     def is_regression(self) -> bool:
@@ -184,14 +209,14 @@ class _Gathering:
         if not pair.is_latest:
             self.counts["duplicate_count" if pair.is_repeated else "reversal_count"] += 1
             return
-        version = self.versions[pair.run_id]
-        outcome = _number(pair.outcome) if self.is_regression else self._label(pair.outcome, version)
+        version = self.labels.versions[pair.run_id]
+        outcome = _number(pair.outcome) if self.is_regression else self.labels.label(pair.outcome, pair.run_id)
         if outcome is None:
             self.counts["invalid_count"] += 1
             return
-        if not self.is_mature(pair.month):
+        if not self.labels.is_mature(pair.month):
             self.counts["immature_count"] += 1
-            mature_at = self._mature_at(pair.month)
+            mature_at = self.labels.mature_at(pair.month)
             self.next_at = mature_at if self.next_at is None else min(self.next_at, mature_at)
             return
         self.counts["used_count"] += 1
@@ -204,30 +229,16 @@ class _Gathering:
         pairs.scores.append(float("nan") if pair.score is None else pair.score)
         pairs.is_exploration.append(pair.is_exploration)
 
-    def is_mature(self, month: int) -> bool:
-        """Whether the outcomes of all decisions of a month are final."""
-        return self._mature_at(month) <= self.time
-
-    def _mature_at(self, month: int) -> datetime:
-        end = datetime.combine(first_day(month + 1), datetime.min.time(), tzinfo=UTC)
-        return end + self.declared.performance_window
-
-    def _label(self, outcome: Any, version: _Version) -> str | None:
-        key = (type(outcome), outcome, version)
-        if key not in self._known_labels:
-            self._known_labels[key] = _as_label(outcome, self.declared.labels, self.labels[version])
-        return self._known_labels[key]
-
     def check(self) -> None:
         """Raise InputFault where no outcome is one that the model could have predicted."""
         if self.counts["invalid_count"] and not self.found and not self.counts["immature_count"]:
             expected = "numbers"
             if not self.is_regression:
-                labels = sorted({label for labels in self.labels.values() for label in labels})
+                labels = sorted({label for labels in self.labels.labels.values() for label in labels})
                 expected = f"the labels {', '.join(labels)}; name the label of each value in [outcomes] labels"
             raise InputFault(
                 f"none of {counted(self.counts['invalid_count'], 'outcome')} of job {self.job.name} in column"
-                f" {self.declared.outcome} is one that its model could predict: expected {expected}"
+                f" {self.labels.declared.outcome} is one that its model could predict: expected {expected}"
             )
 
     def cohorts(
@@ -236,15 +247,15 @@ class _Gathering:
         """The cohorts that are mature, given the predictions that count as theirs."""
         of_all, of_exploration, of_others = Counter[Any](), Counter[Any](), Counter[Any]()
         for one in all_of:
-            of_all[one.month, self.versions[one.run_id]] += one.count
+            of_all[one.month, self.labels.versions[one.run_id]] += one.count
         for one in decided:
             if one.is_exploration:
-                of_exploration[one.month, self.versions[one.run_id]] += one.count
+                of_exploration[one.month, self.labels.versions[one.run_id]] += one.count
         positive = self.job.predictions.positive_label
         for one in made:
             if one.prediction != positive:
-                of_others[one.month, self.versions[one.run_id]] += one.count
-        months = sorted(key for key in of_all | Counter(self.found.keys()) if self.is_mature(key[0]))
+                of_others[one.month, self.labels.versions[one.run_id]] += one.count
+        months = sorted(key for key in of_all | Counter(self.found.keys()) if self.labels.is_mature(key[0]))
         for key in months:
             pairs = self.found.get(key, _Pairs())
             hidden = self._hidden(pairs, of_others[key])
@@ -282,7 +293,7 @@ class _Gathering:
         )
 
     def _performance(self, pairs: _Pairs, chosen: Any, hidden: str | None) -> Performance:
-        fewest, kind = self.declared.fewest, self.job.predictions.kind
+        fewest, kind = self.labels.declared.fewest, self.job.predictions.kind
         scores = np.frombuffer(pairs.scores, dtype=float)[chosen]
         if kind == "regression":
             return regression(np.frombuffer(pairs.numbers, dtype=float)[chosen], scores, fewest=fewest)

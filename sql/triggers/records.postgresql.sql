@@ -125,6 +125,9 @@ FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${drift_mutes}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 
+CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${fairness_reports}
+FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
+
 CREATE OR REPLACE TRIGGER keep_login BEFORE INSERT ON ${outcome_readings}
 FOR EACH ROW EXECUTE FUNCTION ${keep_login}();
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,57 +10,17 @@ import pandas as pd
 import pytest
 from commands import assert_refused
 from conftest import prepare_loans
+from outcome_rows import OUTCOMES, keys, morning, moved_to, outcome, write
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from support import LOAN_JOB, REPOSITORY, Workspace
 
 from batch_scoring.model.training import TrainedModel
 
 NAME = "loan_eligibility"
-OUTCOMES = """
-[outcomes]
-table = "loan_outcomes"
-outcome = "became"
-observed_at = "observed_at"
-decided_at = "decided_at"
-matures_after = "30 days"
-"""
 
 
 def declare(workspace: Workspace, outcomes: str = OUTCOMES, job: str = LOAN_JOB) -> None:
     workspace.write_job(NAME, job + outcomes)
-
-
-def moved_to(workspace: Workspace, month: str, *, before: str | None = None) -> None:
-    """Pretend that the current predictions were made in a month, and those that they superseded in ``before``."""
-    start = morning(workspace, month)
-    if before is not None:
-        earlier = morning(workspace, before)
-        workspace.rewrite(f"UPDATE predictions_superseded SET valid_from = '{earlier}', valid_to = '{start}'")
-    workspace.rewrite(f"UPDATE predictions SET valid_from = '{start}'")
-
-
-def morning(workspace: Workspace, month: str) -> str:
-    """The first morning of a month as the database stores it."""
-    return workspace.words.timestamp_text(datetime.fromisoformat(f"{month}-01 08:00:00"))
-
-
-def keys(workspace: Workspace) -> list[str]:
-    return [key for (key,) in workspace.query('SELECT "Loan_ID" FROM applicants ORDER BY "Loan_ID"')]
-
-
-def write(workspace: Workspace, rows: list[dict[str, Any]]) -> None:
-    """Write rows of outcomes: key, label, and the days of decision and observation."""
-    time = workspace.words.timestamp
-    columns = f'"Loan_ID" VARCHAR(40), became VARCHAR(10), decided_at {time}, observed_at {time}, at_random INTEGER'
-    workspace.sql(f"CREATE TABLE IF NOT EXISTS loan_outcomes ({columns})")
-    workspace.sql(
-        "INSERT INTO loan_outcomes VALUES (:key, :became, :decided_at, :observed_at, :at_random)",
-        [{"at_random": 0, **row} for row in rows],
-    )
-
-
-def outcome(key: str, became: str | None, decided: str | None, observed: str | None, **more: Any) -> dict[str, Any]:
-    return {"key": key, "became": became, "decided_at": decided, "observed_at": observed, **more}
 
 
 def figures(found: Any, month: str, population: str = "all", version: int = 1) -> dict[str, Any]:
@@ -145,9 +104,9 @@ def test_each_outcome_joins_the_prediction_of_its_decision_also_after_a_rescore_
     )
     assert latest[1] == first != latest[0], "the first report stays"
     for name, columns in (("performance", "first_value"), ("calibration", "observed_high")):
-        rows = workspace.frame((REPOSITORY / "sql" / "bi" / f"{name}.sql").read_text(encoding="utf-8"))
-        assert len(rows) > 3
-        assert rows[columns].notna().all()
+        answer = workspace.frame((REPOSITORY / "sql" / "bi" / f"{name}.sql").read_text(encoding="utf-8"))
+        assert len(answer) > 3
+        assert answer[columns].notna().all()
 
 
 def test_without_a_time_of_the_decision_the_prediction_counts_that_was_current_at_the_outcome(
@@ -341,5 +300,7 @@ def test_too_few_outcomes_and_a_wrong_month_say_so(scored: Workspace) -> None:
     assert told.returncode == 0
     assert "2026-02: accuracy is not computed: 12 outcomes, and 30 are the fewest" in told.stderr
     assert json.loads(scored.cli("outcomes", NAME, "--json").stdout)["changed"] == 0
-    assert_refused(scored.cli("outcomes", NAME, "--month", "May"), 2, "expected a month such as 2026-05")
-    assert "month 2025-01 is not reported" in scored.cli("outcomes", NAME, "--month", "2025-01").stderr
+    assert_refused(
+        scored.cli("outcomes", NAME, "--month", "May"), 2, "'May' is not a month; expected one such as 2026-05"
+    )
+    assert "2025-01 is not reported" in scored.cli("outcomes", NAME, "--month", "2025-01").stderr

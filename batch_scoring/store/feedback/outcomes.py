@@ -103,15 +103,6 @@ class JoinedOutcomes:
         """The outcomes that have a prediction, in no order."""
         columns, predictions = self._rows.c, self._predictions.c
         outcome = columns[self._outcomes.outcome]
-        latest_first = [
-            as_timestamp(columns[self._outcomes.observed_at]).desc().nulls_last(),
-            outcome.desc(),
-        ]
-        of_prediction: Any = {
-            "partition_by": [predictions.valid_from, *(predictions[name] for name in self._layout.key_names)],
-            "order_by": latest_first,
-        }
-        number = sa.func.row_number().over(**of_prediction)
         query = (
             sa.select(
                 outcome,
@@ -120,8 +111,8 @@ class JoinedOutcomes:
                 predictions.run_id,
                 self._month,
                 self._is_exploration,
-                number,
-                sa.func.lag(outcome).over(**of_prediction),
+                self._place,
+                sa.func.lag(outcome).over(**self._of_prediction),
             )
             .select_from(self._joined)
             .where(outcome.is_not(None))
@@ -174,14 +165,49 @@ class JoinedOutcomes:
     def made(self) -> list[Predicted]:
         """How many predictions were made."""
         predictions = self._predictions.c
-        grouped = _month(predictions.valid_from), predictions.run_id, predictions.prediction
+        grouped = month_of(predictions.valid_from), predictions.run_id, predictions.prediction
         query = sa.select(*grouped, sa.func.count()).group_by(*grouped)
         return [
             Predicted(month=int(month), run_id=run_id, prediction=prediction, count=count)
             for month, run_id, prediction, count in self._connection.execute(query)
         ]
 
+    def latest(self) -> sa.Subquery:
+        """The latest outcome of each prediction: its key, month, outcome, score and label."""
+        columns, predictions = self._rows.c, self._predictions.c
+        outcome = columns[self._outcomes.outcome]
+        query = (
+            sa.select(
+                *(predictions[name] for name in self._layout.key_names),
+                self._month.label("month"),
+                outcome.label("outcome"),
+                predictions.score,
+                predictions.prediction,
+                predictions.run_id,
+                self._place.label("place"),
+            )
+            .select_from(self._joined)
+            .where(outcome.is_not(None))
+            .subquery()
+        )
+        return sa.select(query).where(query.c.place == 1).subquery("latest")
+
     # --- parts of statements
+
+    @property
+    def _of_prediction(self) -> Any:
+        """The window of the outcomes of a prediction, the latest first."""
+        columns, predictions = self._rows.c, self._predictions.c
+        time = as_timestamp(columns[self._outcomes.observed_at])
+        return {
+            "partition_by": [predictions.valid_from, *(predictions[name] for name in self._layout.key_names)],
+            "order_by": [time.desc().nulls_last(), columns[self._outcomes.outcome].desc()],
+        }
+
+    @property
+    def _place(self) -> sa.ColumnElement[int]:
+        """The place of an outcome among those of its prediction, the latest first."""
+        return sa.func.row_number().over(**self._of_prediction)
 
     @property
     def _time_name(self) -> str:
@@ -190,7 +216,7 @@ class JoinedOutcomes:
     @property
     def _month(self) -> sa.ColumnElement[Any]:
         decided = self._outcomes.decided_at
-        return _month(self._predictions.c.valid_from if decided is None else self._rows.c[decided])
+        return month_of(self._predictions.c.valid_from if decided is None else self._rows.c[decided])
 
     @property
     def _is_exploration(self) -> sa.ColumnElement[Any]:
@@ -224,21 +250,21 @@ def check(database: Database, job: Job, outcomes: Outcomes, layout: PredictionsL
     """Raise ConfigurationError where the outcomes cannot be read or not be joined to predictions, and DatabaseFault."""
     if len(outcomes.key or job.source.key) != len(job.source.key):
         message = f"expected the columns with the key of the source ({', '.join(job.source.key)}), in its order"
-        raise _problem(job, "key", message)
+        raise problem_of(job, "key", message)
     name = "table" if outcomes.query is None else "query"
     if outcomes.query is not None and (
         problem := broken_structure(_plain(outcomes.query), database.dialect.conditions)
     ):
-        raise _problem(job, name, f"is not one SELECT: it {problem}")
+        raise problem_of(job, name, f"is not one SELECT: it {problem}")
     try:
         with database.read() as connection:
             columns = _columns(connection, outcomes)
     except TransientError:
         raise
     except DatabaseFault as exc:
-        raise _problem(job, name, f"cannot be read: {exc}") from exc
+        raise problem_of(job, name, f"cannot be read: {exc}") from exc
     if missing := [column for column in _wanted(job, outcomes) if column not in columns]:
-        raise _problem(job, name, f"has no column {', '.join(missing)}; it has {', '.join(columns)}")
+        raise problem_of(job, name, f"has no column {', '.join(missing)}; it has {', '.join(columns)}")
     try:
         with database.read() as connection:
             JoinedOutcomes(connection, job, outcomes, layout).check()
@@ -249,10 +275,11 @@ def check(database: Database, job: Job, outcomes: Outcomes, layout: PredictionsL
             f"cannot be joined to {layout.table}: {exc}. The key must have the types of the source's, and times must"
             " be timestamps or dates; cast them in a query"
         )
-        raise _problem(job, name, message) from exc
+        raise problem_of(job, name, message) from exc
 
 
-def _problem(job: Job, key: str, message: str) -> ConfigurationError:
+def problem_of(job: Job, key: str, message: str) -> ConfigurationError:
+    """The error for a key of ``[outcomes]``."""
     return ConfigurationError([Problem(where=f"job {job.name}", key=f"outcomes.{key}", message=message)])
 
 
@@ -261,7 +288,8 @@ def is_true(flag: Any) -> bool:
     return flag.strip().lower() in ("1", "t", "true", "y", "yes") if isinstance(flag, str) else bool(flag)
 
 
-def _month(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+def month_of(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The month of a time, see ``first_day``."""
     return sa.extract("year", time) * 12 + sa.extract("month", time) - 1
 
 

@@ -51,6 +51,21 @@ performance_reports = sa.Table(
     comment="One row per month, model version and change of its outcomes. Rows never change",
 )
 
+fairness_reports = sa.Table(
+    "fairness_reports",
+    metadata,
+    sa.Column("report_id", identity, primary_key=True, autoincrement=True, comment="Number of the report"),
+    sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+    sa.Column("month", sa.Date, nullable=False, comment="First day of the month, UTC"),
+    sa.Column("number", sa.Integer, nullable=False, comment="Number of the report of this month, from 1"),
+    sa.Column("figures", nested, nullable=False, comment="Figures of each group that has enough rows to be shown"),
+    sa.Column("read_at", UtcTimestamp, nullable=False, comment="When it was computed, by the database's clock"),
+    sa.Column("read_by", sa.String(255), nullable=False, comment="The login that computed it"),
+    database_user(),
+    sa.UniqueConstraint("job", "month", "number"),
+    comment="One row per month and change of the figures of groups. Rows never change",
+)
+
 performance_metrics = sa.Table(
     "performance_metrics",
     metadata,

@@ -437,6 +437,20 @@ def upgrade() -> None:
         comment="One row per month, model version and change of its outcomes. Rows never change",
     )
     op.create_table(
+        "fairness_reports",
+        sa.Column("report_id", identity, autoincrement=True, comment="Number of the report"),
+        sa.Column("job", sa.String(63), nullable=False, comment="The job"),
+        sa.Column("month", sa.Date, nullable=False, comment="First day of the month, UTC"),
+        sa.Column("number", sa.Integer, nullable=False, comment="Number of the report of this month, from 1"),
+        sa.Column("figures", json, nullable=False, comment="Figures of each group that has enough rows to be shown"),
+        sa.Column("read_at", utc, nullable=False, comment="When it was computed, by the database's clock"),
+        sa.Column("read_by", sa.String(255), nullable=False, comment="The login that computed it"),
+        sa.Column("database_user", sa.String(63), comment="The login as the database knows it; NULL on SQLite"),
+        sa.PrimaryKeyConstraint("report_id", name="pk_fairness_reports"),
+        sa.UniqueConstraint("job", "month", "number", name="uq_fairness_reports_job_month_number"),
+        comment="One row per month and change of the figures of groups. Rows never change",
+    )
+    op.create_table(
         "performance_metrics",
         sa.Column("report_id", sa.BigInteger, autoincrement=False, comment="The report"),
         sa.Column("metric", sa.String(32), comment="accuracy, roc_auc and others"),
