@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # compile bytecode at installation, so that commands start faster
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install dev demo test test-all docs siege lint typecheck check wheel requirements benchmark-start false-alarms bench soak clean
+.PHONY: help install dev demo test test-all docs siege lint typecheck check wheel requirements benchmark-start benchmark-outcomes false-alarms bench soak clean
 
 help:
 	@echo "make demo      install and run the example job on an embedded database"
@@ -16,6 +16,7 @@ help:
 	@echo "make siege     a service under bad connections and hostile files for ten minutes"
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
+	@echo "make benchmark-outcomes   time monthly figures of a million predictions: two minutes"
 	@echo "make false-alarms      simulate how often monitoring alarms, with drift and without: a minute"
 	@echo "make bench     compare speed and memory with pandas, Polars, MLflow and a hand-written loop: 15 minutes"
 	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
@@ -75,6 +76,9 @@ false-alarms: dev
 
 benchmark-start: dev
 	$(BIN)/python -m benchmarks.start
+
+benchmark-outcomes: dev
+	$(BIN)/python -m benchmarks.outcomes
 
 # the peers require other versions of shared libraries, so they have a separate environment
 .venv-bench/.installed: requirements-bench.txt pyproject.toml

@@ -16,6 +16,7 @@ import pytest
 import sampling
 import watchdog
 from databases import DATABASES, SqliteFiles
+from hypothesis import settings
 from logins import Granted
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
@@ -30,6 +31,8 @@ def pytest_configure() -> None:
     """Nothing that this process starts outlives it."""
     watchdog.start()
     budget.start()
+    settings.register_profile("tests", deadline=None)  # a shared machine may be slow at any moment
+    settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -24,6 +24,7 @@ from batch_scoring.errors import (
 from batch_scoring.scoring.preparation import artifact_of, check_model, why_in_python
 from batch_scoring.store import registry
 from batch_scoring.store.engine.database import Database
+from batch_scoring.store.feedback import groups, outcomes
 from batch_scoring.store.job_models import version_of_job
 from batch_scoring.store.schema import job_tables
 from batch_scoring.store.schema.layout import layout_of
@@ -140,6 +141,35 @@ def _check_job(database: Database, artifacts_dir: Path, job: Job) -> Iterable[Fi
     except BatchScoringError as exc:
         yield _problem(subject, exc)
     yield from _check_model(database, artifacts_dir, job, source)
+    if source is not None:
+        yield from _check_feedback(database, job, source)
+
+
+def _check_feedback(database: Database, job: Job, source: SourceTable) -> Iterator[Finding]:
+    """Whether outcomes and groups can be read and joined to predictions, once there are tables of these.
+
+    Runs do not need them, so a problem is a warning.
+    """
+    subject = f"job {job.name}"
+    try:
+        layout = layout_of(job, source)
+        with database.read() as connection:
+            if not job_tables.check_tables(connection, job, layout):
+                return
+    except BatchScoringError:
+        return  # a finding of its own
+    for what in ("outcomes", "fairness"):
+        if getattr(job, what) is None:
+            continue
+        try:
+            if what == "outcomes" and job.outcomes is not None:
+                outcomes.check(database, job, job.outcomes, layout)
+            elif job.fairness is not None:
+                groups.check(database, job, job.fairness, layout)
+        except BatchScoringError as exc:
+            yield _warning(subject, f"`batch-scoring {what} {job.name}` would fail: {_message(subject, exc)}")
+        else:
+            yield _ok(subject, f"what [{what}] names can be joined to predictions")
 
 
 def _check_model(database: Database, artifacts_dir: Path, job: Job, source: SourceTable | None) -> Iterator[Finding]:
@@ -225,8 +255,12 @@ def _valid_jobs(jobs_dir: Path) -> Iterable[Job]:
 
 
 def _problem(subject: str, exc: BatchScoringError, message: str | None = None) -> Finding:
-    text = (message or str(exc)).replace(f"{subject}: ", "")  # the subject is printed before the message
+    text = message or _message(subject, exc)
     return Finding(subject=subject, severity=Severity.ERROR, message=text, exit_code=exc.exit_code)
+
+
+def _message(subject: str, exc: BatchScoringError) -> str:
+    return str(exc).replace(f"{subject}: ", "")  # the subject is printed before the message
 
 
 def _ok(subject: str, message: str) -> Finding:

@@ -23,7 +23,7 @@ from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.feedback import outcomes as reading
 from batch_scoring.store.feedback import reports
-from batch_scoring.store.feedback.outcomes import JoinedOutcomes, Pair, Predicted, first_day
+from batch_scoring.store.feedback.outcomes import JoinedOutcomes, Pair, Predicted, first_day, is_true
 from batch_scoring.store.feedback.reports import Report
 from batch_scoring.store.schema.job_tables import existing_layout
 
@@ -79,13 +79,12 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
     with database.read() as connection:
         joined = JoinedOutcomes(connection, job, outcomes, layout)
         rows = joined.counts()
-        decided, made = joined.decided(), joined.made()
-        runs = sorted({one.run_id for one in (*decided, *made)})
-        versions = reading.models_of_runs(connection, runs)
+        made = joined.made()
+        versions = reading.models_of_runs(connection, sorted({one.run_id for one in made}))
         gathered = _Gathering(job, OutcomeLabels.of(database, job, versions, now(connection)))
         for pair in joined.pairs():
             gathered.add(pair)
-        unmatched = rows.read - rows.without_outcome - rows.without_time - gathered.pair_count
+        unmatched = rows.dated - gathered.pair_count
         unknown_keys = joined.unknown_keys() if unmatched else 0
     gathered.check()
     counts = OutcomeCounts(
@@ -96,7 +95,7 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
         unpredicted_count=unmatched - unknown_keys,
         **gathered.counts,
     )
-    cohorts = list(gathered.cohorts(made if outcomes.decided_at is None else decided, decided, made))
+    cohorts = list(gathered.cohorts(made))
     changed = reports.record(database, job.name, counts, cohorts, by=by)
     return _known(database, job, outcomes, counts, changed, gathered.next_at)
 
@@ -197,6 +196,8 @@ class _Gathering:
     pair_count: int = 0
     next_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    decided: Counter[tuple[int, _Version, bool]] = field(default_factory=Counter)
+    """Predictions that were decided on, by month, version and whether at random."""
     found: dict[tuple[int, _Version], _Pairs] = field(default_factory=dict)
 
     @property
@@ -204,12 +205,16 @@ class _Gathering:
         return self.job.predictions.kind == "regression"
 
     def add(self, pair: Pair) -> None:
-        """Add an outcome."""
+        """Add a row of the outcomes."""
+        version = self.labels.versions[pair.run_id]
+        if pair.is_latest:
+            self.decided[pair.month, version, is_true(pair.exploration)] += 1
+        if pair.outcome is None:
+            return
         self.pair_count += 1
         if not pair.is_latest:
-            self.counts["duplicate_count" if pair.is_repeated else "reversal_count"] += 1
+            self.counts["duplicate_count" if pair.outcome == pair.later else "reversal_count"] += 1
             return
-        version = self.labels.versions[pair.run_id]
         outcome = _number(pair.outcome) if self.is_regression else self.labels.label(pair.outcome, pair.run_id)
         if outcome is None:
             self.counts["invalid_count"] += 1
@@ -227,7 +232,7 @@ class _Gathering:
             pairs.outcomes.append(outcome)
             pairs.predictions.append(pair.prediction or "")
         pairs.scores.append(float("nan") if pair.score is None else pair.score)
-        pairs.is_exploration.append(pair.is_exploration)
+        pairs.is_exploration.append(is_true(pair.exploration))
 
     def check(self) -> None:
         """Raise InputFault where no outcome is one that the model could have predicted."""
@@ -241,16 +246,16 @@ class _Gathering:
                 f" {self.labels.declared.outcome} is one that its model could predict: expected {expected}"
             )
 
-    def cohorts(
-        self, all_of: Iterable[Predicted], decided: Iterable[Predicted], made: Iterable[Predicted]
-    ) -> Iterator[Cohort]:
-        """The cohorts that are mature, given the predictions that count as theirs."""
+    def cohorts(self, made: Iterable[Predicted]) -> Iterator[Cohort]:
+        """The cohorts that are mature, given how many predictions were made."""
         of_all, of_exploration, of_others = Counter[Any](), Counter[Any](), Counter[Any]()
-        for one in all_of:
-            of_all[one.month, self.labels.versions[one.run_id]] += one.count
-        for one in decided:
-            if one.is_exploration:
-                of_exploration[one.month, self.labels.versions[one.run_id]] += one.count
+        for (month, version, is_exploration), count in self.decided.items():
+            of_all[month, version] += count
+            of_exploration[month, version] += count if is_exploration else 0
+        if self.labels.declared.decided_at is None:
+            of_all.clear()
+            for one in made:
+                of_all[one.month, self.labels.versions[one.run_id]] += one.count
         positive = self.job.predictions.positive_label
         for one in made:
             if one.prediction != positive:

@@ -133,6 +133,8 @@ def test_groups_that_cannot_be_compared_say_why(scored: Workspace, section: str 
     (scored.jobs_dir / f"{NAME}.toml").write_text(LOAN_JOB + text, encoding="utf-8")
     assert_refused(scored.cli("fairness", NAME), 2, said)
     assert scored.scalar("SELECT count(*) FROM fairness_reports") == 0
+    if said.startswith("fairness.columns: "):
+        assert f"`batch-scoring fairness {NAME}` would fail: {said}" in " ".join(scored.cli("check").stdout.split())
 
 
 def test_a_job_without_a_positive_label_is_refused_and_a_month_without_rows_says_so(scored: Workspace) -> None:

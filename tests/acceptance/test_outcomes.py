@@ -241,6 +241,11 @@ def test_outcomes_that_cannot_be_read_say_why(scored: Workspace, change: dict[st
     (scored.jobs_dir / f"{NAME}.toml").write_text(LOAN_JOB + text, encoding="utf-8")
     assert_refused(scored.cli("outcomes", NAME), 2, said)
     assert scored.scalar("SELECT count(*) FROM outcome_readings") == 0
+    if "is missing" not in said and "either" not in said:
+        warned = scored.cli("check")
+        assert warned.returncode == 0
+        assert f"`batch-scoring outcomes {NAME}` would fail: outcomes." in warned.stdout
+        assert said in warned.stdout
     assert scored.scalar("SELECT count(*) FROM applicants") == 367
 
 

@@ -88,7 +88,7 @@ def test_outcomes_of_a_group_are_its_true_positive_rate_and_its_calibration() ->
     assert (found.true_positive_rate, found.expected, found.observed) == (None, None, None)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     rate=st.sampled_from([0.2, 0.5, 0.8]),
     sizes=st.sampled_from([(40, 40), (200, 60), (1000, 100)]),

@@ -33,7 +33,7 @@ def scikit_learns() -> Any:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(fitted=ROWS, scored=ROWS)
 def test_indicators_are_those_of_scikit_learn(fitted: list[Any], scored: list[Any]) -> None:
     known = frame([("a", "b"), *fitted])

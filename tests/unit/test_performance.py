@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
@@ -167,7 +167,6 @@ _cohort = st.integers(0, 120).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(one=_cohort, other=_cohort)
 def test_sums_of_parts_are_those_of_all(
     one: tuple[list[str], list[float]], other: tuple[list[str], list[float]]

@@ -122,7 +122,7 @@ def applicants(loan_test: pd.DataFrame, loan_manifest: Manifest) -> dict[str, li
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=10, derandomize=True, database=None)
+@settings(max_examples=10, derandomize=True, database=None)
 @given(data=st.data())
 def test_a_score_is_the_same_in_any_chunk_size_and_order(
     data: st.DataObject, loan_scorer: Scorer, applicants: dict[str, list[Any]]
@@ -355,7 +355,7 @@ def test_one_poison_row_in_a_large_chunk_costs_few_calls() -> None:
     assert model.calls < 100
 
 
-@settings(deadline=None, max_examples=40, derandomize=True, database=None)
+@settings(max_examples=40, derandomize=True, database=None)
 @given(rows=st.integers(2, 60), data=st.data())
 def test_several_poison_rows_are_found_and_only_they(rows: int, data: st.DataObject) -> None:
     poison = data.draw(st.sets(st.integers(0, rows - 1), max_size=rows - 1))

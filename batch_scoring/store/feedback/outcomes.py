@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -25,35 +25,39 @@ _AT_ONCE = 10_000
 """Rows that are read at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
-    """A prediction and its latest outcome, or an earlier one."""
+class Pair(NamedTuple):
+    """A row of the outcomes that has a prediction. A tuple, since there are hundreds of thousands."""
 
     outcome: Any
-    """As the driver returns it."""
+    """As the driver returns it; None while it is not known."""
     score: float | None
     prediction: str | None
     run_id: int
     """The run that wrote the prediction."""
     month: int
     """Of the decision, see ``first_day``."""
-    is_exploration: bool
-    is_latest: bool
-    """Whether no later outcome of the prediction is known."""
-    is_repeated: bool
-    """Of an earlier one: whether the next one is the same."""
+    exploration: Any
+    """The flag as the driver returns it, see ``is_true``."""
+    place: int
+    """Among the rows of the prediction, from 1: the latest outcome first, and rows without an outcome last."""
+    later: Any
+    """The outcome of the row before in this order; None if there is none."""
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether no later outcome of the prediction is known: true of one row of each prediction."""
+        return self.place == 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predicted:
-    """How many predictions of a run there are, or how many of them were decided on."""
+    """How many predictions a run made."""
 
     month: int
-    """In which they were made, or decided on."""
+    """In which they were made."""
     run_id: int
     prediction: str | None
     count: int
-    is_exploration: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +68,11 @@ class RowCounts:
     without_outcome: int
     without_time: int
     """Those of the others that have no time."""
+
+    @property
+    def dated(self) -> int:
+        """Rows with an outcome and a time."""
+        return self.read - self.without_outcome - self.without_time
 
 
 def first_day(month: int) -> date:
@@ -100,35 +109,25 @@ class JoinedOutcomes:
         return RowCounts(read=read, without_outcome=read - known, without_time=known - with_time)
 
     def pairs(self) -> Iterator[Pair]:
-        """The outcomes that have a prediction, in no order."""
-        columns, predictions = self._rows.c, self._predictions.c
-        outcome = columns[self._outcomes.outcome]
+        """The rows that have a prediction, with an outcome or without, in no order."""
+        predictions = self._predictions.c
+        outcome = self._rows.c[self._outcomes.outcome]
         query = (
             sa.select(
                 outcome,
                 predictions.score,
                 predictions.prediction,
                 predictions.run_id,
-                self._month,
+                sa.cast(self._month, sa.Integer),
                 self._is_exploration,
                 self._place,
                 sa.func.lag(outcome).over(**self._of_prediction),
             )
             .select_from(self._joined)
-            .where(outcome.is_not(None))
             .execution_options(yield_per=_AT_ONCE)
         )
-        for value, score, prediction, run_id, month, exploration, place, later in self._connection.execute(query):
-            yield Pair(
-                outcome=value,
-                score=score,
-                prediction=prediction,
-                run_id=run_id,
-                month=int(month),
-                is_exploration=is_true(exploration),
-                is_latest=place == 1,
-                is_repeated=place > 1 and value == later,
-            )
+        for row in self._connection.execute(query):
+            yield Pair._make(row)
 
     def unknown_keys(self) -> int:
         """The number of dated outcomes whose key was never scored."""
@@ -137,30 +136,6 @@ class JoinedOutcomes:
         known = columns[self._outcomes.outcome].is_not(None), columns[self._time_name].is_not(None)
         query = sa.select(sa.func.count()).select_from(self._rows).where(*known, ~was_scored)
         return int(self._connection.execute(query).scalar_one())
-
-    def decided(self) -> list[Predicted]:
-        """How many predictions were decided on: those that the outcomes name, with an outcome or without."""
-        predictions = self._predictions.c
-        decisions = (
-            sa.select(
-                self._month.label("month"),
-                predictions.run_id,
-                predictions.prediction,
-                self._is_exploration.label("exploration"),
-                predictions.valid_from,
-                *(predictions[name] for name in self._layout.key_names),
-            )
-            .select_from(self._joined)
-            .distinct()
-            .subquery()
-        )
-        columns = decisions.c
-        grouped = columns.month, columns.run_id, columns.prediction, columns.exploration
-        query = sa.select(*grouped, sa.func.count()).group_by(*grouped)
-        return [
-            Predicted(month=int(month), run_id=run_id, prediction=prediction, is_exploration=is_true(flag), count=count)
-            for month, run_id, prediction, flag, count in self._connection.execute(query)
-        ]
 
     def made(self) -> list[Predicted]:
         """How many predictions were made."""
@@ -198,10 +173,10 @@ class JoinedOutcomes:
     def _of_prediction(self) -> Any:
         """The window of the outcomes of a prediction, the latest first."""
         columns, predictions = self._rows.c, self._predictions.c
-        time = as_timestamp(columns[self._outcomes.observed_at])
+        outcome, time = columns[self._outcomes.outcome], as_timestamp(columns[self._outcomes.observed_at])
         return {
             "partition_by": [predictions.valid_from, *(predictions[name] for name in self._layout.key_names)],
-            "order_by": [time.desc().nulls_last(), columns[self._outcomes.outcome].desc()],
+            "order_by": [sa.case((outcome.is_(None), 1), else_=0), time.desc().nulls_last(), outcome.desc()],
         }
 
     @property

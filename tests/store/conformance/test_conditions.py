@@ -199,7 +199,7 @@ CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=CONDITIONS)
 def test_the_database_selects_the_rows_for_which_a_condition_is_true(facts: Facts, condition: Condition) -> None:
     expected = [row["id"] for row in ROWS if _holds(condition, row) is True]
