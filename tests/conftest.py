@@ -16,7 +16,7 @@ import pytest
 import sampling
 import watchdog
 from databases import DATABASES, SqliteFiles
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from logins import Granted
 from support import DATA, LOAN_JOB, REAL_DATA, PostgresServer, Workspace
 
@@ -31,7 +31,8 @@ def pytest_configure() -> None:
     """Nothing that this process starts outlives it."""
     watchdog.start()
     budget.start()
-    settings.register_profile("tests", deadline=None)  # a shared machine may be slow at any moment
+    slow = [HealthCheck.too_slow]  # as a shared machine may be at any moment
+    settings.register_profile("tests", deadline=None, suppress_health_check=slow)
     settings.load_profile("tests")
 
 
