@@ -17,7 +17,7 @@ help:
 	@echo "make check     lint, types, tests, wheel: what CI runs"
 	@echo "make benchmark-start   time --help and a run with nothing due"
 	@echo "make benchmark-outcomes   time monthly figures of a million predictions: two minutes"
-	@echo "make false-alarms      simulate how often monitoring alarms, with drift and without: a minute"
+	@echo "make false-alarms      simulate how often monitoring alarms and asks for another model, with need and without: two minutes"
 	@echo "make bench     compare speed and memory with pandas, Polars, MLflow and a hand-written loop: 15 minutes"
 	@echo "make docs      write the generated parts of the documents: models, source types, commands, errors, package map"
 	@echo "make requirements      pin requirements.txt and requirements-dev.txt again"
@@ -73,6 +73,7 @@ check: lint typecheck test wheel
 
 false-alarms: dev
 	$(BIN)/python -m benchmarks.false_alarms
+	$(BIN)/python -m benchmarks.false_triggers
 
 benchmark-start: dev
 	$(BIN)/python -m benchmarks.start

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from batch_scoring.cli.job_names import JobName
 from batch_scoring.cli.output import (
     Json,
@@ -15,6 +17,7 @@ from batch_scoring.cli.output import (
     settings,
     show_json,
     show_record,
+    show_sentence,
     show_table,
 )
 from batch_scoring.cli.times import month_option
@@ -23,6 +26,7 @@ from batch_scoring.login import login
 
 if TYPE_CHECKING:
     from batch_scoring.domain.performance import Band, Figure, Metric, OutcomeCounts, Performance
+    from batch_scoring.domain.retraining import Advice, Verdict
     from batch_scoring.monitoring.performance import Evaluated, KnownCohort
 
 _SHOWN: Sequence[Metric] = (
@@ -62,6 +66,7 @@ def outcomes(
                 "changed": len(found.changed),
                 "cohorts": cohorts,
                 "totals": () if month else found.totals,
+                "verdict": found.verdict,
             }
         )
         return
@@ -70,6 +75,7 @@ def outcomes(
         notice("no month of decisions is reported yet" if month is None else f"{month:%Y-%m} is not reported")
     elif month is None:
         _show_months(found)
+        _show_verdict(found.verdict)
     else:
         for one in cohorts:
             _show_cohort(one)
@@ -140,6 +146,23 @@ def _show_months(found: Evaluated) -> None:
     )
     for reason in reasons:
         notice(reason)
+
+
+_ADVICE: dict[Advice, str] = {
+    "none": "nothing is to be done",
+    "unknown": "there are too few outcomes to judge",
+    "watch": "look at the next month",
+    "fix_data": "mend the source before anything else",
+    "recalibrate": "fit the scores to the outcomes again: the model must be calibrated",
+    "retrain": "train a new model",
+}
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    typer.echo()
+    show_sentence("verdict: ", _ADVICE[verdict.advice])
+    for reason in verdict.reasons:
+        show_sentence("  ", reason)
 
 
 _POPULATIONS = {"all": "known", "exploration": "exploration"}

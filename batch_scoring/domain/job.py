@@ -13,6 +13,7 @@ from batch_scoring.domain.fairness import Fairness
 from batch_scoring.domain.limits import Monitoring, Share
 from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
 from batch_scoring.domain.outcomes import Outcomes
+from batch_scoring.domain.retraining import Retraining
 from batch_scoring.domain.schedule import Schedule
 from batch_scoring.domain.section import Section
 
@@ -179,5 +180,6 @@ class Job(Section):
     monitoring: Monitoring = Monitoring()
     outcomes: Outcomes | None = None
     fairness: Fairness | None = None
+    retraining: Retraining = Retraining()
     mlflow: MLflow = MLflow()
     training: Training = Training()

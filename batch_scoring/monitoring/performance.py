@@ -16,9 +16,12 @@ from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.outcomes import Outcomes, Population
 from batch_scoring.domain.performance import Cohort, OutcomeCounts, Performance, ScoreSums
+from batch_scoring.domain.retraining import Verdict
 from batch_scoring.errors import ConfigurationError, InputFault, Problem
 from batch_scoring.model.performance import classification, of_sums, regression
+from batch_scoring.monitoring.verdict import judge
 from batch_scoring.store import registry
+from batch_scoring.store.drift.alerts import list_alerts
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.feedback import outcomes as reading
@@ -61,6 +64,7 @@ class Evaluated:
     """Cohorts that were reported anew."""
     cohorts: Sequence[KnownCohort]
     totals: Sequence[Total]
+    verdict: Verdict
     next_at: datetime | None
     """When the next month of decisions is mature; None if no outcome waits for it."""
 
@@ -109,11 +113,23 @@ def _known(
     next_at: datetime | None,
 ) -> Evaluated:
     found = reports.first_and_last(database, job.name)
+    faults = [
+        f"an alert is open: {alert.message}"
+        for alert in list_alerts(database, job.name)
+        if alert.measure != "distribution"
+    ]
+    verdict = judge(
+        job.retraining,
+        [last.cohort for _, last in found.values()],
+        positive=job.predictions.positive_label,
+        data_faults=faults,
+    )
     return Evaluated(
         counts=counts,
         changed=changed,
         cohorts=[KnownCohort(first=first, last=last) for first, last in found.values()],
         totals=list(_totals(job, outcomes, [last.cohort for _, last in found.values()])),
+        verdict=verdict,
         next_at=next_at,
     )
 

@@ -309,3 +309,26 @@ def test_too_few_outcomes_and_a_wrong_month_say_so(scored: Workspace) -> None:
         scored.cli("outcomes", NAME, "--month", "May"), 2, "'May' is not a month; expected one such as 2026-05"
     )
     assert "2025-01 is not reported" in scored.cli("outcomes", NAME, "--month", "2025-01").stderr
+
+
+def test_a_verdict_follows_from_the_outcomes_and_names_its_cause(scored: Workspace) -> None:
+    declare(scored, OUTCOMES + "\n[retraining]\naccuracy = 0.68\nmonths = 1\n")
+    labels = scored.query('SELECT "Loan_ID", prediction FROM predictions ORDER BY "Loan_ID"')
+    wrong = {"Y": "N", "N": "Y"}
+    write(
+        scored,
+        [
+            outcome(key, wrong[label] if number % 2 else label, "2026-02-10 12:00:00", "2026-04-01 12:00:00")
+            for number, (key, label) in enumerate(labels)
+        ],
+    )
+    told = scored.cli("outcomes", NAME)
+    assert "verdict: train a new model" in told.stdout
+    assert "the accuracy of 2026-02 is 0.501, at most 0.552, and the limit is 0.68" in told.stdout
+    scored.sql(
+        "INSERT INTO drift_alerts (job, subject, name, measure, raised_run_id, raised_at, message)"
+        f" VALUES ('{NAME}', 'feature', 'LoanAmount', 'missing', 1, {scored.words.now}, 'LoanAmount: 40% missing')"
+    )
+    found = scored.cli_json("outcomes", NAME)["verdict"]
+    assert found["advice"] == "fix_data"
+    assert "an alert is open: LoanAmount: 40% missing" in found["reasons"]
