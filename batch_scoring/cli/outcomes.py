@@ -25,6 +25,7 @@ from batch_scoring.counting import counted
 from batch_scoring.login import login
 
 if TYPE_CHECKING:
+    from batch_scoring.domain.overrides import DecisionCount
     from batch_scoring.domain.performance import Band, Figure, Metric, OutcomeCounts, Performance
     from batch_scoring.domain.retraining import Advice, Verdict
     from batch_scoring.monitoring.performance import Evaluated, KnownCohort
@@ -54,6 +55,7 @@ def outcomes(
     has closed. Its figures as they were first reported are kept.
     """
     from batch_scoring.domain.job_files import load_job
+    from batch_scoring.monitoring.overrides import by_month, by_reason_and_user
     from batch_scoring.monitoring.performance import evaluate
 
     found = evaluate(migrated_database(), load_job(settings().jobs_dir, job), by=login())
@@ -66,6 +68,7 @@ def outcomes(
                 "changed": len(found.changed),
                 "cohorts": cohorts,
                 "totals": () if month else found.totals,
+                "overrides": by_month(found.decisions) if month is None else by_reason_and_user(found.decisions, month),
                 "verdict": found.verdict,
             }
         )
@@ -75,10 +78,12 @@ def outcomes(
         notice("no month of decisions is reported yet" if month is None else f"{month:%Y-%m} is not reported")
     elif month is None:
         _show_months(found)
-        _show_verdict(found.verdict)
     else:
         for one in cohorts:
             _show_cohort(one)
+    _show_overrides(found.decisions, month)
+    if cohorts and month is None:
+        _show_verdict(found.verdict)
     _notice_changes(found)
 
 
@@ -146,6 +151,31 @@ def _show_months(found: Evaluated) -> None:
     )
     for reason in reasons:
         notice(reason)
+
+
+def _show_overrides(decisions: Sequence[DecisionCount], month: date | None) -> None:
+    from batch_scoring.monitoring.overrides import by_month, by_reason_and_user
+
+    if not decisions:
+        return
+    shown = by_month(decisions) if month is None else by_reason_and_user(decisions, month)
+    columns: list[str | TableColumn] = ["month"] if month is None else ["reason", "by"]
+    columns += [TableColumn(name=name, is_number=True) for name in ("decisions", "overridden", "share")]
+    show_table(
+        [*columns, TableColumn(name="from and to", is_text=True)],
+        [
+            [
+                *([f"{one.month:%Y-%m}"] if month is None else [one.reason or "-", one.decided_by or "-"]),
+                f"{one.decisions:,}",
+                f"{one.overridden:,}",
+                f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%})",
+                ", ".join(f"{before} to {after}: {count:,}" for before, after, count in one.directions),
+            ]
+            for one in shown
+        ],
+        title="decisions other than predicted"
+        + ("" if month is None else ", by reason and user, of all decisions of the user"),
+    )
 
 
 _ADVICE: dict[Advice, str] = {

@@ -38,6 +38,12 @@ class Outcomes(Section):
     that was current then, or where this is None, when the outcome was observed."""
     exploration: Column | None = None
     """The column that tells whether a row was accepted at random."""
+    decision: Column | None = None
+    """The column with the label that was decided in the end, by a person or by rules; NULL where none was."""
+    decision_reason: Column | None = None
+    """The column with the reason for a decision other than the predicted one, as a code or a text."""
+    decided_by: Column | None = None
+    """The column with the user who decided."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The label for each value of the outcome, where these are not the model's labels."""
     matures_after: Duration | None = None
@@ -49,6 +55,12 @@ class Outcomes(Section):
     def _one_source(self) -> Outcomes:
         if (self.table is None) == (self.query is None):
             raise ValueError("expected either table or query")
+        return self
+
+    @model_validator(mode="after")
+    def _reasons_of_decisions(self) -> Outcomes:
+        if self.decision is None and (self.decision_reason or self.decided_by):
+            raise ValueError("decision_reason and decided_by need decision")
         return self
 
     @property

@@ -15,10 +15,12 @@ from batch_scoring.counting import counted
 from batch_scoring.domain.decision import DecisionPolicy
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.outcomes import Outcomes, Population
+from batch_scoring.domain.overrides import DecisionCount
 from batch_scoring.domain.performance import Cohort, OutcomeCounts, Performance, ScoreSums
 from batch_scoring.domain.retraining import Verdict
 from batch_scoring.errors import ConfigurationError, InputFault, Problem
 from batch_scoring.model.performance import classification, of_sums, regression
+from batch_scoring.monitoring.overrides import added_up
 from batch_scoring.monitoring.verdict import judge
 from batch_scoring.store import registry
 from batch_scoring.store.drift.alerts import list_alerts
@@ -26,7 +28,7 @@ from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.feedback import outcomes as reading
 from batch_scoring.store.feedback import reports
-from batch_scoring.store.feedback.outcomes import JoinedOutcomes, Pair, Predicted, first_day, is_true
+from batch_scoring.store.feedback.outcomes import Decided, JoinedOutcomes, Pair, Predicted, first_day, is_true
 from batch_scoring.store.feedback.reports import Report
 from batch_scoring.store.schema.job_tables import existing_layout
 
@@ -64,6 +66,8 @@ class Evaluated:
     """Cohorts that were reported anew."""
     cohorts: Sequence[KnownCohort]
     totals: Sequence[Total]
+    decisions: Sequence[DecisionCount]
+    """What was decided in the end, of all months; empty where the outcomes do not tell."""
     verdict: Verdict
     next_at: datetime | None
     """When the next month of decisions is mature; None if no outcome waits for it."""
@@ -86,6 +90,7 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
         made = joined.made()
         versions = reading.models_of_runs(connection, sorted({one.run_id for one in made}))
         gathered = _Gathering(job, OutcomeLabels.of(database, job, versions, now(connection)))
+        decisions = [gathered.labels.decision(one) for one in joined.decisions()]
         for pair in joined.pairs():
             gathered.add(pair)
         unmatched = rows.dated - gathered.pair_count
@@ -100,8 +105,9 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
         **gathered.counts,
     )
     cohorts = list(gathered.cohorts(made))
-    changed = reports.record(database, job.name, counts, cohorts, by=by)
-    return _known(database, job, outcomes, counts, changed, gathered.next_at)
+    decisions = added_up(decisions)
+    changed = reports.record(database, job.name, counts, cohorts, decisions, by=by)
+    return _known(database, job, outcomes, counts, changed, decisions, gathered.next_at)
 
 
 def _known(
@@ -110,6 +116,7 @@ def _known(
     outcomes: Outcomes,
     counts: OutcomeCounts,
     changed: Sequence[Cohort],
+    decisions: Sequence[DecisionCount],
     next_at: datetime | None,
 ) -> Evaluated:
     found = reports.first_and_last(database, job.name)
@@ -129,6 +136,7 @@ def _known(
         changed=changed,
         cohorts=[KnownCohort(first=first, last=last) for first, last in found.values()],
         totals=list(_totals(job, outcomes, [last.cohort for _, last in found.values()])),
+        decisions=decisions,
         verdict=verdict,
         next_at=next_at,
     )
@@ -181,6 +189,20 @@ class OutcomeLabels:
         if key not in self._known:
             self._known[key] = _as_label(outcome, self.declared.labels, self.labels[version])
         return self._known[key]
+
+    def decision(self, found: Decided) -> DecisionCount:
+        """Decisions that are alike, by the label that they are; a decision that is none is shown as it is."""
+        name, version = self.versions[found.run_id]
+        return DecisionCount(
+            month=first_day(found.month),
+            model_name=name,
+            model_version=version,
+            prediction=found.prediction,
+            decision=self.label(found.decision, found.run_id) or str(found.decision),
+            reason="" if found.reason is None else str(found.reason),
+            decided_by="" if found.decided_by is None else str(found.decided_by),
+            decision_count=found.decision_count,
+        )
 
     def is_mature(self, month: int) -> bool:
         """Whether the outcomes of all decisions of a month are final."""

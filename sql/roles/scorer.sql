@@ -9,7 +9,7 @@ GRANT SELECT, INSERT, DELETE ON scoring_profiles TO ${role};
 GRANT SELECT, INSERT ON drift_reports, drift_metrics, monitoring_limits TO ${role};
 GRANT SELECT, INSERT, UPDATE (notified_at, cleared_at, cleared_run_id) ON drift_alerts TO ${role};
 GRANT SELECT ON drift_mutes TO ${role};
-GRANT SELECT, INSERT ON outcome_readings, performance_reports, performance_metrics, performance_bands, fairness_reports TO ${role};
+GRANT SELECT, INSERT ON outcome_readings, performance_reports, performance_metrics, performance_bands, decision_counts, fairness_reports TO ${role};
 GRANT SELECT ON mlflow_versions TO ${role};
 GRANT USAGE ON SEQUENCE scoring_runs_run_id_seq, scoring_chunks_number_seq, scoring_profiles_number_seq, drift_alerts_alert_id_seq, outcome_readings_reading_id_seq, performance_reports_report_id_seq, fairness_reports_report_id_seq TO ${role};
 -- for each job

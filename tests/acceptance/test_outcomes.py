@@ -332,3 +332,49 @@ def test_a_verdict_follows_from_the_outcomes_and_names_its_cause(scored: Workspa
     found = scored.cli_json("outcomes", NAME)["verdict"]
     assert found["advice"] == "fix_data"
     assert "an alert is open: LoanAmount: 40% missing" in found["reasons"]
+
+
+def test_a_month_whose_predictions_were_purged_keeps_its_figures(scored: Workspace) -> None:
+    declare(scored, OUTCOMES.replace('decided_at = "decided_at"\n', ""))
+    write(scored, [outcome(key, "Y", None, "2026-03-05 12:00:00") for key in keys(scored)])
+    before = figures(scored.cli_json("outcomes", NAME), "2026-02")
+    scored.rewrite("DELETE FROM predictions WHERE \"Loan_ID\" < 'LP001500'")
+    found = scored.cli_json("outcomes", NAME)
+    assert found["changed"] == 0
+    assert figures(found, "2026-02") == before
+    assert found["counts"]["unknown_key_count"] > 0
+
+
+def test_decisions_other_than_predicted_are_counted_by_direction_reason_and_user(scored: Workspace) -> None:
+    labels = dict(scored.query('SELECT "Loan_ID", prediction FROM predictions'))
+    refused = sorted(key for key, label in labels.items() if label == "N")
+    accepted = sorted(key for key, label in labels.items() if label == "Y")
+    write(scored, [outcome(key, None, "2026-02-10 12:00:00", None) for key in (*refused[:20], *accepted[:80])])
+    for column in ("decided", "code", "clerk"):
+        scored.sql(f"ALTER TABLE loan_outcomes ADD COLUMN {column} VARCHAR(20)")
+    decisions: list[tuple[str, str, str | None, str]]
+    decisions = [(key, labels[key], None, "ann") for key in (*refused[:10], *accepted[:75])]
+    decisions += [(key, "Y", "collateral", "ann") for key in refused[10:14]]
+    decisions += [(key, "Y", "known to me", "bob") for key in refused[14:20]]
+    decisions += [(key, "N", "collateral", "bob") for key in accepted[75:78]]  # the last two are not decided
+    change = 'UPDATE loan_outcomes SET decided = :label, code = :code, clerk = :clerk WHERE "Loan_ID" = :key'
+    scored.sql(change, [{"key": key, "label": label, "code": code, "clerk": by} for key, label, code, by in decisions])
+    declare(scored, OUTCOMES + 'decision = "decided"\ndecision_reason = "code"\ndecided_by = "clerk"\n')
+    (month,) = scored.cli_json("outcomes", NAME)["overrides"]
+    assert (month["decisions"], month["overridden"]) == (98, 13)
+    assert month["rate"] == pytest.approx(13 / 98)
+    assert month["directions"] == [["N", "Y", 10], ["Y", "N", 3]]
+    found = scored.cli_json("outcomes", NAME, "--month", "2026-02")["overrides"]
+    assert [(one["reason"], one["decided_by"], one["overridden"], one["decisions"]) for one in found] == [
+        ("known to me", "bob", 6, 9),
+        ("collateral", "ann", 4, 89),
+        ("collateral", "bob", 3, 9),
+    ]
+    told = scored.cli("outcomes", NAME)
+    assert "N to Y: 10, Y to N: 3" in told.stdout
+    assert "13.3%" in told.stdout
+    view = "SELECT sum(decision_count) FROM decision_overrides WHERE is_override AND reason = 'collateral'"
+    assert int(scored.scalar(view)) == 7
+    assert scored.scalar("SELECT count(DISTINCT reading_id) FROM decision_counts") == 1, "recorded once"
+    (scored.jobs_dir / f"{NAME}.toml").write_text(LOAN_JOB + OUTCOMES + 'decided_by = "clerk"\n', encoding="utf-8")
+    assert_refused(scored.cli("outcomes", NAME), 2, "decision_reason and decided_by need decision")

@@ -122,6 +122,7 @@ def test_every_table_view_and_column_has_a_comment(postgresql_workspace: Workspa
         "performance_reports",
         "performance_metrics",
         "performance_bands",
+        "decision_counts",
         "fairness_reports",
         "predictions",
         "predictions_superseded",

@@ -60,6 +60,20 @@ class Predicted:
     count: int
 
 
+class Decided(NamedTuple):
+    """Decisions that are alike."""
+
+    month: int
+    run_id: int
+    """The run that wrote the predictions."""
+    prediction: str
+    decision: Any
+    reason: Any
+    decided_by: Any
+    """As the driver returns them."""
+    decision_count: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowCounts:
     """Rows of the outcomes."""
@@ -131,10 +145,17 @@ class JoinedOutcomes:
 
     def unknown_keys(self) -> int:
         """The number of dated outcomes whose key was never scored."""
-        columns = self._rows.c
-        was_scored = sa.exists().where(*self._same_key())
-        known = columns[self._outcomes.outcome].is_not(None), columns[self._time_name].is_not(None)
-        query = sa.select(sa.func.count()).select_from(self._rows).where(*known, ~was_scored)
+        columns, names = self._rows.c, self._layout.key_names
+        tables = self._layout.predictions_table, self._layout.superseded_table
+        # joined, since history has no index that begins with the key
+        scored = sa.union(*(sa.select(*(table.c[name] for name in names)) for table in tables)).subquery()
+        same = [columns[own] == scored.c[name] for own, name in zip(self._key, names, strict=True)]
+        known = columns[self._outcomes.outcome].is_not(None), as_timestamp(columns[self._time_name]).is_not(None)
+        query = (
+            sa.select(sa.func.count())
+            .select_from(self._rows.outerjoin(scored, sa.and_(*same)))
+            .where(*known, scored.c[names[0]].is_(None))
+        )
         return int(self._connection.execute(query).scalar_one())
 
     def made(self) -> list[Predicted]:
@@ -146,6 +167,38 @@ class JoinedOutcomes:
             Predicted(month=int(month), run_id=run_id, prediction=prediction, count=count)
             for month, run_id, prediction, count in self._connection.execute(query)
         ]
+
+    def decisions(self) -> list[Decided]:
+        """What was decided in the end, of each prediction by its latest row; nothing where no column tells."""
+        own, predictions = self._outcomes, self._predictions.c
+        if own.decision is None:
+            return []
+        columns = {
+            name: sa.null() if column is None else self._rows.c[column]
+            for name, column in (
+                ("decision", own.decision),
+                ("reason", own.decision_reason),
+                ("decided_by", own.decided_by),
+            )
+        }
+        rows = (
+            sa.select(
+                sa.cast(self._month, sa.Integer).label("month"),
+                predictions.run_id,
+                predictions.prediction,
+                *(column.label(name) for name, column in columns.items()),
+                self._place.label("place"),
+            )
+            .select_from(self._joined)
+            .subquery()
+        )
+        grouped = [rows.c[name] for name in ("month", "run_id", "prediction", *columns)]
+        query = (
+            sa.select(*grouped, sa.func.count())
+            .where(rows.c.place == 1, rows.c.decision.is_not(None))
+            .group_by(*grouped)
+        )
+        return [Decided._make(row) for row in self._connection.execute(query)]
 
     def latest(self) -> sa.Subquery:
         """The latest outcome of each prediction: its key, month, outcome, score and label."""
@@ -270,7 +323,15 @@ def month_of(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 def _wanted(job: Job, outcomes: Outcomes) -> list[str]:
     """The columns that are read."""
-    of_row = (outcomes.outcome, outcomes.observed_at, outcomes.decided_at, outcomes.exploration)
+    of_row = (
+        outcomes.outcome,
+        outcomes.observed_at,
+        outcomes.decided_at,
+        outcomes.exploration,
+        outcomes.decision,
+        outcomes.decision_reason,
+        outcomes.decided_by,
+    )
     return list(dict.fromkeys(name for name in (*(outcomes.key or job.source.key), *of_row) if name is not None))
 
 

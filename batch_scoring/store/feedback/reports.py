@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 
 import sqlalchemy as sa
 
 from batch_scoring.domain.outcomes import Population
+from batch_scoring.domain.overrides import DecisionCount
 from batch_scoring.domain.performance import (
     METRICS,
     Band,
@@ -22,6 +23,7 @@ from batch_scoring.domain.performance import (
 from batch_scoring.store.engine.clock import now
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.schema.outcome_tables import (
+    decision_counts,
     outcome_readings,
     performance_bands,
     performance_metrics,
@@ -41,8 +43,18 @@ class Report:
     reported_at: datetime
 
 
-def record(database: Database, job: str, counts: OutcomeCounts, cohorts: Iterable[Cohort], *, by: str) -> list[Cohort]:
+def record(
+    database: Database,
+    job: str,
+    counts: OutcomeCounts,
+    cohorts: Iterable[Cohort],
+    decisions: Sequence[DecisionCount],
+    *,
+    by: str,
+) -> list[Cohort]:
     """Record what was read, and the cohorts that differ from their latest report; returns these.
+
+    A cohort of which predictions were deleted since is not reported again.
 
     Raises ConstraintViolated where another process records the same at this moment, DatabaseFault.
     """
@@ -53,9 +65,13 @@ def record(database: Database, job: str, counts: OutcomeCounts, cohorts: Iterabl
         result = connection.execute(sa.insert(outcome_readings).values(**values))
         assert result.inserted_primary_key is not None
         reading_id: int = result.inserted_primary_key[0]
+        if decisions and sorted(decisions) != _decisions(connection, job):
+            numbered = enumerate(decisions, start=1)
+            rows = [{"reading_id": reading_id, "number": number, **asdict(one)} for number, one in numbered]
+            connection.execute(sa.insert(decision_counts), rows)
         for cohort in cohorts:
             before = latest.get(cohort.identity)
-            if before is not None and _is_same(before.cohort, cohort):
+            if before is not None and (_is_same(before.cohort, cohort) or _has_lost_rows(before.cohort, cohort)):
                 continue
             _insert(connection, job, reading_id, cohort, number=1 if before is None else before.number + 1)
             changed.append(cohort)
@@ -70,12 +86,27 @@ def first_and_last(database: Database, job: str) -> dict[_Identity, tuple[Report
     return {identity: (first[identity], report) for identity, report in last.items()}
 
 
+def _decisions(connection: sa.Connection, job: str) -> list[DecisionCount]:
+    """The decisions that were recorded last, in their order."""
+    own, readings = decision_counts.c, outcome_readings.c
+    joined = decision_counts.join(outcome_readings, readings.reading_id == own.reading_id)
+    newest = sa.select(sa.func.max(own.reading_id)).select_from(joined).where(readings.job == job).scalar_subquery()
+    columns = [own[field.name] for field in fields(DecisionCount)]
+    query = sa.select(*columns).where(own.reading_id == newest)
+    return sorted(DecisionCount(**row._asdict()) for row in connection.execute(query))
+
+
 def _is_same(one: Cohort, other: Cohort) -> bool:
     def counted(cohort: Cohort) -> tuple[int, int, ScoreSums, dict[Metric, Figure]]:
         found = cohort.performance
         return cohort.predicted_count, found.rows, found.sums, {figure.metric: figure for figure in found.figures}
 
     return counted(one) == counted(other)
+
+
+def _has_lost_rows(before: Cohort, cohort: Cohort) -> bool:
+    """Whether predictions of a cohort were deleted since it was reported, by a purge: what was reported stays."""
+    return cohort.predicted_count < before.predicted_count
 
 
 def _insert(connection: sa.Connection, job: str, reading_id: int, cohort: Cohort, *, number: int) -> None:

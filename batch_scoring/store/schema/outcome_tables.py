@@ -51,6 +51,23 @@ performance_reports = sa.Table(
     comment="One row per month, model version and change of its outcomes. Rows never change",
 )
 
+decision_counts = sa.Table(
+    "decision_counts",
+    metadata,
+    sa.Column("reading_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The reading of outcomes"),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False, comment="Number of the row in it, from 1"),
+    sa.Column("month", sa.Date, nullable=False, comment="First day of the month of the decisions, UTC"),
+    sa.Column("model_name", sa.String(100), nullable=False, comment="The model that predicted"),
+    sa.Column("model_version", sa.Integer, nullable=False, comment="The version that predicted"),
+    sa.Column("prediction", sa.Text, nullable=False, comment="The predicted label"),
+    sa.Column("decision", sa.Text, nullable=False, comment="The label that was decided in the end"),
+    sa.Column("reason", sa.Text, nullable=False, comment="Reason, as the outcomes name it"),
+    sa.Column("decided_by", sa.Text, nullable=False, comment="The user who decided, as the outcomes name them"),
+    count("decision_count", "Decisions that are alike"),
+    sa.ForeignKeyConstraint(["reading_id"], ["outcome_readings.reading_id"]),
+    comment="One row per kind of decision, of each reading in which they had changed. Rows never change",
+)
+
 fairness_reports = sa.Table(
     "fairness_reports",
     metadata,

@@ -26,6 +26,7 @@ SHARED = (
     "performance",
     "performance_history",
     "calibration",
+    "decision_overrides",
     "outcome_coverage",
 )
 """Views that cover all jobs."""

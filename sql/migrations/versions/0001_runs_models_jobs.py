@@ -437,6 +437,28 @@ def upgrade() -> None:
         comment="One row per month, model version and change of its outcomes. Rows never change",
     )
     op.create_table(
+        "decision_counts",
+        sa.Column("reading_id", sa.BigInteger, autoincrement=False, comment="The reading of outcomes"),
+        sa.Column("number", sa.Integer, autoincrement=False, comment="Number of the row in it, from 1"),
+        sa.Column("month", sa.Date, nullable=False, comment="First day of the month of the decisions, UTC"),
+        sa.Column("model_name", sa.String(100), nullable=False, comment="The model that predicted"),
+        sa.Column("model_version", sa.Integer, nullable=False, comment="The version that predicted"),
+        sa.Column("prediction", sa.Text, nullable=False, comment="The predicted label"),
+        sa.Column("decision", sa.Text, nullable=False, comment="The label that was decided in the end"),
+        sa.Column("reason", sa.Text, nullable=False, comment="Reason, as the outcomes name it"),
+        sa.Column("decided_by", sa.Text, nullable=False, comment="The user who decided, as the outcomes name them"),
+        sa.Column(
+            "decision_count",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("0"),
+            comment="Decisions that are alike",
+        ),
+        sa.PrimaryKeyConstraint("reading_id", "number", name="pk_decision_counts"),
+        sa.ForeignKeyConstraint(["reading_id"], ["outcome_readings.reading_id"], name="fk_decision_counts_reading_id"),
+        comment="One row per kind of decision, of each reading in which they had changed. Rows never change",
+    )
+    op.create_table(
         "fairness_reports",
         sa.Column("report_id", identity, autoincrement=True, comment="Number of the report"),
         sa.Column("job", sa.String(63), nullable=False, comment="The job"),
