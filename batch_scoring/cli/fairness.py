@@ -83,6 +83,8 @@ def _show_column(column: str, groups: Sequence[GroupFigures]) -> None:
         ]
     rows = [[*_selection(one), *(_outcomes(one) if has_outcomes else ())] for one in groups]
     show_table(columns, rows, title=f"{column}, {groups[0].month:%Y-%m}, with 95 % confidence intervals")
+    if not any(one.is_reference for one in groups):
+        notice(f"{column}: nothing is compared, as the reference group has too few rows, or none")
 
 
 def _selection(one: GroupFigures) -> list[Any]:

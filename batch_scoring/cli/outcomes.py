@@ -143,14 +143,14 @@ def _show_months(found: Evaluated) -> None:
         ],
         title="all months together, from histograms of the score",
     )
-    reasons = dict.fromkeys(
-        f"{one.last.cohort.month:%Y-%m}: {figure.metric.replace('_', ' ')} is not computed: {figure.why_not}"
-        for one in found.cohorts
-        for figure in one.last.cohort.performance.figures
-        if figure.metric in shown and figure.why_not is not None
-    )
-    for reason in reasons:
-        notice(reason)
+    reasons: dict[tuple[date, str], dict[str, None]] = {}
+    for one in found.cohorts:
+        for figure in one.last.cohort.performance.figures:
+            if figure.metric in shown and figure.why_not is not None:
+                named = reasons.setdefault((one.last.cohort.month, figure.why_not), {})
+                named[figure.metric.replace("_", " ")] = None
+    for (month, why_not), names in reasons.items():
+        notice(f"{month:%Y-%m}: not computed: {', '.join(names)}: {why_not}")
 
 
 def _show_overrides(decisions: Sequence[DecisionCount], month: date | None) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -46,6 +46,10 @@ class ScoreSums(Record):
     ``domain.profile.SCORE_BINS``."""
     decided: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Rows by predicted label and by outcome; empty for a regression."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What is printed: a histogram of a thousand bins is for computing."""
+        return {"decided": self.decided}
 
     def __add__(self, other: ScoreSums) -> ScoreSums:
         decided: dict[str, Counter[str]] = {}

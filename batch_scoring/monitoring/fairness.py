@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from batch_scoring.domain.fairness import Fairness, GroupCounts, GroupFigures, SmallGroups
 from batch_scoring.domain.job import Job
-from batch_scoring.errors import ConfigurationError, Problem
+from batch_scoring.errors import ConfigurationError, ConstraintViolated, Problem
 from batch_scoring.model.fairness import compare_groups
 from batch_scoring.monitoring.performance import OutcomeLabels
 from batch_scoring.store.engine.clock import now
@@ -54,7 +55,9 @@ def evaluate(database: Database, job: Job, *, by: str) -> Compared:
             for column, of_column in found.items():
                 _add_outcomes(counts, job, column, of_column, labels)
     figures, small = _compared(fairness, counts)
-    changed_count = reports.record(database, job.name, figures, small, by=by)
+    changed_count = 0
+    with suppress(ConstraintViolated):  # another process records the same at this moment
+        changed_count = reports.record(database, job.name, figures, small, by=by)
     return Compared(groups=figures, small=small, changed_count=changed_count)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +19,7 @@ from batch_scoring.domain.outcomes import Outcomes, Population
 from batch_scoring.domain.overrides import DecisionCount
 from batch_scoring.domain.performance import Cohort, OutcomeCounts, Performance, ScoreSums
 from batch_scoring.domain.retraining import Verdict
-from batch_scoring.errors import ConfigurationError, InputFault, Problem
+from batch_scoring.errors import ConfigurationError, ConstraintViolated, InputFault, Problem
 from batch_scoring.model.performance import classification, of_sums, regression
 from batch_scoring.monitoring.overrides import added_up
 from batch_scoring.monitoring.verdict import judge
@@ -106,7 +107,9 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
     )
     cohorts = list(gathered.cohorts(made))
     decisions = added_up(decisions)
-    changed = reports.record(database, job.name, counts, cohorts, decisions, by=by)
+    changed: Sequence[Cohort] = ()
+    with suppress(ConstraintViolated):  # another process records the same at this moment
+        changed = reports.record(database, job.name, counts, cohorts, decisions, by=by)
     return _known(database, job, outcomes, counts, changed, decisions, gathered.next_at)
 
 

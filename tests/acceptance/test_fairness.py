@@ -142,6 +142,9 @@ def test_a_job_without_a_positive_label_is_refused_and_a_month_without_rows_says
     assert (told.returncode, told.stdout) == (0, "")
     assert "no group of 2020-01 has enough rows to be shown" in told.stderr
     assert_refused(scored.cli("fairness", NAME, "--month", "May"), 2, "'May' is not a month")
+    scored.write_job(NAME, LOAN_JOB + FAIRNESS + 'reference = { Gender = "Other" }\n')
+    told = scored.cli("fairness", NAME)
+    assert "Gender: nothing is compared, as the reference group has too few rows, or none" in told.stderr
 
 
 def test_readers_of_bi_do_not_see_groups(granted: Granted) -> None:

@@ -303,7 +303,8 @@ def test_too_few_outcomes_and_a_wrong_month_say_so(scored: Workspace) -> None:
     write(scored, [outcome(key, "Y", "2026-02-10 12:00:00", "2026-04-01 12:00:00") for key in keys(scored)[:12]])
     told = scored.cli("outcomes", NAME)
     assert told.returncode == 0
-    assert "2026-02: accuracy is not computed: 12 outcomes, and 30 are the fewest" in told.stderr
+    said = "2026-02: not computed: accuracy, base rate, roc auc, calibration slope: 12 outcomes, and 30 are the fewest"
+    assert said in told.stderr
     assert json.loads(scored.cli("outcomes", NAME, "--json").stdout)["changed"] == 0
     assert_refused(
         scored.cli("outcomes", NAME, "--month", "May"), 2, "'May' is not a month; expected one such as 2026-05"
@@ -378,3 +379,15 @@ def test_decisions_other_than_predicted_are_counted_by_direction_reason_and_user
     assert scored.scalar("SELECT count(DISTINCT reading_id) FROM decision_counts") == 1, "recorded once"
     (scored.jobs_dir / f"{NAME}.toml").write_text(LOAN_JOB + OUTCOMES + 'decided_by = "clerk"\n', encoding="utf-8")
     assert_refused(scored.cli("outcomes", NAME), 2, "decision_reason and decided_by need decision")
+
+
+def test_a_query_may_hold_whatever_sql_holds(scored: Workspace) -> None:
+    write(scored, [outcome(key, "Y", "2026-02-10 12:00:00", "2026-04-01 12:00:00") for key in keys(scored)])
+    cast = "CAST(became AS VARCHAR(9))" if scored.dialect.name == "sqlite" else "became::text"
+    query = f"""
+        WITH chosen AS (SELECT * FROM loan_outcomes WHERE became LIKE '%Y%' AND '12:00:00' <> ':x')
+        SELECT "Loan_ID", {cast} AS "what became", decided_at, observed_at FROM chosen -- 100 % of them: all
+    """
+    text = OUTCOMES.replace('table = "loan_outcomes"', f'query = """{query};"""').replace('"became"', '"what became"')
+    declare(scored, text.replace('"Loan_ID"', '\\"Loan_ID\\"').replace('AS "what became"', 'AS \\"what became\\"'))
+    assert scored.cli_json("outcomes", NAME)["counts"]["used_count"] == 367
