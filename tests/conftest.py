@@ -37,8 +37,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than processors: many tests wait for clocks and other processes."""
-    return (os.cpu_count() or 1) + 2
+    """One more than processors: many tests wait for clocks and other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects

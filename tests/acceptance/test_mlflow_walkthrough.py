@@ -92,6 +92,7 @@ def script(server: MlflowServer, port: int) -> str:
     return joined.replace("5001", str(port))
 
 
+@pytest.mark.timeout(900)
 def test_the_walk_through_of_mlflow_works_one_block_after_the_other(server: MlflowServer, tmp_path: Path) -> None:
     environ = {
         "PATH": f"{COMMANDS}:{os.environ['PATH']}",
@@ -108,7 +109,7 @@ def test_the_walk_through_of_mlflow_works_one_block_after_the_other(server: Mlfl
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=800,
     )
 
     assert done.returncode == 0, done.stderr[-4000:]

@@ -140,8 +140,8 @@ def test_a_run_that_is_killed_costs_one_run_and_not_the_service(workspace: Works
 def test_a_run_that_takes_too_long_is_stopped_between_two_chunks(
     workspace: Workspace, loan_model: TrainedModel
 ) -> None:
-    job = without_schedule(loan_job(chunk_rows=1)).replace("[run]", '[run]\nmax_duration = "2 seconds"')
-    prepare_loans(workspace, loan_model, job=job + '\n[schedule]\nevery = "3 seconds"\n')
+    job = without_schedule(loan_job(chunk_rows=1)).replace("[run]", '[run]\nmax_duration = "8 seconds"')
+    prepare_loans(workspace, loan_model, job=job + '\n[schedule]\nevery = "10 seconds"\n')
     workspace.insert_frame("applicants", _many_applicants(workspace))
     with serving(workspace) as service:
         wait_until(lambda: service.events("run_ended"))
