@@ -78,5 +78,5 @@ def test_every_slot_is_filled_and_nothing_grows(postgresql_workspace: Workspace,
     pairs = pairwise(sorted(filled | passed_over))
     lost = [(earlier, later) for earlier, later in pairs if later - earlier != timedelta(seconds=5)]
     assert lost == [], "each slot has a run, or passed while the previous run was active"
-    if _MINUTES >= 5:
-        assert len(passed_over - filled) <= len(filled) / 4, "a slow machine passes over a slot now and then"
+    most = len(filled) / 4 if _MINUTES >= 5 else len(filled | passed_over)  # half a minute has few slots
+    assert len(passed_over - filled) <= most, "a slow machine passes over a slot now and then"
