@@ -1,8 +1,9 @@
-"""The order of tests, and an end to their variants where time is short.
+"""The order of tests, and an end to them where time is short.
 
 What ``make test`` runs comes first, then one variant of each slow test, then the other variants, the quickest kinds
 first, in an order that changes from day to day. With ``TEST_MINUTES`` set, the variants that have not begun after so
-many minutes are skipped, as CI does: a slow machine runs fewer of them each day, and every one over the days.
+many minutes are skipped, as CI does: a slow machine runs fewer of them each day, and every one over the days. On a
+machine so slow that slow tests have not begun after twice as many minutes, these are skipped, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import date
 import pytest
 from sampling import is_left_out
 
-_DEADLINE = "TESTS_OF_BATCH_SCORING_DEADLINE"
+_START = "TESTS_OF_BATCH_SCORING_START"
 _DAY = "TESTS_OF_BATCH_SCORING_DAY"
 _FOLDERS = ("unit", "store", "acceptance")
 
@@ -23,8 +24,7 @@ _FOLDERS = ("unit", "store", "acceptance")
 def start() -> None:
     """Note when the tests began; the processes that run them inherit it."""
     os.environ.setdefault(_DAY, date.today().isoformat())  # noqa: DTZ011 any day will do
-    if minutes := os.environ.get("TEST_MINUTES"):
-        os.environ.setdefault(_DEADLINE, str(time.time() + 60 * float(minutes)))
+    os.environ.setdefault(_START, str(time.time()))
 
 
 def order(items: list[pytest.Item]) -> None:
@@ -40,7 +40,12 @@ def _rank(item: pytest.Item) -> tuple[int, int]:
 
 
 def skip_if_out_of_time(item: pytest.Item) -> None:
-    """Skip a variant whose turn comes after the end of the time given."""
-    deadline = os.environ.get(_DEADLINE)
-    if deadline and is_left_out(item) and time.time() > float(deadline):
-        pytest.skip(f"a variant that did not begin within TEST_MINUTES={os.environ['TEST_MINUTES']}")
+    """Skip a variant, or a slow test, whose turn comes after the end of the time given."""
+    minutes = os.environ.get("TEST_MINUTES")
+    if not minutes:
+        return
+    passed = (time.time() - float(os.environ[_START])) / 60
+    if is_left_out(item) and passed > float(minutes):
+        pytest.skip(f"a variant that did not begin within TEST_MINUTES={minutes}")
+    if item.get_closest_marker("slow") and passed > 2 * float(minutes):
+        pytest.skip(f"a slow test that did not begin within twice TEST_MINUTES={minutes}")
