@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def forks() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
+
+
+def forget_server() -> None:
+    """In a process that was forked by a test: the server, if one is running, is no child of this process."""
+    forkserver._forkserver.__init__()  # type: ignore[misc]
 
 
 def _carry_out(arguments: tuple[str, ...], folder: str, environ: dict[str, str], printed: Path) -> None:

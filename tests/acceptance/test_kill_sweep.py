@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import prepare_loans
 from faults import assert_counters_equal_rows, loan_job
+from processes import forget_server
 from rewriting import without_triggers
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -134,6 +135,7 @@ def _watch(act: Callable[[Point], object]) -> None:
 
 
 def _run_in_child(job: Job, workspace: Workspace, act: Callable[[Point], object], finish: Callable[[], object]) -> None:
+    forget_server()
     _watch(act)
     try:
         _evaluated_run(job, workspace)

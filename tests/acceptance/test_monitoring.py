@@ -19,6 +19,7 @@ from faults import (
     assert_profiles_equal_counts,
     loan_job,
 )
+from processes import forget_server
 from serving import EVERY_SECOND, serving, without_schedule
 from support import DATA, LOAN_JOB, REPOSITORY, Workspace, wait_until
 
@@ -367,6 +368,7 @@ def test_two_services_hold_a_job_and_score_it_once_when_it_is_released(held: Wor
 
 
 def _killed(url: str, job: Job, artifacts_dir: Path, point: str) -> None:
+    forget_server()
     record = gate._record
 
     def end(*arguments: Any) -> None:
