@@ -31,7 +31,7 @@ def pytest_configure() -> None:
     """Nothing that this process starts outlives it."""
     watchdog.start()
     budget.start()
-    slow = [HealthCheck.too_slow]  # as a shared machine may be at any moment
+    slow = [HealthCheck.too_slow]  # as a shared machine may be at any time
     settings.register_profile("tests", deadline=None, suppress_health_check=slow)
     settings.load_profile("tests")
 

@@ -25,7 +25,7 @@ from batch_scoring.counting import counted
 from batch_scoring.login import login
 
 if TYPE_CHECKING:
-    from batch_scoring.domain.overrides import DecisionCount
+    from batch_scoring.domain.overrides import Overrides
     from batch_scoring.domain.performance import Band, Figure, Metric, OutcomeCounts, Performance
     from batch_scoring.domain.retraining import Advice, Verdict
     from batch_scoring.monitoring.performance import Evaluated, KnownCohort
@@ -60,6 +60,7 @@ def outcomes(
 
     found = evaluate(migrated_database(), load_job(settings().jobs_dir, job), by=login())
     cohorts = [one for one in found.cohorts if month is None or one.last.cohort.month == month]
+    overrides = by_month(found.decisions) if month is None else by_reason_and_user(found.decisions, month)
     if as_json:
         show_json(
             {
@@ -68,7 +69,7 @@ def outcomes(
                 "changed": len(found.changed),
                 "cohorts": cohorts,
                 "totals": () if month else found.totals,
-                "overrides": by_month(found.decisions) if month is None else by_reason_and_user(found.decisions, month),
+                "overrides": overrides,
                 "verdict": found.verdict,
             }
         )
@@ -81,7 +82,7 @@ def outcomes(
     else:
         for one in cohorts:
             _show_cohort(one)
-    _show_overrides(found.decisions, month)
+    _show_overrides(overrides, month)
     if cohorts and month is None:
         _show_verdict(found.verdict)
     _notice_changes(found)
@@ -153,12 +154,9 @@ def _show_months(found: Evaluated) -> None:
         notice(f"{month:%Y-%m}: not computed: {', '.join(names)}: {why_not}")
 
 
-def _show_overrides(decisions: Sequence[DecisionCount], month: date | None) -> None:
-    from batch_scoring.monitoring.overrides import by_month, by_reason_and_user
-
-    if not decisions:
+def _show_overrides(overrides: Sequence[Overrides], month: date | None) -> None:
+    if not overrides:
         return
-    shown = by_month(decisions) if month is None else by_reason_and_user(decisions, month)
     columns: list[str | TableColumn] = ["month"] if month is None else ["reason", "by"]
     columns += [TableColumn(name=name, is_number=True) for name in ("decisions", "overridden", "share")]
     show_table(
@@ -171,7 +169,7 @@ def _show_overrides(decisions: Sequence[DecisionCount], month: date | None) -> N
                 f"{one.rate:.1%} ({one.low:.1%} to {one.high:.1%})",
                 ", ".join(f"{before} to {after}: {count:,}" for before, after, count in one.directions),
             ]
-            for one in shown
+            for one in overrides
         ],
         title="decisions other than predicted"
         + ("" if month is None else ", by reason and user, of all decisions of the user"),
@@ -182,7 +180,7 @@ _ADVICE: dict[Advice, str] = {
     "none": "nothing is to be done",
     "unknown": "there are too few outcomes to judge",
     "watch": "look at the next month",
-    "fix_data": "mend the source before anything else",
+    "fix_data": "fix the source before anything else",
     "recalibrate": "fit the scores to the outcomes again: the model must be calibrated",
     "retrain": "train a new model",
 }

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from batch_scoring.domain.names import TableName
+from batch_scoring.domain.names import Column, Table
 from batch_scoring.domain.section import Section
 
 UNKNOWN = "unknown"
@@ -17,19 +17,13 @@ UNKNOWN = "unknown"
 FOUR_FIFTHS = (4, 5)
 """The limit of the ratio of two selection rates, as integers: floats fail at exactly 0.8."""
 
-Column = Annotated[str, Field(min_length=1)]
-
-
-def _table_name(text: str) -> str:
-    return str(TableName.parse(text))
-
 
 class Fairness(Section):
     """``[fairness]``: the columns whose values form groups, and with which group the others are compared."""
 
     columns: Annotated[list[Column], Field(min_length=1)]
     """Columns of the source, or of ``table``. They need not be inputs of the model, and do not become any."""
-    table: Annotated[str, AfterValidator(_table_name)] | None = None
+    table: Table | None = None
     """The table or view that has them; None for the source."""
     key: list[Column] = Field(default_factory=list)
     """The columns of ``table`` with the key of the source, in its order; empty where they have the same names."""

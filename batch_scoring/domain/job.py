@@ -11,7 +11,7 @@ from batch_scoring.domain import mlflow_uri
 from batch_scoring.domain.durations import Duration
 from batch_scoring.domain.fairness import Fairness
 from batch_scoring.domain.limits import Monitoring, Share
-from batch_scoring.domain.names import ALIAS, MODEL_NAME, TableName
+from batch_scoring.domain.names import ALIAS, MODEL_NAME, Column, Table, TableName
 from batch_scoring.domain.outcomes import Outcomes
 from batch_scoring.domain.retraining import Retraining
 from batch_scoring.domain.schedule import Schedule
@@ -24,16 +24,8 @@ Deleted = Literal["keep", "close"]
 EngineChoice = Literal["auto", "python", "database"]
 
 
-def _table_name(text: str) -> str:
-    return str(TableName.parse(text))
-
-
 def _label(label: object) -> object:
     return str(label) if isinstance(label, bool | int | float) else label
-
-
-Table = Annotated[str, AfterValidator(_table_name)]
-Column = Annotated[str, Field(min_length=1)]
 
 
 class Source(Section):

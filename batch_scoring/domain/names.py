@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, Field
 
 from batch_scoring.errors import InputFault
 
@@ -49,3 +51,14 @@ def check_name(option: str, name: str, pattern: str) -> None:
     """Raise InputFault where a name given with an option does not match a pattern of this module."""
     if not re.fullmatch(pattern, name):
         raise InputFault(f"{option} {name!r}: expected letters, digits, _ and -, the first of them a letter")
+
+
+def _table_name(text: str) -> str:
+    return str(TableName.parse(text))
+
+
+Table = Annotated[str, AfterValidator(_table_name)]
+"""The name of a table in a job file, optionally with its schema."""
+
+Column = Annotated[str, Field(min_length=1)]
+"""The name of a column in a job file."""

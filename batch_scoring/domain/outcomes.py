@@ -5,26 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from batch_scoring.domain.durations import Duration
-from batch_scoring.domain.names import TableName
+from batch_scoring.domain.names import Column, Table
 from batch_scoring.domain.section import Section
 
 Population = Literal["all", "exploration"]
 """Predictions with a known outcome: all of them, or those of rows that were accepted at random."""
 
-Column = Annotated[str, Field(min_length=1)]
-
-
-def _table_name(text: str) -> str:
-    return str(TableName.parse(text))
-
 
 class Outcomes(Section):
     """``[outcomes]``: where outcomes are read, and when they are final."""
 
-    table: Annotated[str, AfterValidator(_table_name)] | None = None
+    table: Table | None = None
     query: Annotated[str, Field(min_length=1)] | None = None
     """A SELECT of outcomes, in place of a table or view."""
     key: list[Column] = Field(default_factory=list)

@@ -13,7 +13,7 @@ from batch_scoring.domain.limits import Share
 from batch_scoring.domain.section import Section
 
 Advice = Literal["none", "unknown", "watch", "fix_data", "recalibrate", "retrain"]
-"""What is to be done: nothing, wait for outcomes, look at the next month, mend the source, fit the scores to the
+"""What is to be done: nothing, wait for outcomes, look at the next month, fix the source, fit the scores to the
 outcomes again, or train a new model."""
 
 

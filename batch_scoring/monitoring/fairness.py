@@ -31,7 +31,7 @@ class Compared:
     groups: Sequence[GroupFigures]
     small: Sequence[SmallGroups]
     changed_count: int
-    """Months that were reported anew."""
+    """Months that were reported again."""
 
 
 def evaluate(database: Database, job: Job, *, by: str) -> Compared:
@@ -56,7 +56,7 @@ def evaluate(database: Database, job: Job, *, by: str) -> Compared:
                 _add_outcomes(counts, job, column, of_column, labels)
     figures, small = _compared(fairness, counts)
     changed_count = 0
-    with suppress(ConstraintViolated):  # another process records the same at this moment
+    with suppress(ConstraintViolated):  # another process records the same
         changed_count = reports.record(database, job.name, figures, small, by=by)
     return Compared(groups=figures, small=small, changed_count=changed_count)
 

@@ -64,7 +64,7 @@ class Evaluated:
 
     counts: OutcomeCounts
     changed: Sequence[Cohort]
-    """Cohorts that were reported anew."""
+    """Cohorts that were reported again."""
     cohorts: Sequence[KnownCohort]
     totals: Sequence[Total]
     decisions: Sequence[DecisionCount]
@@ -108,7 +108,7 @@ def evaluate(database: Database, job: Job, *, by: str) -> Evaluated:
     cohorts = list(gathered.cohorts(made))
     decisions = added_up(decisions)
     changed: Sequence[Cohort] = ()
-    with suppress(ConstraintViolated):  # another process records the same at this moment
+    with suppress(ConstraintViolated):  # another process records the same
         changed = reports.record(database, job.name, counts, cohorts, decisions, by=by)
     return _known(database, job, outcomes, counts, changed, decisions, gathered.next_at)
 

@@ -22,3 +22,5 @@ GRANT SELECT, INSERT ON ${challengers} TO ${role};
 GRANT SELECT, INSERT ON ${inputs} TO ${role};
 -- for each job whose model is in MLflow: it registers versions
 GRANT INSERT ON model_versions, mlflow_versions TO ${role};
+-- for each job whose outcomes are in a table: it reads them
+GRANT SELECT ON ${outcomes} TO ${role};

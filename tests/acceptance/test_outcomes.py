@@ -12,7 +12,7 @@ from commands import assert_refused
 from conftest import prepare_loans
 from outcome_rows import OUTCOMES, keys, morning, moved_to, outcome, write
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from support import LOAN_JOB, REPOSITORY, Workspace
+from support import DATA, LOAN_JOB, REPOSITORY, Workspace
 
 from batch_scoring.model.training import TrainedModel
 
@@ -391,3 +391,17 @@ def test_a_query_may_hold_whatever_sql_holds(scored: Workspace) -> None:
     text = OUTCOMES.replace('table = "loan_outcomes"', f'query = """{query};"""').replace('"became"', '"what became"')
     declare(scored, text.replace('"Loan_ID"', '\\"Loan_ID\\"').replace('AS "what became"', 'AS \\"what became\\"'))
     assert scored.cli_json("outcomes", NAME)["counts"]["used_count"] == 367
+
+
+def test_the_roles_that_run_it_may_read_the_table_of_outcomes(postgresql_workspace: Workspace) -> None:
+    workspace = postgresql_workspace
+    load = ("load", "applicants", str(DATA / "loan_test.csv"), "--key", "Loan_ID")
+    assert workspace.cli(*load).returncode == 0
+    declare(workspace)
+    workspace.upgrade()
+    script = workspace.cli("db", "roles").stdout
+    granted = [line.rpartition(" TO ")[2] for line in script.splitlines() if "SELECT ON loan_outcomes TO" in line]
+    granted += [line.rpartition(" TO ")[2] for line in script.splitlines() if 'SELECT ON "loan_outcomes" TO' in line]
+    assert sorted(granted) == ["operator;", "scorer;"]
+    declare(workspace, "")
+    assert "loan_outcomes" not in workspace.cli("db", "roles").stdout

@@ -25,7 +25,7 @@ def record(
 ) -> int:
     """Record the months whose figures are new or have changed; returns their number.
 
-    Raises ConstraintViolated where another process records the same at this moment, DatabaseFault.
+    Raises ConstraintViolated where another process records the same, DatabaseFault.
     """
     contents: dict[date, dict[str, list[dict[str, Any]]]] = {}
     for kind, found in (("groups", groups), ("small", small)):

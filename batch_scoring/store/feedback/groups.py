@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from batch_scoring.domain.fairness import UNKNOWN, Fairness
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
-from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem, TransientError
+from batch_scoring.errors import ConfigurationError, Problem
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import NamedTable, exactly
 from batch_scoring.store.engine.reflection import located
-from batch_scoring.store.feedback.outcomes import JoinedOutcomes, month_of
+from batch_scoring.store.feedback.outcomes import JoinedOutcomes, columns_of, month_of
 from batch_scoring.store.schema.layout import PredictionsLayout
+from batch_scoring.store.source.table import fault_of
 
 _MOST_GROUPS = 50
 """With more values, a column is none of groups."""
@@ -108,11 +109,9 @@ class Groups:
         values = sa.select(self._table.c[column]).distinct().limit(_MOST_GROUPS + 1).subquery()
         return int(self._connection.execute(sa.select(sa.func.count()).select_from(values)).scalar_one())
 
-    def check(self) -> None:
-        """Raise DatabaseFault where the groups cannot be joined to predictions."""
-        self._connection.execute(
-            sa.select(sa.literal(1)).select_from(self._joined(self._layout.all_predictions)).limit(0)
-        )
+    def of_predictions(self) -> sa.Join:
+        """All predictions with the groups of their rows."""
+        return self._joined(self._layout.all_predictions)
 
     def _joined(self, rows: sa.FromClause) -> sa.Join:
         same = [self._table.c[own] == rows.c[name] for own, name in zip(self._key, self._layout.key_names, strict=True)]
@@ -124,25 +123,18 @@ def check(database: Database, job: Job, fairness: Fairness, layout: PredictionsL
     place = fairness.table or job.source.table
     if len(_key(job, fairness)) != len(job.source.key):
         raise _problem(job, "key", f"expected the columns with the key of the source ({', '.join(job.source.key)})")
-    try:
-        with database.read() as connection:
-            relation = _named(connection, job, fairness, ())
-            found = list(connection.execute(sa.select(sa.text("*")).select_from(relation).limit(0)).keys())
-    except TransientError:
-        raise
-    except DatabaseFault as exc:
+    with database.read() as connection:
+        rows = _named(connection, job, fairness, ())
+    if exc := fault_of(database, rows):
         raise _problem(job, "table", f"cannot be read: {exc}") from exc
+    with database.read() as connection:
+        found = columns_of(connection, rows)
     if missing := [name for name in (*_key(job, fairness), *fairness.columns) if name not in found]:
         raise _problem(job, "columns", f"{place} has no column {', '.join(missing)}; it has {', '.join(found)}")
     with database.read() as connection:
         groups = Groups(connection, job, fairness, layout)
         _check_values(job, fairness, groups, place)
-    try:
-        with database.read() as connection:
-            Groups(connection, job, fairness, layout).check()
-    except TransientError:
-        raise
-    except DatabaseFault as exc:
+    if exc := fault_of(database, groups.of_predictions()):
         raise _problem(job, "key", f"of {place} cannot be compared with that of {layout.table}: {exc}") from exc
 
 

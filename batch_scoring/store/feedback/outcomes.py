@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from batch_scoring.domain.job import Job
 from batch_scoring.domain.names import TableName
 from batch_scoring.domain.outcomes import Outcomes
-from batch_scoring.errors import ConfigurationError, DatabaseFault, Problem, TransientError
+from batch_scoring.errors import ConfigurationError, Problem
 from batch_scoring.store.engine.database import Database
 from batch_scoring.store.engine.names import NamedTable, exactly
 from batch_scoring.store.engine.reflection import located
 from batch_scoring.store.engine.sql_types import as_timestamp
 from batch_scoring.store.schema.layout import PredictionsLayout
 from batch_scoring.store.schema.tables import scoring_runs
+from batch_scoring.store.source.table import fault_of
 from batch_scoring.store.source.where_clause import broken_structure
 
 _AT_ONCE = 10_000
@@ -109,10 +110,6 @@ class JoinedOutcomes:
         self._rows = _relation(connection, outcomes, _wanted(job, outcomes))
         self._predictions = layout.all_predictions
 
-    def check(self) -> None:
-        """Raise DatabaseFault where the outcomes cannot be joined to the predictions."""
-        self._connection.execute(sa.select(self._month).select_from(self._joined).limit(0))
-
     def counts(self) -> RowCounts:
         """Count the rows."""
         columns = self._rows.c
@@ -137,7 +134,7 @@ class JoinedOutcomes:
                 self._place,
                 sa.func.lag(outcome).over(**self._of_prediction),
             )
-            .select_from(self._joined)
+            .select_from(self.joined)
             .execution_options(yield_per=_AT_ONCE)
         )
         for row in self._connection.execute(query):
@@ -189,7 +186,7 @@ class JoinedOutcomes:
                 *(column.label(name) for name, column in columns.items()),
                 self._place.label("place"),
             )
-            .select_from(self._joined)
+            .select_from(self.joined)
             .subquery()
         )
         grouped = [rows.c[name] for name in ("month", "run_id", "prediction", *columns)]
@@ -214,7 +211,7 @@ class JoinedOutcomes:
                 predictions.run_id,
                 self._place.label("place"),
             )
-            .select_from(self._joined)
+            .select_from(self.joined)
             .where(outcome.is_not(None))
             .subquery()
         )
@@ -252,7 +249,8 @@ class JoinedOutcomes:
         return sa.null() if name is None else self._rows.c[name]
 
     @property
-    def _joined(self) -> sa.Join:
+    def joined(self) -> sa.Join:
+        """Each row with the prediction that was current at its time."""
         predictions, time = self._predictions.c, as_timestamp(self._rows.c[self._time_name])
         is_current = as_timestamp(predictions.valid_from) <= time, time < as_timestamp(predictions.valid_to)
         return self._rows.join(self._predictions, sa.and_(*self._same_key(), *is_current))
@@ -284,21 +282,17 @@ def check(database: Database, job: Job, outcomes: Outcomes, layout: PredictionsL
         problem := broken_structure(_plain(outcomes.query), database.dialect.conditions)
     ):
         raise problem_of(job, name, f"is not one SELECT: it {problem}")
-    try:
-        with database.read() as connection:
-            columns = _columns(connection, outcomes)
-    except TransientError:
-        raise
-    except DatabaseFault as exc:
+    with database.read() as connection:
+        rows = _relation(connection, outcomes, ())
+    if exc := fault_of(database, rows):
         raise problem_of(job, name, f"cannot be read: {exc}") from exc
+    with database.read() as connection:
+        columns = columns_of(connection, rows)
     if missing := [column for column in _wanted(job, outcomes) if column not in columns]:
         raise problem_of(job, name, f"has no column {', '.join(missing)}; it has {', '.join(columns)}")
-    try:
-        with database.read() as connection:
-            JoinedOutcomes(connection, job, outcomes, layout).check()
-    except TransientError:
-        raise
-    except DatabaseFault as exc:
+    with database.read() as connection:
+        joined = JoinedOutcomes(connection, job, outcomes, layout).joined
+    if exc := fault_of(database, joined):
         message = (
             f"cannot be joined to {layout.table}: {exc}. The key must have the types of the source's, and times must"
             " be timestamps or dates; cast them in a query"
@@ -335,10 +329,9 @@ def _wanted(job: Job, outcomes: Outcomes) -> list[str]:
     return list(dict.fromkeys(name for name in (*(outcomes.key or job.source.key), *of_row) if name is not None))
 
 
-def _columns(connection: sa.Connection, outcomes: Outcomes) -> list[str]:
-    """The columns that outcomes have."""
-    relation = _relation(connection, outcomes, ())
-    return list(connection.execute(sa.select(sa.text("*")).select_from(relation).limit(0)).keys())
+def columns_of(connection: sa.Connection, rows: sa.FromClause) -> list[str]:
+    """The names of the columns of a table or query."""
+    return list(connection.execute(sa.select(sa.text("*")).select_from(rows).limit(0)).keys())
 
 
 def _relation(connection: sa.Connection, outcomes: Outcomes, names: Sequence[str]) -> sa.FromClause:

@@ -56,11 +56,11 @@ def record(
 
     A cohort of which predictions were deleted since is not reported again.
 
-    Raises ConstraintViolated where another process records the same at this moment, DatabaseFault.
+    Raises ConstraintViolated where another process records the same, DatabaseFault.
     """
     changed = []
     with database.write() as connection:
-        latest = {report.cohort.identity: report for report in _reports(connection, job, only="last")}
+        latest = {identity: last for identity, (_, last) in _first_and_last(connection, job).items()}
         values = {"job": job, **asdict(counts), "read_at": now(connection), "read_by": by}
         result = connection.execute(sa.insert(outcome_readings).values(**values))
         assert result.inserted_primary_key is not None
@@ -81,9 +81,7 @@ def record(
 def first_and_last(database: Database, job: str) -> dict[_Identity, tuple[Report, Report]]:
     """The first and the last report of each cohort of a job, the earliest month first. Raises DatabaseFault."""
     with database.read() as connection:
-        first = {report.cohort.identity: report for report in _reports(connection, job, only="first")}
-        last = {report.cohort.identity: report for report in _reports(connection, job, only="last")}
-    return {identity: (first[identity], report) for identity, report in last.items()}
+        return _first_and_last(connection, job)
 
 
 def _decisions(connection: sa.Connection, job: str) -> list[DecisionCount]:
@@ -142,19 +140,26 @@ def _without_rows(band: Band) -> dict[str, float]:
     return {name: value for name, value in asdict(band).items() if name != "rows"}
 
 
-def _reports(connection: sa.Connection, job: str, *, only: str) -> list[Report]:
-    """The first or the last report of each cohort, with its figures."""
+def _first_and_last(connection: sa.Connection, job: str) -> dict[_Identity, tuple[Report, Report]]:
+    found: dict[_Identity, tuple[Report, Report]] = {}
+    for report in _reports(connection, job):
+        first, _ = found.get(report.cohort.identity, (report, report))
+        found[report.cohort.identity] = first, report
+    return found
+
+
+def _reports(connection: sa.Connection, job: str) -> list[Report]:
+    """The first and the last report of each cohort with their figures, in this order, the earliest month first."""
     report = performance_reports.c
     identity = (report.month, report.model_name, report.model_version, report.population)
-    number = sa.func.min(report.number) if only == "first" else sa.func.max(report.number)
-    wanted = sa.select(*identity, number.label("number")).where(report.job == job).group_by(*identity).subquery()
-    same = [report[column.name] == wanted.c[column.name] for column in wanted.c]
+    newest = sa.func.max(report.number).over(partition_by=identity)
+    numbered = sa.select(report.report_id, newest.label("newest")).where(report.job == job).subquery()
     query = (
         sa.select(performance_reports, outcome_readings.c.read_at)
-        .join(wanted, sa.and_(*same))
+        .join(numbered, numbered.c.report_id == report.report_id)
         .join(outcome_readings, outcome_readings.c.reading_id == report.reading_id)
-        .where(report.job == job)
-        .order_by(*identity)
+        .where(sa.or_(report.number == 1, report.number == numbered.c.newest))
+        .order_by(*identity, report.number)
     )
     rows = connection.execute(query).all()
     figures, bands = _figures(connection, job), _bands(connection, job)

@@ -31,6 +31,7 @@ _PARTS = (
 _TABLES = ("predictions", "superseded", "quarantine", "quarantine_closed", "challengers", "inputs")
 
 _FOR_EACH_JOB = "-- for each job\n"
+_FOR_EACH_JOB_WITH_OUTCOMES = "-- for each job whose outcomes are in a table: it reads them\n"
 _FOR_EACH_JOB_IN_MLFLOW = "-- for each job whose model is in MLflow: it registers versions\n"
 
 
@@ -60,14 +61,13 @@ def roles_sql(jobs: Sequence[tuple[Job, PredictionsLayout, bool]]) -> str:
         schemas = ", ".join(dialect.quoted(schema) for schema in (used if role else own))
         names = {**shared, "role": role, "schemas": schemas}
         parts.append(Template(once).substitute(names).strip())
+        each, _, of_outcomes = each.partition(_FOR_EACH_JOB_WITH_OUTCOMES)
         each, _, in_mlflow = each.partition(_FOR_EACH_JOB_IN_MLFLOW)
         for job, layout, has_inputs in jobs:
-            text = each if job.model.uri is None else each + in_mlflow
+            has_outcomes = job.outcomes is not None and job.outcomes.table is not None
+            text = each + (in_mlflow if job.model.uri else "") + (of_outcomes if has_outcomes else "")
             filled = Template(text).substitute(names | _names(dialect, job, layout))
-            lines = [*_fitting(filled, dialect, layout, has_inputs=has_inputs)]
-            if name == "scorer":
-                lines += _outcomes_grant(dialect, job, role)
-            parts.append("\n".join([f"-- job {job.name}", *lines]))
+            parts.append(f"-- job {job.name}\n" + "\n".join(_fitting(filled, dialect, layout, has_inputs=has_inputs)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,6 +83,9 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
         **{view: view_name(layout, view) for view in (*PER_JOB, *FUNCTIONS)},
     }
 
+    if job.outcomes is not None and job.outcomes.table is not None:
+        tables["outcomes"] = TableName.parse(job.outcomes.table)
+
     def updated(table: sa.Table) -> str:
         return ", ".join(dialect.quoted(column.name) for column in table.columns if not column.primary_key)
 
@@ -93,13 +96,6 @@ def _names(dialect: Dialect, job: Job, layout: PredictionsLayout) -> dict[str, s
         "updated": updated(layout.predictions_table),
         "updated_entry": updated(layout.quarantine_table),
     }
-
-
-def _outcomes_grant(dialect: Dialect, job: Job, role: str) -> list[str]:
-    """The privilege to read the table of outcomes; a query may read any."""
-    if job.outcomes is None or job.outcomes.table is None:
-        return []
-    return [f"GRANT SELECT ON {dialect.quoted(*TableName.parse(job.outcomes.table))} TO {role};"]
 
 
 def _fitting(filled: str, dialect: Dialect, layout: PredictionsLayout, *, has_inputs: bool) -> Iterator[str]:
